@@ -1,0 +1,51 @@
+"""The encoder of a trained Keras network: find it, cut it out, prove it equal, keep it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoder.bundle import extract, load
+    from encoder.cut import get_encoder
+    from encoder.errors import ChangedError, CutMismatchError, InputError
+    from encoder.networks import vgg16_encoder_decoder, vgg16_imagenet
+    from encoder.runtime import Encoder
+    from encoder.spec import EncoderSpec
+
+# Loaded on first use, so that reading a spec or decoding an image does not import TensorFlow.
+_HOMES = {
+    "ChangedError": "errors",
+    "CutMismatchError": "errors",
+    "Encoder": "runtime",
+    "EncoderSpec": "spec",
+    "InputError": "errors",
+    "extract": "bundle",
+    "get_encoder": "cut",
+    "load": "bundle",
+    "vgg16_encoder_decoder": "networks",
+    "vgg16_imagenet": "networks",
+}
+
+__all__ = [
+    "ChangedError",
+    "CutMismatchError",
+    "Encoder",
+    "EncoderSpec",
+    "InputError",
+    "extract",
+    "get_encoder",
+    "load",
+    "vgg16_encoder_decoder",
+    "vgg16_imagenet",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"encoder.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'encoder' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
