@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 from encoder.errors import InputError
+from encoder.storage import join, normalize, store_for
 
+MODEL_FILE = "encoder.keras"
+SPEC_FILE = "encoder.json"
 FORMAT = "encoder-bundle/1"
 POOLINGS = ("gap", "max", "gem", "flatten")
 PREPROCESS_MODES = ("caffe", "tf", "torch", "unit", "none")
@@ -78,6 +82,20 @@ class EncoderSpec:
                 "RGB (3) inputs are supported"
             )
 
+    def replace(self, **changes: Any) -> EncoderSpec:
+        """A copy with other values."""
+        return dataclasses.replace(self, **changes)
+
+    def vector_settings(self) -> dict[str, Any]:
+        """What decides the vectors besides the layers and weights up to the taps."""
+        return {
+            name: getattr(self, name)
+            for name in (
+                *("pooling", "normalize", "height", "width", "channels"),
+                *("preprocess", "resize", "fit", "background", "precision"),
+            )
+        }
+
     def to_json(self) -> str:
         """The text of ``encoder.json``."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
@@ -104,6 +122,22 @@ class EncoderSpec:
         values["slices"] = tuple((start, stop) for start, stop in values["slices"])
         values["background"] = tuple(values["background"])
         return cls(**values)
+
+
+def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:
+    """What a bundle, in a local folder or at gs://, says of itself.
+
+    Raises:
+        InputError: the folder is no bundle.
+    """
+    path = join(normalize(folder), SPEC_FILE)
+    store = store_for(path)
+    if store.stat(path) is None:
+        raise InputError(
+            f"{os.fspath(folder)!r} is not an encoder bundle: it has no {SPEC_FILE}. Make one with "
+            "'python -m encoder extract MODEL --output DIR'"
+        )
+    return EncoderSpec.from_json(store.read(path)[0])
 
 
 def check_choice(option: str, found: object, known: tuple[str, ...]) -> None:

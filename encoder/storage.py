@@ -12,7 +12,7 @@ import os
 import stat as stat_module
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from encoder.errors import ChangedError, InputError
 
@@ -43,6 +43,9 @@ class Store(Protocol):
 
     def read(self, path: str) -> tuple[bytes, FileInfo]:
         """The content together with the state that it was read in."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Open for reading here and there in a file, such as the columns of a Parquet file."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old content or the new one, never a part."""
@@ -113,6 +116,9 @@ class LocalStore:
             raise ChangedError(f"{path} changed while it was read")
         return data, _local_info(path, after)
 
+    def open(self, path: str) -> BinaryIO:
+        return open(path, "rb")
+
     def write(self, path: str, data: bytes) -> None:
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
@@ -182,6 +188,11 @@ class GcsStore:
         pinned = gcs_client().bucket(bucket).blob(name, generation=blob.generation)
         return pinned.download_as_bytes(timeout=_TIMEOUT_SECONDS), _blob_info(path, blob)
 
+    def open(self, path: str) -> BinaryIO:
+        bucket, name = split_gcs(path)
+        blob = gcs_client().bucket(bucket).blob(name)
+        return cast(BinaryIO, blob.open("rb", timeout=_TIMEOUT_SECONDS))
+
     def write(self, path: str, data: bytes) -> None:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -219,6 +230,18 @@ class GcsStore:
             gcs_client().bucket(bucket).blob(name).delete(timeout=_TIMEOUT_SECONDS)
         except NotFound:
             return
+
+
+def arrow_filesystem(path: str) -> tuple[Any, str]:
+    """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
+    from pyarrow import fs
+
+    if not is_remote(path):
+        return fs.LocalFileSystem(), path
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    scheme, _, host = emulator.rpartition("://")
+    options = {"endpoint_override": host, "scheme": scheme or "http", "anonymous": True}
+    return fs.GcsFileSystem(**options if emulator else {}), path.removeprefix(GCS_PREFIX)
 
 
 @functools.cache

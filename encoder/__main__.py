@@ -1,0 +1,148 @@
+"""The command line: ``python -m encoder inspect | extract | imagenet``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from encoder.errors import CutMismatchError, InputError
+from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code (0 done, 1 failed, 2 wrong command line)."""
+    options = build_parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    try:
+        return int(options.command(options))
+    except (InputError, CutMismatchError, OSError) as error:
+        if options.verbose:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options of ``python -m encoder``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encoder", description="Get the encoder out of a trained Keras network."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    inspect = commands.add_parser("inspect", help="list a network's layers and what auto takes")
+    inspect.add_argument("model", metavar="MODEL", help=".keras or .h5 file, local or gs://")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_input_size(inspect)
+    inspect.set_defaults(command=_inspect)
+
+    extract = commands.add_parser("extract", help="cut the encoder out and save it as a bundle")
+    extract.add_argument("model", metavar="MODEL", help=".keras or .h5 file, local or gs://")
+    extract.add_argument("--output", required=True, metavar="DIR", help="folder for the bundle")
+    extract.add_argument(
+        "--layer", default="auto", help="name, index, negative index, several with commas, or auto"
+    )
+    extract.add_argument("--pooling", default="gap", choices=POOLINGS)
+    extract.add_argument("--normalize", action="store_true", help="scale vectors to unit length")
+    extract.add_argument(
+        "--preprocess", default="none", choices=PREPROCESS_MODES, help="as it was in training"
+    )
+    extract.add_argument("--resize", default="bilinear", choices=RESIZES)
+    extract.add_argument("--fit", default="stretch", choices=FITS)
+    extract.add_argument(
+        "--background", default=(0, 0, 0), type=_color, metavar="R,G,B", help="default 0,0,0"
+    )
+    extract.add_argument("--precision", default="float32", choices=PRECISIONS)
+    _add_input_size(extract)
+    extract.set_defaults(command=_extract)
+
+    imagenet = commands.add_parser("imagenet", help="save VGG16 trained on ImageNet as a bundle")
+    imagenet.add_argument("--output", required=True, metavar="DIR", help="folder for the bundle")
+    imagenet.add_argument(
+        "--weights", metavar="FILE", help="weights file, instead of Keras' own download"
+    )
+    imagenet.set_defaults(command=_imagenet)
+    for command in (inspect, extract, imagenet):
+        command.add_argument("--verbose", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _add_input_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input-size", type=_size, metavar="HxW", help="for a network that takes any size"
+    )
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from encoder.inspection import describe, print_description
+    from encoder.model_files import load_model
+
+    description = describe(load_model(options.model)[0], options.input_size)
+    if options.json:
+        print(json.dumps(description, indent=2))
+    else:
+        print_description(description, Console())
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from encoder.bundle import extract
+
+    spec = extract(
+        options.model,
+        options.output,
+        layer=options.layer,
+        pooling=options.pooling,
+        normalize=options.normalize,
+        preprocess=options.preprocess,
+        resize=options.resize,
+        fit=options.fit,
+        background=options.background,
+        precision=options.precision,
+        input_size=options.input_size,
+    ).spec
+    _print_bundle(spec, options.output)
+    return 0
+
+
+def _imagenet(options: argparse.Namespace) -> int:
+    from encoder.bundle import extract
+    from encoder.networks import vgg16_imagenet
+
+    model = vgg16_imagenet(options.weights)
+    spec = extract(model, options.output, layer="block5_pool", preprocess="caffe").spec
+    _print_bundle(spec, options.output)
+    return 0
+
+
+def _print_bundle(spec: EncoderSpec, output: str) -> None:
+    print(f"encoder {spec.id} -> {output}")
+    print(f"  layers      {', '.join(spec.layers)}")
+    print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
+    print(f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end="")
+    print(f"fit {spec.fit}, preprocess {spec.preprocess}")
+    print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 224x224")
+    return int(height), int(width)
+
+
+def _color(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not R,G,B with values 0 to 255")
+    red, green, blue = map(int, parts)
+    return red, green, blue
+
+
+if __name__ == "__main__":
+    sys.exit(main())

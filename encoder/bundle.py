@@ -1,0 +1,155 @@
+"""The encoder bundle: a folder with ``encoder.keras`` and ``encoder.json``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import encoder.pooling  # noqa: F401 - registers its layer with Keras
+from encoder.cut import Cut, check_cut, cut_encoder
+from encoder.errors import InputError
+from encoder.fingerprint import encoder_id
+from encoder.graph import trace
+from encoder.model_files import load_model
+from encoder.pooling import pooled_length
+from encoder.preprocess import preprocess as preprocess_pixels
+from encoder.runtime import Encoder
+from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
+from encoder.storage import join, normalize as normalize_path, store_for
+
+_CHECKED_IMAGES = 2
+
+
+def extract(
+    model: Any,
+    output: str | os.PathLike[str],
+    *,
+    layer: str | int = "auto",
+    pooling: str = "gap",
+    normalize: bool = False,
+    preprocess: str = "none",
+    resize: str = "bilinear",
+    fit: str = "stretch",
+    background: tuple[int, int, int] = (0, 0, 0),
+    precision: str = "float32",
+    input_size: tuple[int, int] | None = None,
+) -> Encoder:
+    """Cut the encoder out of a trained network and write it as a bundle.
+
+    Args:
+        model: path of a ``.keras`` or ``.h5`` file (local or gs://), or a keras.Model.
+        output: folder for the bundle, local or gs://; an older bundle there is replaced.
+        layer, pooling, normalize, input_size: see encoder.get_encoder.
+        preprocess: what was done to pixels (0..255) in training: "caffe" (as VGG16 and ResNet50
+            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none".
+        resize, fit: how images of another size are brought to the input size.
+        background: RGB under transparent pixels and around padded images.
+        precision: dtype in which the layers compute.
+
+    Returns:
+        The encoder, read back from the bundle.
+
+    Raises:
+        InputError: the model can't be used, or an option does not fit it.
+        CutMismatchError: the cut does not compute what the network computes.
+    """
+    if isinstance(model, str | os.PathLike):
+        network, source_sha256 = load_model(model)
+        source = os.fspath(model)
+    else:
+        network, source, source_sha256 = model, f"in memory: {model.name}", ""
+    cut = cut_encoder(network, layer, pooling, normalize, input_size)
+    height, width, channels = cut.backbone.input_shape[1:]
+    if height is None or width is None:
+        raise InputError(
+            f"the network takes images of any size ({cut.backbone.input_shape}); say which size "
+            "to embed at with --input-size HxW (input_size=(height, width))"
+        )
+    spec = EncoderSpec(
+        id="",
+        source=source,
+        source_sha256=source_sha256,
+        layers=tuple(tap.step.name for tap in cut.taps),
+        slices=_slices(cut, pooling),
+        pooling=pooling,
+        normalize=normalize,
+        dim=int(cut.model.output_shape[-1]),
+        height=height,
+        width=width,
+        channels=channels,
+        preprocess=preprocess,
+        resize=resize,
+        fit=fit,
+        background=background,
+        precision=precision,
+        max_difference=0.0,
+        versions={"keras": keras.__version__, "tensorflow": tf.__version__},
+    )
+    spec = spec.replace(
+        id=encoder_id(cut.backbone, spec.vector_settings()),
+        max_difference=check_cut(network, cut, _random_images(spec), pooling, normalize),
+    )
+    _write(cut.model, spec, output)
+    return load(output)
+
+
+def load(folder: str | os.PathLike[str]) -> Encoder:
+    """Load an encoder bundle from a local folder or gs://.
+
+    Raises:
+        InputError: the folder is no bundle, or its parts do not belong together.
+    """
+    spec = read_spec(folder)
+    base = normalize_path(folder)
+    path = join(base, MODEL_FILE)
+    store = store_for(path)
+    if store.stat(path) is None:
+        raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
+    with tempfile.TemporaryDirectory() as temporary:
+        file = os.path.join(temporary, MODEL_FILE)
+        with open(file, "wb") as opened:
+            opened.write(store.read(path)[0])
+        model, _ = load_model(file)
+    steps = {step.name.rpartition("/")[2]: step for step in trace(model).steps}
+    names = [name.rpartition("/")[2] for name in spec.layers]
+    if not set(names) <= set(steps):
+        raise InputError(f"{MODEL_FILE} in {os.fspath(folder)!r} has no layers {names}")
+    backbone = keras.Model(model.inputs, [steps[name].output for name in names])
+    found = encoder_id(backbone, spec.vector_settings())
+    if found != spec.id:
+        raise InputError(
+            f"the bundle {os.fspath(folder)!r} says it is encoder {spec.id}, but its model is "
+            f"encoder {found}: the files do not belong together; extract the encoder again"
+        )
+    return Encoder(model, spec)
+
+
+def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str]) -> None:
+    base = normalize_path(output)
+    store = store_for(base)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = os.path.join(temporary, MODEL_FILE)
+        model.save(file)
+        with open(file, "rb") as opened:
+            data = opened.read()
+    try:
+        store.write(join(base, MODEL_FILE), data)
+        store.write(join(base, SPEC_FILE), spec.to_json().encode())
+    except OSError as error:
+        raise InputError(f"can't write the bundle to {os.fspath(output)!r}: {error}") from error
+
+
+def _random_images(spec: EncoderSpec) -> Any:
+    shape = (_CHECKED_IMAGES, spec.height, spec.width, spec.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return preprocess_pixels(pixels, spec.preprocess).numpy()
+
+
+def _slices(cut: Cut, pooling: str) -> tuple[tuple[int, int], ...]:
+    stops = np.cumsum([pooled_length(tap.step.shape, pooling) for tap in cut.taps]).tolist()
+    return tuple(zip([0, *stops[:-1]], stops, strict=True))

@@ -1,0 +1,86 @@
+"""The id of an encoder: equal for the same network, however, wherever and whenever it was saved."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+
+from encoder.graph import trace
+
+# Settings of a layer that no vector depends on: names, and what only matters in training.
+_WITHOUT_EFFECT = {"name", "trainable", "dtype", "synchronized", "momentum"}
+_WITHOUT_EFFECT_IN_DROPOUT = {"rate", "seed", "noise_shape", "data_format"}
+_WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+_ID_DIGITS = 16
+
+
+def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
+    """16 hex digits over everything that decides the vectors.
+
+    Args:
+        backbone: keras.Model from the image to the tapped feature maps, in the vector's order.
+        settings: the rest: pooling, preprocessing, resize, fit, precision, input size ...
+    """
+    digest = hashlib.sha256()
+    places: dict[int, int] = {}
+    for step in trace(backbone).steps:
+        origins = [places[id(tensor)] for tensor in step.inputs]
+        for tensor in step.outputs:
+            places[id(tensor)] = len(places)
+        if step.is_input:
+            continue  # its size is among the settings, its name has no effect
+        layer = step.layer
+        dtype = getattr(layer, "compute_dtype", None)
+        _feed(digest, type(layer).__name__, _effective_config(layer), dtype)
+        _feed(digest, origins, step.arguments)
+        for weight in getattr(layer, "weights", []):
+            _feed(digest, np.asarray(weight.numpy()))
+    _feed(digest, [places[id(tensor)] for tensor in backbone.outputs], settings)
+    return digest.hexdigest()[:_ID_DIGITS]
+
+
+def _effective_config(layer: Any) -> dict[str, Any]:
+    """The layer's configuration without names, training settings and defaults.
+
+    Defaults are left out so that a setting which a later version of Keras adds changes no id.
+    """
+    idle = _WITHOUT_EFFECT
+    if "Dropout" in type(layer).__name__:
+        idle = idle | _WITHOUT_EFFECT_IN_DROPOUT
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(type(layer).__init__).parameters.items()
+    }
+    return {
+        key: value
+        for key, value in layer.get_config().items()
+        if key not in idle
+        and not key.endswith(_WITHOUT_EFFECT_ENDINGS)
+        and _plain(value) != _plain(defaults.get(key))
+    }
+
+
+def _feed(digest: Any, *values: Any) -> None:
+    digest.update(json.dumps(_plain(values), sort_keys=True).encode() + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can say it; arrays and tensors by type, shape and content."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    if isinstance(value, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), content]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,103 @@
+"""From a feature map to one vector: as Keras layers, and once more in NumPy to check them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.errors import InputError
+from encoder.spec import POOLINGS, check_choice
+
+GEM_P = 3.0
+_SMALLEST = 1e-6  # keeps the power of GeM defined where a map is zero
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
+    """(n, ..., c) to (n, c): the p-th root of the mean of the p-th powers.
+
+    Radenović, Tolias, Chum: "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018,
+    equation 3. With p = 1 it is the average of the positive part, with large p the maximum.
+    """
+
+    def __init__(self, p: float = GEM_P, **options: Any) -> None:
+        super().__init__(**options)
+        self.p = p
+
+    def call(self, inputs: Any) -> Any:
+        positive = keras.ops.maximum(inputs, _SMALLEST)
+        axes = tuple(range(1, len(inputs.shape) - 1))
+        return keras.ops.power(keras.ops.mean(keras.ops.power(positive, self.p), axes), 1 / self.p)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "p": self.p}
+
+
+def pool_taps(outputs: list[Any], pooling: str, normalize: bool, gem_p: float = GEM_P) -> Any:
+    """Pool symbolic feature maps (n, ..., c) and join them to one (n, dim) float32 tensor."""
+    check_choice("pooling", pooling, POOLINGS)
+    vectors = [_pool(output, pooling, gem_p) for output in outputs]
+    if len(vectors) > 1:
+        vector = keras.layers.Concatenate(name="taps", dtype="float32")(vectors)
+    else:
+        vector = vectors[0]
+    if normalize:
+        vector = keras.layers.UnitNormalization(name="unit_length", dtype="float32")(vector)
+    return vector
+
+
+def pooled_length(shape: tuple[int | None, ...], pooling: str) -> int:
+    """How many values of the vector a feature map of shape (batch, ..., c) gives."""
+    if pooling == "flatten":
+        return math.prod(side or 0 for side in shape[1:])
+    return shape[-1] or 0
+
+
+def pool_numpy(
+    maps: list[NDArray[Any]], pooling: str, normalize: bool, gem_p: float = GEM_P
+) -> NDArray[np.float64]:
+    """What pool_taps computes, in float64 and without Keras."""
+    vector = np.concatenate([_pool_numpy(m.astype(np.float64), pooling, gem_p) for m in maps], 1)
+    if normalize:
+        vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-12)
+    return vector
+
+
+def _pool(output: Any, pooling: str, gem_p: float) -> Any:
+    rank = len(output.shape)
+    if rank == 2 or pooling == "flatten":
+        if None in output.shape[1:]:
+            raise InputError(
+                f"flatten needs a fixed size, but the layer gives {output.shape}; use --input-size"
+            )
+        return keras.layers.Flatten(dtype="float32")(output)
+    if rank not in (3, 4):
+        raise InputError(f"can't pool a layer whose output has shape {tuple(output.shape)}")
+    kinds = {
+        ("gap", 4): keras.layers.GlobalAveragePooling2D,
+        ("gap", 3): keras.layers.GlobalAveragePooling1D,
+        ("max", 4): keras.layers.GlobalMaxPooling2D,
+        ("max", 3): keras.layers.GlobalMaxPooling1D,
+    }
+    if pooling == "gem":
+        return GeneralizedMeanPooling(gem_p, dtype="float32")(output)
+    return kinds[pooling, rank](dtype="float32")(output)
+
+
+def _pool_numpy(values: NDArray[np.float64], pooling: str, gem_p: float) -> NDArray[np.float64]:
+    axes = tuple(range(1, values.ndim - 1))
+    if values.ndim == 2 or pooling == "flatten":
+        return values.reshape(len(values), -1)
+    if pooling == "gap":
+        return np.asarray(values.mean(axes))
+    if pooling == "max":
+        return np.asarray(values.max(axes))
+    powers = np.maximum(values, _SMALLEST) ** gem_p
+    return np.asarray(powers.mean(axes) ** (1 / gem_p))

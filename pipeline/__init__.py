@@ -1,0 +1,35 @@
+"""Embed a large image collection with an encoder bundle, on Apache Beam, and keep it current."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.dataset import open_dataset
+    from pipeline.errors import JobError
+    from pipeline.graph import build
+    from pipeline.job import Job, new_job
+    from pipeline.launch import run
+
+# Loaded on first use: reading a dataset needs no Beam.
+_HOMES = {
+    "Job": "job",
+    "JobError": "errors",
+    "build": "graph",
+    "new_job": "job",
+    "open_dataset": "dataset",
+    "run": "launch",
+}
+
+__all__ = ["Job", "JobError", "build", "new_job", "open_dataset", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"pipeline.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

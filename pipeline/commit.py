@@ -1,0 +1,211 @@
+"""Make a run's work live, all of it or nothing. No Beam in here.
+
+The order is what a crash at any point relies on: new parts lie there already; the run record is
+written; the manifest replaces the old one if nobody else has done so meanwhile; only then is
+removed what is no longer live. A crash before the manifest leaves parts that the next run takes
+over, a crash after it leaves files that the next run removes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from encoder.errors import ChangedError
+from encoder.storage import is_remote, is_temporary, join, store_for
+from pipeline.dataset import (
+    EncoderState,
+    Manifest,
+    encoder_folder,
+    read_manifest,
+    record_path,
+    write_manifest,
+)
+from pipeline.errors import JobError
+from pipeline.job import Job
+from pipeline.parts import count_rows
+from pipeline.planning import gone_from
+from pipeline.records import EMBEDDINGS, FAILURES, Part, Rewrite, Snapshot
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Everything that a run did, as its commit needs to know it."""
+
+    snapshot: Snapshot
+    counts: Counter[str]
+    written: Sequence[Part]
+    rewritten: Sequence[Rewrite]
+
+
+def take_snapshot(job: Job) -> Snapshot:
+    """Read the manifest and list what lies beside it."""
+    manifest, version = read_manifest(job.output)
+    state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
+    live = {part.path for part in state.parts}
+    left_over, debris = [], []
+    for kind in (EMBEDDINGS, FAILURES):
+        for path in _files_of(job, kind):
+            if path in live:
+                continue
+            # Failures of a run that died are found again by trying again, at little cost.
+            usable = kind == EMBEDDINGS and not is_temporary(path)
+            (left_over if usable else debris).append(path)
+    return Snapshot(version, state.parts, tuple(sorted(left_over)), tuple(sorted(debris)))
+
+
+def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Commit a run; gives its record. Doing it once more (a retry) changes nothing.
+
+    Raises:
+        JobError: the run must not be committed. Its parts stay for the next run.
+    """
+    manifest, version = read_manifest(job.output)
+    record = _record(job, outcome)
+    if job.run_id not in manifest.runs:
+        if version != outcome.snapshot.manifest_version:
+            raise _lost_race(manifest)
+        _check(job, outcome, record)
+        state = EncoderState(job.spec, tuple(_live_parts(job, outcome)))
+        manifest = manifest.committing(job.run_id, state)
+        path = record_path(job.output, job.run_id)
+        store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
+        try:
+            write_manifest(job.output, manifest, version)
+        except ChangedError:
+            store_for(path).delete(path)
+            raise _lost_race(read_manifest(job.output)[0]) from None
+    _clean_up(job, outcome.snapshot, manifest)
+    return record
+
+
+def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
+    counts = outcome.counts
+    touched = sum(rewrite.touched for rewrite in outcome.rewritten)
+    embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
+    finished = datetime.now(timezone.utc)
+    seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
+    return {
+        "run_id": job.run_id,
+        "encoder_id": job.spec.id,
+        "started": job.started,
+        "finished": finished.isoformat(timespec="milliseconds"),
+        "inputs": [each.text for each in job.inputs],
+        "listed": counts["listed"],
+        "new": counts["new"],
+        "changed": counts["changed"] - touched,  # only the version changed, not the content
+        "unchanged": counts["unchanged"] + touched,
+        "deleted": counts["deleted"],
+        "embedded": embedded,
+        "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
+        "resumed": counts["resumed"],
+        "encoder_loads": len({load for part in outcome.written for load in part.load_ids}),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
+    }
+
+
+def _check(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
+    listed, failed = record["listed"], record["failed"]
+    accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
+    if listed != accounted:
+        raise JobError(
+            f"{listed} images were listed but {accounted} are accounted for; nothing was "
+            "committed. Please report this"
+        )
+    if not job.allow_empty:
+        _check_listings(job, outcome.counts)
+    if failed and (failed == listed or failed > job.max_failure_ratio * listed):
+        raise JobError(
+            f"{failed} of {listed} images failed, more than --max-failure-ratio "
+            f"{job.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
+        )
+
+
+def _check_listings(job: Job, counts: Counter[str]) -> None:
+    if not counts["listed"]:
+        texts = ", ".join(each.text for each in job.inputs)
+        raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right")
+    for each in job.inputs:
+        gone = counts[gone_from(each.text)]
+        if gone and not counts[listed_by(each.text)]:
+            raise JobError(
+                f"--input {each.text} lists no image, but the output has {gone} from there; pass "
+                "--allow-empty to delete their rows"
+            )
+
+
+def listed_by(text: str) -> str:
+    """The count of images that one input listed."""
+    return f"listed by {text}"
+
+
+def _reasons(job: Job, outcome: Outcome) -> str:
+    from pipeline.summary import failure_reasons
+
+    parts = [part for part in outcome.written if part.kind == FAILURES]
+    return "Reasons: " + "; ".join(failure_reasons(job.output, parts))
+
+
+def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
+    removed = {rewrite.old_path for rewrite in outcome.rewritten}
+    for part in outcome.snapshot.live:
+        if part.path not in removed:
+            yield part
+    for path in outcome.snapshot.left_over:
+        if path not in removed:
+            yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
+    for part in outcome.written:
+        yield part._replace(load_ids=())
+    for rewrite in outcome.rewritten:
+        if rewrite.replacement is not None:
+            yield rewrite.replacement
+
+
+def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
+    """Remove what is not live: what the snapshot saw, and this run's own failed attempts.
+
+    Parts that appeared since then in other runs' folders belong to a run that goes on beside
+    this one; they are left alone.
+    """
+    live = {part.path for part in manifest.encoders[job.spec.id].parts}
+    doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
+    for kind in (EMBEDDINGS, FAILURES):
+        own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
+        doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
+    for path in sorted(doomed - live):
+        full = join(job.output, path)
+        store_for(full).delete(full)
+        _remove_empty_folder(full.rpartition("/")[0])
+    records = join(job.output, "runs")
+    known = {record_path(job.output, run) for run in manifest.runs}
+    for info in list(store_for(records).list_files(records)):
+        if info.path not in known:
+            store_for(info.path).delete(info.path)
+
+
+def _files_of(job: Job, kind: str) -> list[str]:
+    folder = join(job.output, encoder_folder(kind, job.spec.id))
+    prefix = job.output.rstrip("/") + "/"
+    return [info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)]
+
+
+def _remove_empty_folder(folder: str) -> None:
+    if not is_remote(folder):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return  # not empty: another part still lies there
+
+
+def _lost_race(manifest: Manifest) -> JobError:
+    winner = manifest.runs[-1] if manifest.runs else "unknown"
+    return JobError(
+        f"another run ({winner}) committed to this output while this one worked, so this one was "
+        "not committed. No work is lost: start it again, and it takes over the finished parts"
+    )

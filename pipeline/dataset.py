@@ -1,0 +1,183 @@
+"""The dataset on disk or in a bucket: its paths, its manifest, its run records, its reader.
+
+``manifest.json`` says what is live. It is written last, and only if nobody else has written it
+since it was read, so a run is either committed whole or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
+
+from encoder.errors import InputError
+from encoder.spec import EncoderSpec
+from encoder.storage import arrow_filesystem, join, normalize, store_for
+from pipeline.errors import JobError
+from pipeline.records import EMBEDDINGS, FAILURES, Part
+from pipeline.schema import schema_of
+
+FORMAT = "image-embeddings/1"
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderState:
+    """What is live of one encoder's rows."""
+
+    spec: EncoderSpec
+    parts: tuple[Part, ...] = ()
+
+    def of_kind(self, kind: str) -> list[Part]:
+        """The live parts of one kind, EMBEDDINGS or FAILURES."""
+        return [part for part in self.parts if part.kind == kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What is live in a dataset: the committed runs, oldest first, and each encoder's parts."""
+
+    runs: tuple[str, ...] = ()
+    encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
+
+    def committing(self, run_id: str, state: EncoderState) -> Manifest:
+        """The manifest after one more run."""
+        return Manifest((*self.runs, run_id), {**self.encoders, state.spec.id: state})
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``."""
+        encoders = {
+            name: {
+                "spec": json.loads(state.spec.to_json()),
+                **{
+                    kind: [
+                        {"path": part.path, "rows": part.rows, "bytes": part.bytes}
+                        for part in sorted(state.of_kind(kind), key=_path)
+                    ]
+                    for kind in (EMBEDDINGS, FAILURES)
+                },
+            }
+            for name, state in sorted(self.encoders.items())
+        }
+        return json.dumps({"format": FORMAT, "runs": self.runs, "encoders": encoders}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: bytes, path: str) -> Manifest:
+        """Parse a manifest.
+
+        Raises:
+            JobError: the file is damaged; it is named.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']!r}, expected {FORMAT!r}")
+            encoders = {
+                name: EncoderState(
+                    EncoderSpec.from_json(json.dumps(state["spec"])),
+                    tuple(
+                        Part(kind, entry["path"], entry["rows"], entry["bytes"])
+                        for kind in (EMBEDDINGS, FAILURES)
+                        for entry in state[kind]
+                    ),
+                )
+                for name, state in values["encoders"].items()
+            }
+            return cls(tuple(values["runs"]), encoders)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{path} is damaged ({error}); restore it from a backup") from error
+
+
+def read_manifest(output: str) -> tuple[Manifest, str | None]:
+    """The manifest and its version; an empty one and None where there is none yet."""
+    path = manifest_path(output)
+    store = store_for(path)
+    if store.stat(path) is None:
+        return Manifest(), None
+    data, info = store.read(path)
+    return Manifest.from_json(data, path), info.version
+
+
+def write_manifest(output: str, manifest: Manifest, expected: str | None) -> None:
+    """Replace the manifest, if it is still in the expected version.
+
+    Raises:
+        ChangedError: another run has committed.
+    """
+    path = manifest_path(output)
+    store_for(path).write_if(path, manifest.to_json().encode(), expected)
+
+
+def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> pa_dataset.Dataset:
+    """Open the last committed state of one encoder's embeddings.
+
+    Runs that go on beside it do not change what it reads; if a later commit has removed a file
+    meanwhile, reading raises FileNotFoundError, and opening again helps.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
+        encoder: an encoder id; may be left out where the dataset has only one.
+
+    Raises:
+        InputError: there is no dataset, or no such encoder in it.
+    """
+    base = normalize(output)
+    manifest, version = read_manifest(base)
+    if version is None:
+        raise InputError(f"{os.fspath(output)!r} is not a dataset: it has no manifest.json")
+    names = sorted(manifest.encoders)
+    if encoder is None and len(names) != 1 or encoder is not None and encoder not in names:
+        raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
+    state = manifest.encoders[encoder or names[0]]
+    filesystem, root = arrow_filesystem(base)
+    return pa_dataset.dataset(
+        [join(root, part.path) for part in state.of_kind(EMBEDDINGS)],
+        schema=schema_of(EMBEDDINGS, state.spec),
+        format="parquet",
+        filesystem=filesystem,
+    )
+
+
+def read_record(output: str, run_id: str) -> dict[str, Any]:
+    """The record of a committed run."""
+    path = record_path(output, run_id)
+    record: dict[str, Any] = json.loads(store_for(path).read(path)[0])
+    return record
+
+
+def encoder_folder(kind: str, encoder_id: str) -> str:
+    """Where one encoder's parts lie, relative to the output."""
+    return f"{kind}/encoder={encoder_id}"
+
+
+def part_path(kind: str, encoder_id: str, run_id: str, name: str) -> str:
+    """A part's path, relative to the output."""
+    return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
+
+
+def manifest_path(output: str) -> str:
+    """The manifest's full path."""
+    return join(output, "manifest.json")
+
+
+def record_path(output: str, run_id: str) -> str:
+    """The full path of a run record."""
+    return join(output, "runs", f"{run_id}.json")
+
+
+def check_run_id(run_id: str) -> str:
+    """Raise InputError for a run id that can't be part of a path."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise InputError(
+            f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
+        )
+    return run_id
+
+
+def _path(part: Part) -> str:
+    return part.path

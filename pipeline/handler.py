@@ -1,0 +1,96 @@
+"""How Beam's RunInference loads and calls an encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
+
+from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
+
+
+class LoadedEncoder:
+    """An encoder in memory, and an id by which this one load of it can be told from others."""
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+        self._load_id = uuid.uuid4().hex
+
+    def embed(self, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], str]:
+        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id."""
+        return self._encoder.embed(images), self._load_id
+
+
+@dataclasses.dataclass
+class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]):  # type: ignore[misc]
+    """Decoded -> Embedded, or a Failure for an image that the encoder can't take.
+
+    Attributes:
+        bundle: path of the encoder bundle, as the workers reach it.
+        batch_size: images per call. It is fixed: batches of ever new sizes would be compiled
+            anew, and growing ones can run out of memory hours into a job.
+        across_processes: load once for all processes of a machine, in a process of its own.
+    """
+
+    bundle: str
+    batch_size: int
+    across_processes: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def load_model(self) -> LoadedEncoder:
+        """Load and warm up; RunInference sees to it that this happens once."""
+        from encoder.bundle import load
+
+        encoder = load(self.bundle)
+        encoder.warm_up(self.batch_size)
+        return LoadedEncoder(encoder)
+
+    def run_inference(
+        self,
+        batch: Sequence[Decoded],
+        model: LoadedEncoder,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterable[Embedded | Failure]:
+        """One call for the batch. Where it fails, halves are tried, down to single images."""
+        try:
+            vectors, load_id = model.embed(np.stack([image.pixels for image in batch]))
+        except Exception as error:
+            if len(batch) == 1:
+                return [failure_of(batch[0], EMBED, error)]
+            middle = len(batch) // 2
+            return [
+                *self.run_inference(batch[:middle], model),
+                *self.run_inference(batch[middle:], model),
+            ]
+        return [
+            _outcome(image, vector, load_id) for image, vector in zip(batch, vectors, strict=True)
+        ]
+
+    def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
+        """For Beam's metrics; its own way would pickle every batch."""
+        return sum(image.pixels.nbytes for image in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Where RunInference's own metrics go."""
+        return "embed_images_inference"
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        """A fixed batch size."""
+        return {"min_batch_size": self.batch_size, "max_batch_size": self.batch_size}
+
+    def share_model_across_processes(self) -> bool:
+        """See across_processes."""
+        return self.across_processes
+
+
+def _outcome(image: Decoded, vector: np.ndarray[Any, Any], load_id: str) -> Embedded | Failure:
+    if not np.isfinite(vector).all():
+        error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
+        return failure_of(image, EMBED, error)
+    return Embedded(*image[:6], vector, load_id)

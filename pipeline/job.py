@@ -1,0 +1,93 @@
+"""One run of the job: everything that its steps need to know. Travels to the workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from datetime import datetime, timezone
+
+from encoder.errors import InputError
+from encoder.spec import EncoderSpec, read_spec
+from encoder.storage import normalize
+from pipeline.dataset import check_run_id
+from pipeline.inputs import Input, parse_input
+from pipeline.parts import PartWriter
+
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_MAX_FAILURE_RATIO = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        inputs: where the images are.
+        bundle: path of the encoder bundle, as the workers reach it.
+        spec: what that bundle says of itself.
+        output: the dataset's folder, absolute or gs://.
+        run_id: names the run, its folders and its record.
+        started: wall-clock time, UTC, ISO 8601.
+        batch_size: images per call of the encoder.
+        max_failure_ratio: the share of listed images that may fail.
+        allow_empty: a listing without images is meant so.
+        retry_failures: try again what could not be decoded.
+        across_processes: load the encoder once for all processes of a machine.
+        tally_folder: where local workers count for the progress line; empty for none.
+    """
+
+    inputs: tuple[Input, ...]
+    bundle: str
+    spec: EncoderSpec
+    output: str
+    run_id: str
+    started: str
+    batch_size: int = DEFAULT_BATCH_SIZE
+    max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
+    allow_empty: bool = False
+    retry_failures: bool = False
+    across_processes: bool = False
+    tally_folder: str = ""
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run_id)
+        if not self.inputs:
+            raise InputError("no --input was given; name a folder, a glob or an image")
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
+        if not 0 <= self.max_failure_ratio <= 1:
+            raise InputError(
+                f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1"
+            )
+
+    @property
+    def writer(self) -> PartWriter:
+        """Writes this run's parts."""
+        return PartWriter(self.output, self.run_id, self.spec)
+
+
+def new_job(
+    inputs: list[str], encoder: str, output: str, run_id: str | None = None, **options: object
+) -> Job:
+    """A job that starts now.
+
+    Raises:
+        InputError: an option is wrong; the message names it.
+    """
+    now = datetime.now(timezone.utc)
+    return Job(
+        inputs=tuple(parse_input(text) for text in dict.fromkeys(inputs)),
+        bundle=normalize(encoder),
+        spec=_read_spec(encoder),
+        output=normalize(output),
+        run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        started=now.isoformat(timespec="milliseconds"),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _read_spec(encoder: str) -> EncoderSpec:
+    try:
+        return read_spec(encoder)
+    except (InputError, OSError) as error:
+        raise InputError(f"--encoder: {error}") from error

@@ -1,0 +1,101 @@
+"""The live line while a run works on this machine.
+
+Workers, in whatever thread or process, append one byte per image to a file per kind; the sizes
+of these files are the counts. Nothing rests on it: on another machine the folder does not exist,
+and nothing is counted there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+
+PLANNED, EMBEDDED, FAILED = "planned", "embedded", "failed"
+_REFRESH_SECONDS = 0.5
+
+
+class Tally:
+    """Counts in files of one folder. Without a folder it does nothing."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def add(self, kind: str, count: int) -> None:
+        """Add to a count, from any process."""
+        if not self._folder or not count:
+            return
+        try:
+            descriptor = os.open(self._path(kind), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        except FileNotFoundError:  # another machine, or the submitter has ended
+            return
+        try:
+            os.write(descriptor, b"\0" * count)
+        finally:
+            os.close(descriptor)
+
+    def read(self, kind: str) -> int:
+        """A count."""
+        try:
+            return os.path.getsize(self._path(kind))
+        except FileNotFoundError:
+            return 0
+
+    def _path(self, kind: str) -> str:
+        return os.path.join(self._folder, kind)
+
+
+@contextlib.contextmanager
+def live_progress(enabled: bool) -> Iterator[str]:
+    """Show the line on a terminal while the block runs; gives the folder to count in, or ""."""
+    if not enabled or not sys.stderr.isatty():
+        yield ""
+        return
+    # Its own descriptor: stderr may be silenced for a while, for libraries that chatter there.
+    with (
+        tempfile.TemporaryDirectory(prefix="embed-images-") as folder,
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+    ):
+        stop = threading.Event()
+        console = Console(file=terminal, force_terminal=True)
+        thread = threading.Thread(target=_show, args=(Tally(folder), console, stop), daemon=True)
+        thread.start()
+        try:
+            yield folder
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _show(tally: Tally, console: Console, stop: threading.Event) -> None:
+    began = time.monotonic()
+    first: float | None = None
+    with console.status("listing images") as status:
+        while not stop.wait(_REFRESH_SECONDS):
+            planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
+            now = time.monotonic()
+            if done and first is None:
+                first = now
+            status.update(_line(planned, done, failed, now - began, now - (first or now)))
+
+
+def _line(planned: int, done: int, failed: int, elapsed: float, working: float) -> str:
+    if not planned:
+        return f"listing images and planning, {elapsed:.0f} s"
+    parts = [f"{done + failed:,} of {planned:,} images"]
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if working > 0 and done:
+        rate = done / working
+        left = max(0, planned - done - failed) / rate
+        parts.append(f"{rate:.1f} images/s")
+        parts.append(f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left")
+    else:
+        parts.append("loading the encoder")
+    return ", ".join(parts)

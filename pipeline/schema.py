@@ -1,0 +1,34 @@
+"""The columns of the dataset, stated once."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from encoder.spec import EncoderSpec
+from pipeline.records import EMBEDDINGS
+
+SPEC_KEY = b"encoder"  # in the Parquet schema metadata
+
+
+def schema_of(kind: str, spec: EncoderSpec) -> pa.Schema:
+    """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES."""
+    if kind == EMBEDDINGS:
+        fields = [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), spec.dim), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("sha256", pa.string(), nullable=False),
+        ]
+    else:
+        fields = [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("stage", pa.string(), nullable=False),
+            pa.field("error", pa.string(), nullable=False),
+            pa.field("message", pa.string(), nullable=False),
+        ]
+    return pa.schema(fields, metadata={SPEC_KEY: spec.to_json().encode()})

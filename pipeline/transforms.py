@@ -1,0 +1,329 @@
+"""The steps of the job as Beam transforms. What they do is in modules without Beam."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.commit import Outcome, commit, listed_by, take_snapshot
+from pipeline.handler import EncoderHandler
+from pipeline.inputs import Input
+from pipeline.job import Job
+from pipeline.parts import PartBuffer, read_known
+from pipeline.planning import decide
+from pipeline.progress import EMBEDDED, FAILED, PLANNED, Tally
+from pipeline.reading import ReadAhead
+from pipeline.records import (
+    EMBEDDINGS,
+    FAILURES,
+    Decoded,
+    Embedded,
+    Failure,
+    Part,
+    Rewrite,
+    Snapshot,
+    Todo,
+    Touched,
+)
+
+METRICS = "embed_images"
+PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
+READ_THREADS = 16
+READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
+
+
+@dataclasses.dataclass
+class ListImages(beam.PTransform):  # type: ignore[misc]
+    """List what the inputs name: PBegin -> images (str, Image), counts Counter.
+
+    A listing that fails fails the job.
+    """
+
+    job: Job
+
+    def expand(self, begin: Any) -> Any:
+        return (
+            begin
+            | "Inputs" >> beam.Create(list(self.job.inputs))
+            | "List" >> beam.ParDo(_List()).with_outputs("counts", main="images")
+        )
+
+
+@dataclasses.dataclass
+class ReadIndex(beam.PTransform):  # type: ignore[misc]
+    """Read what the output holds: PBegin -> rows (str, Known), snapshot Snapshot."""
+
+    job: Job
+
+    def expand(self, begin: Any) -> Any:
+        found = (
+            begin
+            | "Output" >> beam.Create([self.job])
+            | "Snapshot" >> beam.ParDo(_Snapshot()).with_outputs("snapshot", main="parts")
+        )
+        rows = (
+            found.parts
+            | "Spread" >> beam.Reshuffle()
+            | "ReadKeys" >> beam.ParDo(_ReadKeys(self.job.output))
+        )
+        return {"rows": rows, "snapshot": found.snapshot}
+
+
+@dataclasses.dataclass
+class PlanRun(beam.PTransform):  # type: ignore[misc]
+    """Decide about every image: {listed, known} -> todo Todo, stale (part, uri), counts Counter.
+
+    An anti-join on the uri; see pipeline.planning for the rules.
+    """
+
+    job: Job
+
+    def expand(self, listed_and_known: Any) -> Any:
+        return (
+            listed_and_known
+            | "ByUri" >> beam.CoGroupByKey()
+            | "Decide" >> beam.ParDo(_Decide(self.job)).with_outputs("stale", "counts", main="todo")
+        )
+
+
+@dataclasses.dataclass
+class ReadImages(beam.PTransform):  # type: ignore[misc]
+    """Read and decode: Todo -> decoded Decoded, touched (part, Touched), failures Failure."""
+
+    job: Job
+
+    def expand(self, todo: Any) -> Any:
+        return todo | "ReadAndDecode" >> beam.ParDo(_Read(self.job)).with_outputs(
+            "touched", "failures", main="decoded"
+        )
+
+
+@dataclasses.dataclass
+class EmbedImages(beam.PTransform):  # type: ignore[misc]
+    """Run the encoder, loaded once per machine: Decoded -> embedded Embedded, failures Failure."""
+
+    job: Job
+
+    def expand(self, decoded: Any) -> Any:
+        handler = EncoderHandler(self.job.bundle, self.job.batch_size, self.job.across_processes)
+        return (
+            decoded
+            | "RunInference" >> RunInference(handler)
+            | "Sort" >> beam.ParDo(_SortOutcomes()).with_outputs("failures", main="embedded")
+        )
+
+
+@dataclasses.dataclass
+class WriteParts(beam.PTransform):  # type: ignore[misc]
+    """Write rows to part files as they come, Embedded or Failure -> Part.
+
+    A part that was given out exists whole. Parts are flushed after pipeline.parts.MAX_ROWS rows
+    or MAX_SECONDS, so that work done stays done whatever happens to the job.
+    """
+
+    job: Job
+    kind: str
+
+    def expand(self, rows: Any) -> Any:
+        return rows | "Write" >> beam.ParDo(_Write(self.job, self.kind))
+
+
+@dataclasses.dataclass
+class RewriteParts(beam.PTransform):  # type: ignore[misc]
+    """Take stale rows out of old parts: {stale: (part, uri), touched: (part, Touched)} -> Rewrite."""
+
+    job: Job
+
+    def expand(self, stale_and_touched: Any) -> Any:
+        return (
+            stale_and_touched
+            | "ByPart" >> beam.CoGroupByKey()
+            | "Rewrite" >> beam.ParDo(_Rewrite(self.job))
+        )
+
+
+@dataclasses.dataclass
+class Commit(beam.PTransform):  # type: ignore[misc]
+    """Make it all live, once everything is written: Snapshot -> the run record."""
+
+    job: Job
+    counts: Any
+    written: Any
+    rewritten: Any
+
+    def expand(self, snapshot: Any) -> Any:
+        return (
+            snapshot.pipeline
+            | "Once" >> beam.Create([self.job])
+            | "Commit"
+            >> beam.Map(
+                _commit,
+                snapshot=AsSingleton(snapshot),
+                counts=AsIter(self.counts),
+                written=AsIter(self.written),
+                rewritten=AsIter(self.rewritten),
+            )
+        )
+
+
+class _List(beam.DoFn):  # type: ignore[misc]
+    def process(self, element: Input) -> Iterator[Any]:
+        count = 0
+        for image in element.list_images():
+            count += 1
+            yield image.uri, image
+        yield TaggedOutput("counts", Counter({listed_by(element.text): count}))
+
+
+class _Snapshot(beam.DoFn):  # type: ignore[misc]
+    def process(self, element: Job) -> Iterator[Any]:
+        snapshot = take_snapshot(element)
+        for part in snapshot.live:
+            yield part, True
+        for path in snapshot.left_over:
+            yield Part(EMBEDDINGS, path, 0, 0), False
+        yield TaggedOutput("snapshot", snapshot)
+
+
+class _ReadKeys(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def process(self, element: tuple[Part, bool]) -> Iterator[Any]:
+        part, committed = element
+        yield from read_known(self._output, part, committed)
+
+
+class _Decide(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._planned = 0
+
+    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+        uri, rows = element
+        job = self._job
+        decision = decide(uri, rows["listed"], rows["known"], job.inputs, job.retry_failures)
+        self._counts += decision.counts
+        for part in decision.stale:
+            yield TaggedOutput("stale", (part, uri))
+        if decision.todo is not None:
+            self._planned += 1
+            yield decision.todo
+
+    def finish_bundle(self) -> Iterator[Any]:
+        Tally(self._job.tally_folder).add(PLANNED, self._planned)
+        for name in PLAN_COUNTS:
+            Metrics.counter(METRICS, name).inc(self._counts[name])
+        yield TaggedOutput("counts", _at_end(self._counts))
+
+
+class _Read(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def setup(self) -> None:
+        window = READ_AHEAD_BATCHES * self._job.batch_size
+        self._ahead = ReadAhead(self._job.spec, window, READ_THREADS)
+        self._tally = Tally(self._job.tally_folder)
+
+    def start_bundle(self) -> None:
+        self._ahead.clear()
+
+    def process(self, element: Todo) -> Iterator[Any]:
+        for outcome in self._ahead.put(element):
+            yield self._routed(outcome)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for outcome in self._ahead.drain():
+            routed = self._routed(outcome)
+            if isinstance(routed, TaggedOutput):
+                yield TaggedOutput(routed.tag, _at_end(routed.value))
+            else:
+                yield _at_end(routed)
+
+    def teardown(self) -> None:
+        self._ahead.close()
+
+    def _routed(self, outcome: Decoded | Failure | Touched) -> Any:
+        if isinstance(outcome, Decoded):
+            return outcome
+        if isinstance(outcome, Touched):
+            self._tally.add(EMBEDDED, 1)
+            return TaggedOutput("touched", (outcome.old_part, outcome))
+        return TaggedOutput("failures", outcome)
+
+
+class _SortOutcomes(beam.DoFn):  # type: ignore[misc]
+    def process(self, element: Embedded | Failure) -> Iterator[Any]:
+        yield element if isinstance(element, Embedded) else TaggedOutput("failures", element)
+
+
+class _Write(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: Job, kind: str) -> None:
+        self._job = job
+        self._kind = kind
+        self._count = Metrics.counter(METRICS, f"{kind}_rows")
+
+    def start_bundle(self) -> None:
+        self._buffer = PartBuffer()
+
+    def process(self, element: Any) -> Iterator[Part]:
+        embedding = self._kind == EMBEDDINGS
+        Tally(self._job.tally_folder).add(EMBEDDED if embedding else FAILED, 1)
+        if self._buffer.add(element, element.embedding.nbytes if embedding else 0):
+            yield self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._buffer:
+            yield _at_end(self._flush())
+
+    def _flush(self) -> Part:
+        rows = self._buffer.take()
+        self._count.inc(len(rows))
+        writer = self._job.writer
+        if self._kind == EMBEDDINGS:
+            return writer.write_embeddings(rows)
+        return writer.write_failures(rows)
+
+
+class _Rewrite(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Rewrite]:
+        path, rows = element
+        touched = {row.uri: row for row in rows["touched"]}
+        kind = FAILURES if path.startswith(FAILURES) else EMBEDDINGS
+        replacement = self._job.writer.rewrite(kind, path, set(rows["stale"]), touched)
+        yield Rewrite(path, replacement, len(touched))
+
+
+def _commit(
+    job: Job,
+    snapshot: Snapshot,
+    counts: Iterable[Counter[str]],
+    written: Iterable[Part],
+    rewritten: Iterable[Rewrite],
+) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return commit(job, Outcome(snapshot, total, list(written), list(rewritten)))
+
+
+def _at_end(value: Any) -> WindowedValue:
+    """What finish_bundle has to wrap its elements in; this job knows one window."""
+    return WindowedValue(value, MIN_TIMESTAMP, [GlobalWindow()])
