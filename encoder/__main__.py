@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
+from encoder.quiet import import_tensorflow
 from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code (0 done, 1 failed, 2 wrong command line)."""
     options = build_parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+    import_tensorflow()
     try:
         return int(options.command(options))
     except (InputError, CutMismatchError, OSError) as error:
@@ -124,7 +124,9 @@ def _print_bundle(spec: EncoderSpec, output: str) -> None:
     print(f"encoder {spec.id} -> {output}")
     print(f"  layers      {', '.join(spec.layers)}")
     print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
-    print(f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end="")
+    print(
+        f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
+    )
     print(f"fit {spec.fit}, preprocess {spec.preprocess}")
     print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
 

@@ -20,7 +20,8 @@ from encoder.pooling import pooled_length
 from encoder.preprocess import preprocess as preprocess_pixels
 from encoder.runtime import Encoder
 from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
-from encoder.storage import join, normalize as normalize_path, store_for
+from encoder.storage import join, store_for
+from encoder.storage import normalize as normalize_path
 
 _CHECKED_IMAGES = 2
 

@@ -20,7 +20,7 @@ class Step(NamedTuple):
     Attributes:
         name: the layer's name; for a layer inside a nested model "outer/inner".
         layer: the Keras layer or operation.
-        index: its place in ``model.layers``; None inside a nested model.
+        place: its index in ``model.layers``; None inside a nested model.
         inputs: the symbolic tensors it takes.
         outputs: the symbolic tensors it gives.
         arguments: everything it was called with; in place of tensors stands None.
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
     name: str
     layer: Any
-    index: int | None
+    place: int | None
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     arguments: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -35,13 +36,15 @@ def describe(model: Any, input_size: tuple[int, int] | None = None) -> dict[str,
 
 def print_description(description: dict[str, Any], console: Console) -> None:
     """The description as a table for people."""
-    table = Table(title=f"{description['name']}: {len(description['layers'])} layers")
-    for column in ("index", "negative", "name", "type", "output shape", "parameters", "role"):
+    table = Table(
+        title=f"{description['name']}: {len(description['layers'])} layers", box=SIMPLE_HEAD
+    )
+    for column in ("index", "negative", "name", "type", "output", "parameters", ""):
         numeric = column in ("index", "negative", "parameters")
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     styles = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
     for row in description["layers"]:
-        shape = " x ".join("?" if side is None else str(side) for side in row["output_shape"][1:])
+        shape = "x".join("?" if side is None else str(side) for side in row["output_shape"][1:])
         table.add_row(
             "" if row["index"] is None else str(row["index"]),
             "" if row["index"] is None else str(row["negative_index"]),
@@ -57,7 +60,7 @@ def print_description(description: dict[str, Any], console: Console) -> None:
 
 
 def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) -> dict[str, Any]:
-    index = step.index
+    index = step.place
     if step.is_input:
         role = "input"
     elif needed is None:

@@ -43,9 +43,9 @@ def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> A
         x = keras.layers.UpSampling2D(2, name=f"up_{block}")(x)
         missing = [want - have for want, have in zip(sizes[block - 1], x.shape[1:3], strict=True)]
         if any(missing):  # pooling an odd size rounds down
-            x = keras.layers.ZeroPadding2D(
-                ((0, missing[0]), (0, missing[1])), name=f"pad_{block}"
-            )(x)
+            x = keras.layers.ZeroPadding2D(((0, missing[0]), (0, missing[1])), name=f"pad_{block}")(
+                x
+            )
         x = keras.layers.Conv2D(
             filters, 3, padding="same", activation="relu", name=f"deconv{block}_1"
         )(x)

@@ -125,7 +125,7 @@ def _indexed_tap(graph: Graph, index: int) -> Tap:
             f"0 to {graph.layer_count - 1} or -{graph.layer_count} to -1"
         )
     wanted = index % graph.layer_count
-    matches = [step for step in graph.steps if step.index == wanted]
+    matches = [step for step in graph.steps if step.place == wanted]
     if len(matches) != 1:
         raise InputError(f"layer {index} is used {len(matches)} times in the network")
     return Tap(matches[0], f"{matches[0].name} is layer {index} of {graph.layer_count}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -19,7 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code (0 done, 1 the job failed, 2 wrong command line)."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if options.verbose:
         logging.basicConfig(level=logging.INFO)
     else:

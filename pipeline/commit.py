@@ -48,7 +48,8 @@ def take_snapshot(job: Job) -> Snapshot:
     manifest, version = read_manifest(job.output)
     state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
     live = {part.path for part in state.parts}
-    left_over, debris = [], []
+    left_over: list[str] = []
+    debris: list[str] = []
     for kind in (EMBEDDINGS, FAILURES):
         for path in _files_of(job, kind):
             if path in live:

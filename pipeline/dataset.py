@@ -12,7 +12,6 @@ import os
 import re
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from encoder.errors import InputError
@@ -131,7 +130,7 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     if version is None:
         raise InputError(f"{os.fspath(output)!r} is not a dataset: it has no manifest.json")
     names = sorted(manifest.encoders)
-    if encoder is None and len(names) != 1 or encoder is not None and encoder not in names:
+    if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
     state = manifest.encoders[encoder or names[0]]
     filesystem, root = arrow_filesystem(base)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
+from encoder.quiet import import_tensorflow
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 
 
@@ -45,6 +46,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     def load_model(self) -> LoadedEncoder:
         """Load and warm up; RunInference sees to it that this happens once."""
+        import_tensorflow()
         from encoder.bundle import load
 
         encoder = load(self.bundle)

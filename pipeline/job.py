@@ -56,9 +56,7 @@ class Job:
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
         if not 0 <= self.max_failure_ratio <= 1:
-            raise InputError(
-                f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1"
-            )
+            raise InputError(f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1")
 
     @property
     def writer(self) -> PartWriter:

@@ -13,9 +13,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
-    GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
+    TestOptions,
     _BeamArgumentParser,
 )
 
@@ -93,7 +93,7 @@ def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
     try:
         result = pipeline.run()
-        if options.view_as(GoogleCloudOptions).dry_run:
+        if options.view_as(TestOptions).dry_run:
             return None
         state = result.wait_until_finish()
     except InputError:
@@ -142,7 +142,7 @@ def is_in_process(options: PipelineOptions) -> bool:
 
 def _many_processes(options: PipelineOptions) -> bool:
     if is_in_process(options):
-        return options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+        return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
     return _ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
 
 

@@ -95,7 +95,9 @@ def _line(planned: int, done: int, failed: int, elapsed: float, working: float) 
         rate = done / working
         left = max(0, planned - done - failed) / rate
         parts.append(f"{rate:.1f} images/s")
-        parts.append(f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left")
+        parts.append(
+            f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left"
+        )
     else:
         parts.append("loading the encoder")
     return ", ".join(parts)

