@@ -37,11 +37,15 @@ def describe(model: Any, input_size: tuple[int, int] | None = None) -> dict[str,
 def print_description(description: dict[str, Any], console: Console) -> None:
     """The description as a table for people."""
     table = Table(
-        title=f"{description['name']}: {len(description['layers'])} layers", box=SIMPLE_HEAD
+        title=f"{description['name']}: {len(description['layers'])} layers",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("index", "negative", "name", "type", "output", "parameters", ""):
-        numeric = column in ("index", "negative", "parameters")
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for column in ("index", "from end", "name", "type", "output", "parameters", ""):
+        numeric = column in ("index", "from end", "parameters")
+        fold = "fold" if column in ("name", "type") else "ellipsis"
+        table.add_column(column, justify="right" if numeric else "left", overflow=fold)
     styles = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
     for row in description["layers"]:
         shape = "x".join("?" if side is None else str(side) for side in row["output_shape"][1:])

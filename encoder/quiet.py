@@ -6,17 +6,18 @@ import os
 import sys
 import tempfile
 
+_SILENT = "3"
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow; what it prints meanwhile is shown only if the import fails.
 
     Its first messages are written before its own log level takes effect, so nothing but a
-    closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL hears everything as usual.
+    closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL below 3 hears everything as usual.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as heard:

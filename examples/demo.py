@@ -17,7 +17,7 @@ from encoder.quiet import import_tensorflow
 from encoder.spec import SPEC_FILE
 from examples.real_data import packaged_vgg16_weights, photographs
 
-QUERY = "chelsea.png"
+QUERY = "motorcycle_left.png"
 
 
 def main() -> int:
