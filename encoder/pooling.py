@@ -29,9 +29,10 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
         self.p = p
 
     def call(self, inputs: Any) -> Any:
-        positive = keras.ops.maximum(inputs, _SMALLEST)
-        axes = tuple(range(1, len(inputs.shape) - 1))
-        return keras.ops.power(keras.ops.mean(keras.ops.power(positive, self.p), axes), 1 / self.p)
+        powers = keras.ops.power(keras.ops.maximum(inputs, _SMALLEST), self.p)
+        while len(powers.shape) > 2:  # one axis at a time: shorter sums round less
+            powers = keras.ops.mean(powers, axis=-2)
+        return keras.ops.power(powers, 1 / self.p)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], input_shape[-1])

@@ -1,0 +1,108 @@
+"""What several test modules share: small real models, bundles, photographs, a bucket."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import encoder
+from encoder import storage
+from examples.real_data import packaged_vgg16_weights, photographs
+
+
+def small_network(seed: int = 1, channels: int = 3) -> keras.Model:
+    """An encoder-decoder like the reference one, small enough to run anywhere."""
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input((32, 32, channels), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="conv1")(x)
+    x = keras.layers.MaxPooling2D(name="pool1")(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="conv2")(x)
+    x = keras.layers.MaxPooling2D(name="pool2")(x)
+    x = keras.layers.UpSampling2D(4, name="up")(x)
+    x = keras.layers.Conv2D(channels, 3, padding="same", name="out")(x)
+    return keras.Model(inputs, x, name="small")
+
+
+def write_image(path: pathlib.Path, seed: int, size: tuple[int, int] = (40, 30)) -> pathlib.Path:
+    """A picture of its own for every seed; JPEG or PNG by the name."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize(size).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_model_file(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("model") / "small.keras"
+    small_network().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(
+    small_model_file: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    encoder.extract(small_model_file, folder, preprocess="unit")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("photos")
+    photographs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights() -> pathlib.Path:
+    """As the demo has them; made once per checkout."""
+    return packaged_vgg16_weights(pathlib.Path(__file__).parents[1] / ".cache")
+
+
+@pytest.fixture(scope="session")
+def vgg16_bundle(
+    vgg16_weights: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("vgg16")
+    model = encoder.vgg16_imagenet(vgg16_weights)
+    encoder.extract(model, folder, layer="block5_pool", preprocess="caffe")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder with five pictures."""
+    folder = tmp_path / "images"
+    for seed in range(5):
+        write_image(folder / f"{'ab'[seed % 2]}" / f"{seed}.{'jpg' if seed < 3 else 'png'}", seed)
+    return folder
+
+
+@pytest.fixture
+def bucket(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    """An object store on 127.0.0.1 with the bucket gs://bucket; gives that address."""
+    from gcp_storage_emulator.server import create_server
+
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text(
+        '{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}'
+    )
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+    server.start()
+    host, port = server._api._httpd.socket.getsockname()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    storage.gcs_client.cache_clear()
+    yield "gs://bucket"
+    server.stop()
+    storage.gcs_client.cache_clear()

@@ -1,0 +1,108 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import encoder
+from encoder.spec import EncoderSpec, read_spec
+from tests.conftest import small_network
+
+
+def test_extract_writes_what_load_reads(small_model_file, tmp_path):
+    made = encoder.extract(small_model_file, tmp_path / "b", layer="pool2", preprocess="tf")
+    loaded = encoder.load(tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "encoder.json",
+        "encoder.keras",
+    ]
+    assert made.spec == loaded.spec == read_spec(tmp_path / "b")
+    spec = loaded.spec
+    assert (spec.layers, spec.dim, spec.slices) == (("pool2",), 16, ((0, 16),))
+    assert (spec.height, spec.width, spec.channels) == (32, 32, 3)
+    assert len(spec.id) == 16
+    assert int(spec.id, 16) >= 0
+    assert spec.max_difference < 1e-6
+
+
+def test_only_the_encoders_weights_are_in_the_bundle(small_model_file, tmp_path):
+    encoder.extract(small_model_file, tmp_path, layer="pool1")
+    model = keras.saving.load_model(tmp_path / "encoder.keras")
+    assert {layer.name for layer in model.layers if layer.weights} == {"conv1"}
+
+
+def test_several_taps_have_slices(small_model_file, tmp_path):
+    made = encoder.extract(small_model_file, tmp_path, layer="pool1,pool2", pooling="flatten")
+    assert made.spec.slices == ((0, 16 * 16 * 8), (16 * 16 * 8, 16 * 16 * 8 + 8 * 8 * 16))
+
+
+def test_gem_loads_again(small_model_file, tmp_path):
+    made = encoder.extract(small_model_file, tmp_path, pooling="gem", normalize=True)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(encoder.load(tmp_path).embed(images), made.embed(images))
+
+
+def test_a_network_of_any_size_needs_a_size(tmp_path):
+    x = inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, name="conv")(x)
+    model = keras.Model(inputs, x)
+    with pytest.raises(encoder.InputError, match="--input-size HxW"):
+        encoder.extract(model, tmp_path, layer="conv")
+    made = encoder.extract(model, tmp_path, layer="conv", input_size=(40, 24))
+    assert (made.spec.height, made.spec.width) == (40, 24)
+
+
+def test_a_bundle_in_a_bucket(small_bundle, small_model_file, bucket):
+    made = encoder.extract(small_model_file, f"{bucket}/bundles/small", preprocess="unit")
+    assert made.spec.id == read_spec(small_bundle).id
+    assert encoder.load(f"{bucket}/bundles/small").spec == made.spec
+
+
+def test_mixed_up_files_are_noticed(small_model_file, tmp_path):
+    encoder.extract(small_model_file, tmp_path)
+    network = small_network(seed=5)
+    encoder.extract(network, tmp_path / "other")
+    (tmp_path / "other" / "encoder.keras").replace(tmp_path / "encoder.keras")
+    with pytest.raises(encoder.InputError, match="do not belong together"):
+        encoder.load(tmp_path)
+
+
+def test_what_is_no_bundle(tmp_path):
+    with pytest.raises(encoder.InputError, match=r"no encoder\.json"):
+        encoder.load(tmp_path)
+    (tmp_path / "encoder.json").write_text("{}")
+    with pytest.raises(encoder.InputError, match="not the description"):
+        encoder.load(tmp_path)
+    (tmp_path / "encoder.json").write_text('{"format": "encoder-bundle/9"}')
+    with pytest.raises(encoder.InputError, match="encoder-bundle/9"):
+        encoder.load(tmp_path)
+
+
+def test_a_bundle_without_its_model(small_bundle, tmp_path):
+    (tmp_path / "encoder.json").write_bytes((small_bundle / "encoder.json").read_bytes())
+    with pytest.raises(encoder.InputError, match=r"no encoder\.keras"):
+        encoder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pooling": "median"}, "pooling is 'median'; expected one of gap"),
+        ({"preprocess": "caffe", "channels": 1}, "defined for RGB images only"),
+        ({"channels": 4}, "4 channels"),
+    ],
+)
+def test_impossible_specs(small_bundle, change, message):
+    with pytest.raises(encoder.InputError, match=message):
+        dataclasses.replace(read_spec(small_bundle), **change)
+
+
+def test_spec_round_trip(small_bundle):
+    spec = read_spec(small_bundle)
+    assert EncoderSpec.from_json(spec.to_json()) == spec
+    values = json.loads(spec.to_json())
+    values["new"] = 1
+    del values["fit"]
+    with pytest.raises(encoder.InputError, match=r"missing \['fit'\], unknown \['new'\]"):
+        EncoderSpec.from_json(json.dumps(values))

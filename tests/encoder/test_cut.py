@@ -1,0 +1,69 @@
+import keras
+import numpy as np
+import pytest
+
+import encoder
+from encoder.cut import check_cut, cut_encoder
+from tests.conftest import small_network
+
+
+def batch(shape=(3, 32, 32, 3)):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_get_encoder_is_the_layer_averaged():
+    model, images = small_network(), batch()
+    activation = keras.Model(model.input, model.get_layer("pool2").output)
+    expected = np.asarray(activation(images)).mean((1, 2))
+    cut = encoder.get_encoder(model, layer="pool2")
+    assert cut.output_shape == (None, 16)
+    np.testing.assert_allclose(cut(images), expected, atol=1e-6)  # order of sums in float32
+
+
+@pytest.mark.parametrize("pooling", ["gap", "max", "gem", "flatten"])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("layer", ["pool2", "pool1,pool2", "up"])
+def test_every_pooling_passes_the_check(pooling, normalize, layer):
+    model = small_network()
+    cut = cut_encoder(model, layer, pooling, normalize)
+    assert check_cut(model, cut, batch(), pooling, normalize) < 3e-6  # sums over 1,024 values
+    if normalize:
+        lengths = np.linalg.norm(cut.model(batch()), axis=1)
+        np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_a_wrong_cut_is_found():
+    model = small_network()
+    cut = cut_encoder(small_network(seed=2), "pool2")
+    mixed = cut._replace(taps=cut_encoder(model, "pool2").taps)
+    with pytest.raises(encoder.CutMismatchError, match="pool2 differs from the original"):
+        check_cut(model, mixed, batch(), "gap", False)
+
+
+def test_a_network_that_gives_nan_is_found():
+    model = small_network()
+    kernel, bias = model.get_layer("conv2").get_weights()
+    model.get_layer("conv2").set_weights([kernel, bias * np.nan])
+    with pytest.raises(encoder.CutMismatchError, match="48 are not finite"):
+        check_cut(model, cut_encoder(model, "pool2"), batch(), "gap", False)
+
+
+def test_the_check_leaves_the_model_as_it_was():
+    model = small_network()
+    check_cut(model, cut_encoder(model, "pool2"), batch(), "gap", False)
+    assert "call" not in vars(model.get_layer("pool2"))
+
+
+def test_the_input_is_no_tap():
+    with pytest.raises(encoder.InputError, match="is the input itself"):
+        encoder.get_encoder(small_network(), layer=0)
+
+
+def test_nested_backbone():
+    backbone = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(backbone(inputs)))
+    model = keras.Model(inputs, outputs)
+    cut = cut_encoder(model, "auto")
+    assert cut.taps[0].step.name == "vgg16/block5_pool"
+    assert check_cut(model, cut, batch(), "gap", False) < 1e-6

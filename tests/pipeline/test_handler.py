@@ -1,0 +1,59 @@
+import numpy as np
+
+from pipeline.handler import EncoderHandler, LoadedEncoder
+from pipeline.records import Decoded, Embedded
+
+
+class Picky:
+    """Sums pixels; can't take more than two images at once, nor any that is all 255."""
+
+    def embed(self, images):
+        if len(images) > 2:
+            raise MemoryError("out of memory")
+        if (images == 255).all(axis=(1, 2, 3)).any():
+            raise RuntimeError("white is too much")
+        return images.sum(axis=(1, 2)).astype(np.float32)
+
+
+def decoded(number, value):
+    return Decoded(f"{number}.jpg", "v", 1, "sha", 2, 2, np.full((2, 2, 3), value, np.uint8))
+
+
+HANDLER = EncoderHandler("nowhere", batch_size=8)
+
+
+def test_a_batch_that_fails_costs_only_the_images_that_fail():
+    model = LoadedEncoder(Picky())
+    outcomes = list(
+        HANDLER.run_inference([decoded(n, 255 if n == 3 else n) for n in range(7)], model)
+    )
+    assert [outcome.uri for outcome in outcomes] == [f"{n}.jpg" for n in range(7)]
+    assert [isinstance(outcome, Embedded) for outcome in outcomes] == [True] * 3 + [False] + [
+        True
+    ] * 3
+    assert outcomes[2].embedding.tolist() == [8, 8, 8]
+    assert (outcomes[3].stage, outcomes[3].error) == ("embed", "RuntimeError")
+    assert len({o.load_id for o in outcomes if isinstance(o, Embedded)}) == 1
+
+
+def test_values_that_are_not_finite_are_a_failure():
+    class Broken:
+        def embed(self, images):
+            return np.array([[1, 2], [np.nan, np.inf]], np.float32)
+
+    good, bad = HANDLER.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken()))
+    assert isinstance(good, Embedded)
+    assert (bad.stage, bad.message) == ("embed", "2 values are not finite")
+
+
+def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
+    handler = EncoderHandler(str(small_bundle), batch_size=2)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    one, two = (handler.load_model().embed(images) for _ in range(2))
+    np.testing.assert_array_equal(one[0], two[0])
+    assert one[1] != two[1]
+
+
+def test_batches_have_a_fixed_size():
+    assert set(HANDLER.batch_elements_kwargs().values()) == {8}
+    assert HANDLER.get_num_bytes([decoded(0, 0)] * 3) == 36

@@ -1,0 +1,120 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from encoder.spec import EncoderSpec, read_spec
+from pipeline import parts
+from pipeline.parts import PartBuffer, PartWriter, read_known
+from pipeline.records import DECODE, Embedded, Failure, Touched
+
+
+@pytest.fixture
+def writer(tmp_path, small_bundle):
+    return PartWriter(str(tmp_path), "run1", read_spec(small_bundle))
+
+
+def embedded(number):
+    vector = np.arange(16, dtype=np.float32) + number
+    return Embedded(f"/p/{number}.jpg", f"v{number}", 10, f"sha{number}", 4, 3, vector, "load")
+
+
+def failure(number):
+    return Failure(f"/p/{number}.jpg", f"v{number}", 10, DECODE, "OSError", "truncated")
+
+
+def test_columns_types_and_metadata(writer, tmp_path):
+    part = writer.write_embeddings([embedded(1), embedded(2)])
+    assert (part.rows, part.load_ids) == (2, ("load",))
+    assert part.path.startswith(f"embeddings/encoder={writer.spec.id}/run=run1/part-")
+    file = pq.ParquetFile(tmp_path / part.path)
+    schema = file.schema_arrow
+    assert [(field.name, str(field.type)) for field in schema] == [
+        ("uri", "string"),
+        ("embedding", "fixed_size_list<element: float>[16]"),
+        ("width", "int32"),
+        ("height", "int32"),
+        ("bytes", "int64"),
+        ("version", "string"),
+        ("sha256", "string"),
+    ]
+    assert EncoderSpec.from_json(schema.metadata[b"encoder"]) == writer.spec
+    column = file.metadata.row_group(0).column(1)
+    assert column.compression == "ZSTD"
+    assert "BYTE_STREAM_SPLIT" in column.encodings
+    rows = file.read().to_pylist()
+    assert rows[1]["embedding"] == list(embedded(2).embedding)
+    assert part.bytes == (tmp_path / part.path).stat().st_size
+
+
+def test_failures(writer, tmp_path):
+    part = writer.write_failures([failure(1)])
+    table = pq.read_table(tmp_path / part.path, partitioning=None)
+    assert table.schema.names == ["uri", "version", "bytes", "stage", "error", "message"]
+    assert table.to_pylist() == [failure(1)._asdict()]
+
+
+def test_the_name_says_what_the_part_holds(writer):
+    one = writer.write_embeddings([embedded(1)])
+    assert writer.write_embeddings([embedded(1)]).path == one.path
+    assert writer.write_embeddings([embedded(2)]).path != one.path
+    assert writer.write_embeddings([embedded(1)._replace(version="v9")]).path != one.path
+
+
+def test_rewrite_drops_stale_rows_and_renews_touched_ones(writer, tmp_path):
+    part = writer.write_embeddings([embedded(n) for n in range(4)])
+    touched = {"/p/2.jpg": Touched(part.path, "/p/2.jpg", "v99")}
+    new = writer.rewrite("embeddings", part.path, {"/p/1.jpg", "/p/2.jpg"}, touched)
+    table = pq.read_table(tmp_path / new.path, partitioning=None)
+    assert table["uri"].to_pylist() == ["/p/0.jpg", "/p/2.jpg", "/p/3.jpg"]
+    assert table["version"].to_pylist() == ["v0", "v99", "v3"]
+    assert table["embedding"].to_pylist()[1] == list(embedded(2).embedding)
+    assert EncoderSpec.from_json(table.schema.metadata[b"encoder"]) == writer.spec
+    assert (tmp_path / part.path).exists()
+
+
+def test_rewrite_of_a_part_without_rows_left(writer):
+    part = writer.write_failures([failure(1)])
+    assert writer.rewrite("failures", part.path, {"/p/1.jpg"}, {}) is None
+
+
+def test_keys(writer):
+    part = writer.write_embeddings([embedded(1)])
+    ((uri, known),) = read_known(writer.output, part, True)
+    assert uri == "/p/1.jpg"
+    assert known == (part.path, "v1", "sha1", "", True)
+    part = writer.write_failures([failure(2)])
+    ((uri, known),) = read_known(writer.output, part, False)
+    assert known == (part.path, "v2", "", DECODE, False)
+
+
+def test_parts_in_a_bucket(small_bundle, bucket):
+    writer = PartWriter(f"{bucket}/out", "run1", read_spec(small_bundle))
+    part = writer.write_embeddings([embedded(1)])
+    assert [row.uri for row in read_known(writer.output, part, True)] == ["/p/1.jpg"]
+    assert parts.count_rows(writer.output, part.path) == (1, part.bytes)
+
+
+def test_the_buffer_is_full_by_rows_bytes_or_time():
+    now = 0.0
+    buffer = PartBuffer(clock=lambda: now)
+    assert [buffer.add(n, 1) for n in range(parts.MAX_ROWS)] == [False] * 1023 + [True]
+    assert len(buffer.take()) == 1024
+    assert not buffer
+    assert not buffer.add(0, parts.MAX_BYTES - 1)
+    assert buffer.add(1, 1)
+    buffer.take()
+    now = 100.0
+    assert not buffer.add(0, 1)
+    now = 100.0 + parts.MAX_SECONDS
+    assert buffer.add(1, 1)
+
+
+def test_a_write_that_fails_leaves_nothing(writer, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        writer.write("failures", pa.table({"uri": ["a"], "version": ["b"]}))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

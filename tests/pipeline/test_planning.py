@@ -1,0 +1,97 @@
+from pipeline.inputs import Input
+from pipeline.planning import decide
+from pipeline.records import DECODE, READ, Image, Known
+
+INPUTS = (Input("photos", "/photos"),)
+URI = "/photos/a.jpg"
+NOW = Image(URI, "v2", 10)
+
+
+def row(part="p1", version="v2", stage="", committed=True):
+    return Known(part, version, "sha" if not stage else "", stage, committed)
+
+
+def plan(listed, *known, retry=False, uri=URI):
+    decision = decide(uri, listed, known, INPUTS, retry)
+    counts = {name: n for name, n in decision.counts.items() if n and " " not in name}
+    return decision.todo, sorted(decision.stale), counts
+
+
+def test_a_new_image_is_embedded():
+    todo, stale, counts = plan([NOW])
+    assert (todo.image, todo.old_part, stale) == (NOW, "", [])
+    assert counts == {"listed": 1, "new": 1}
+
+
+def test_an_image_reached_twice_counts_once():
+    assert plan([NOW, NOW])[2] == {"listed": 1, "new": 1}
+
+
+def test_an_unchanged_image_is_skipped():
+    assert plan([NOW], row()) == (None, [], {"listed": 1, "unchanged": 1})
+
+
+def test_a_row_of_a_run_that_died_is_taken_over():
+    assert plan([NOW], row(committed=False)) == (None, [], {"listed": 1, "resumed": 1})
+
+
+def test_of_two_rows_one_stays_and_the_committed_one_is_preferred():
+    assert plan([NOW], row("p1", committed=False), row("p2"))[1] == ["p1"]
+    assert plan([NOW], row("p1", committed=False), row("p2", committed=False))[1] == ["p2"]
+
+
+def test_a_changed_image_is_embedded_again_and_its_old_row_goes():
+    todo, stale, counts = plan([NOW], row(version="v1"))
+    assert (todo.image, todo.old_part, todo.old_sha256) == (NOW, "p1", "sha")
+    assert (stale, counts) == (["p1"], {"listed": 1, "changed": 1})
+
+
+def test_a_dead_runs_row_for_the_new_version_replaces_the_committed_old_one():
+    todo, stale, counts = plan([NOW], row("p1", "v1"), row("p2", "v2", committed=False))
+    assert (todo, stale, counts) == (None, ["p1"], {"listed": 1, "resumed": 1})
+
+
+def test_a_gone_image_loses_its_rows():
+    assert plan([], row()) == (None, ["p1"], {"deleted": 1})
+    assert plan([], row(stage=DECODE)) == (None, ["p1"], {"deleted": 1})
+
+
+def test_a_gone_image_that_was_never_committed_is_not_counted():
+    assert plan([], row(committed=False)) == (None, ["p1"], {})
+
+
+def test_rows_that_no_input_speaks_of_stay():
+    assert plan([], row(), uri="/other/a.jpg") == (None, [], {})
+    assert plan([], row("p1"), row("p2", committed=False), uri="/other/a.jpg")[1] == ["p2"]
+
+
+def test_what_could_not_be_decoded_waits_for_a_new_version():
+    assert plan([NOW], row(stage=DECODE)) == (None, [], {"listed": 1, "unchanged": 1})
+    todo, stale, counts = plan([NOW], row(stage=DECODE, version="v1"))
+    assert todo.image == NOW
+    assert (stale, counts) == (["p1"], {"listed": 1, "changed": 1})
+
+
+def test_retry_failures():
+    todo, stale, _ = plan([NOW], row(stage=DECODE), retry=True)
+    assert todo.image == NOW
+    assert stale == ["p1"]
+
+
+def test_what_could_not_be_read_is_tried_again():
+    todo, stale, counts = plan([NOW], row(stage=READ))
+    assert todo.image == NOW
+    assert (stale, counts) == (["p1"], {"listed": 1, "new": 1})
+
+
+def test_a_listing_error_is_a_failure_whatever_was_known():
+    broken = NOW._replace(version="", error="broken link")
+    todo, stale, _ = plan([broken], row(version=""))
+    assert todo.image == broken
+    assert stale == ["p1"]
+
+
+def test_deletions_are_counted_by_the_input_they_rest_on():
+    decision = decide(URI, [], [row()], (*INPUTS, Input("other", "/other")), False)
+    assert decision.counts["gone from photos"] == 1
+    assert decision.counts["gone from other"] == 0
