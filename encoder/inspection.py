@@ -44,8 +44,7 @@ def print_description(description: dict[str, Any], console: Console) -> None:
     )
     for column in ("index", "from end", "name", "type", "output", "parameters", ""):
         numeric = column in ("index", "from end", "parameters")
-        fold = "fold" if column in ("name", "type") else "ellipsis"
-        table.add_column(column, justify="right" if numeric else "left", overflow=fold)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     styles = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
     for row in description["layers"]:
         shape = "x".join("?" if side is None else str(side) for side in row["output_shape"][1:])

@@ -72,7 +72,8 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         if version != outcome.snapshot.manifest_version:
             raise _lost_race(manifest)
         _check(job, outcome, record)
-        state = EncoderState(job.spec, tuple(_live_parts(job, outcome)))
+        live = {part.path: part for part in _live_parts(job, outcome)}
+        state = EncoderState(job.spec, tuple(live.values()))
         manifest = manifest.committing(job.run_id, state)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")

@@ -14,18 +14,10 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.embed_steps import Commit, EmbedImages, ReadImages, RewriteParts, WriteParts
 from pipeline.job import Job
+from pipeline.plan_steps import ListImages, PlanRun, ReadIndex
 from pipeline.records import EMBEDDINGS, FAILURES
-from pipeline.transforms import (
-    Commit,
-    EmbedImages,
-    ListImages,
-    PlanRun,
-    ReadImages,
-    ReadIndex,
-    RewriteParts,
-    WriteParts,
-)
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:

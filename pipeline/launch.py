@@ -25,7 +25,7 @@ from pipeline.dataset import read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.job import Job
-from pipeline.transforms import METRICS, PLAN_COUNTS
+from pipeline.plan_steps import METRICS, PLAN_COUNTS
 
 # Beam's DirectRunner may first download a runner of another kind; this one is in the package.
 IN_PROCESS = ("FnApiRunner", "DirectRunner")
@@ -67,7 +67,7 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
     job = dataclasses.replace(job, across_processes=_many_processes(options))
     _check_reachable(job, options)
     _check_output(job)
-    pipeline = beam.Pipeline(runner=_runner(options), options=options)
+    pipeline = _new_pipeline(options)
     build(pipeline, job)
     if _finish(pipeline, options) is None:
         return None
@@ -77,7 +77,7 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
 def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
     """What a run would do, by the names of the run record. Writes nothing."""
     _check_reachable(job, options)
-    pipeline = beam.Pipeline(runner=_runner(options), options=options)
+    pipeline = _new_pipeline(options)
     add_plan(pipeline, job)
     result = _finish(pipeline, options)
     counts = dict.fromkeys(PLAN_COUNTS, 0)
@@ -115,6 +115,13 @@ def explain(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     return re.sub(r" \[while running.*", "", last)
+
+
+def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(runner=_runner(options), options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"wrong Beam option: {error}") from error
 
 
 def _runner(options: PipelineOptions) -> Any:

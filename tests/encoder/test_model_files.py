@@ -15,7 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an 
 def test_whole_models_load(tmp_path, name):
     small_network().save(tmp_path / name)
     model, sha256 = load_model(tmp_path / name)
-    assert [layer.name for layer in model.layers] == [l.name for l in small_network().layers]
+    assert [layer.name for layer in model.layers] == [
+        layer.name for layer in small_network().layers
+    ]
     assert len(sha256) == 64
 
 

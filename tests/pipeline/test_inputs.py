@@ -90,7 +90,7 @@ def test_names_that_are_not_utf8_are_reported(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing", "missing/*.jpg", "missing.jpg"])
 def test_what_does_not_exist(tmp_path, name):
-    with pytest.raises(InputError, match="--input .*missing"):
+    with pytest.raises(InputError, match=r"--input .*missing"):
         parse_input(str(tmp_path / name))
 
 

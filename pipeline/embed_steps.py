@@ -1,4 +1,4 @@
-"""The steps of the job as Beam transforms. What they do is in modules without Beam."""
+"""The steps that do the work, as Beam transforms: from ReadImages to Commit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.commit import Outcome, commit, listed_by, take_snapshot
+from pipeline.commit import Outcome, commit
 from pipeline.handler import EncoderHandler
-from pipeline.inputs import Input
 from pipeline.job import Job
-from pipeline.parts import PartBuffer, read_known
-from pipeline.planning import decide
-from pipeline.progress import EMBEDDED, FAILED, PLANNED, Tally
+from pipeline.parts import PartBuffer
+from pipeline.plan_steps import METRICS, at_end
+from pipeline.progress import EMBEDDED, FAILED, Tally
 from pipeline.reading import ReadAhead
 from pipeline.records import (
     EMBEDDINGS,
@@ -36,64 +32,8 @@ from pipeline.records import (
     Touched,
 )
 
-METRICS = "embed_images"
-PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
 READ_THREADS = 16
 READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
-
-
-@dataclasses.dataclass
-class ListImages(beam.PTransform):  # type: ignore[misc]
-    """List what the inputs name: PBegin -> images (str, Image), counts Counter.
-
-    A listing that fails fails the job.
-    """
-
-    job: Job
-
-    def expand(self, begin: Any) -> Any:
-        return (
-            begin
-            | "Inputs" >> beam.Create(list(self.job.inputs))
-            | "List" >> beam.ParDo(_List()).with_outputs("counts", main="images")
-        )
-
-
-@dataclasses.dataclass
-class ReadIndex(beam.PTransform):  # type: ignore[misc]
-    """Read what the output holds: PBegin -> rows (str, Known), snapshot Snapshot."""
-
-    job: Job
-
-    def expand(self, begin: Any) -> Any:
-        found = (
-            begin
-            | "Output" >> beam.Create([self.job])
-            | "Snapshot" >> beam.ParDo(_Snapshot()).with_outputs("snapshot", main="parts")
-        )
-        rows = (
-            found.parts
-            | "Spread" >> beam.Reshuffle()
-            | "ReadKeys" >> beam.ParDo(_ReadKeys(self.job.output))
-        )
-        return {"rows": rows, "snapshot": found.snapshot}
-
-
-@dataclasses.dataclass
-class PlanRun(beam.PTransform):  # type: ignore[misc]
-    """Decide about every image: {listed, known} -> todo Todo, stale (part, uri), counts Counter.
-
-    An anti-join on the uri; see pipeline.planning for the rules.
-    """
-
-    job: Job
-
-    def expand(self, listed_and_known: Any) -> Any:
-        return (
-            listed_and_known
-            | "ByUri" >> beam.CoGroupByKey()
-            | "Decide" >> beam.ParDo(_Decide(self.job)).with_outputs("stale", "counts", main="todo")
-        )
 
 
 @dataclasses.dataclass
@@ -176,60 +116,6 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _List(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: Input) -> Iterator[Any]:
-        count = 0
-        for image in element.list_images():
-            count += 1
-            yield image.uri, image
-        yield TaggedOutput("counts", Counter({listed_by(element.text): count}))
-
-
-class _Snapshot(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: Job) -> Iterator[Any]:
-        snapshot = take_snapshot(element)
-        for part in snapshot.live:
-            yield part, True
-        for path in snapshot.left_over:
-            yield Part(EMBEDDINGS, path, 0, 0), False
-        yield TaggedOutput("snapshot", snapshot)
-
-
-class _ReadKeys(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, output: str) -> None:
-        self._output = output
-
-    def process(self, element: tuple[Part, bool]) -> Iterator[Any]:
-        part, committed = element
-        yield from read_known(self._output, part, committed)
-
-
-class _Decide(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def start_bundle(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._planned = 0
-
-    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
-        uri, rows = element
-        job = self._job
-        decision = decide(uri, rows["listed"], rows["known"], job.inputs, job.retry_failures)
-        self._counts += decision.counts
-        for part in decision.stale:
-            yield TaggedOutput("stale", (part, uri))
-        if decision.todo is not None:
-            self._planned += 1
-            yield decision.todo
-
-    def finish_bundle(self) -> Iterator[Any]:
-        Tally(self._job.tally_folder).add(PLANNED, self._planned)
-        for name in PLAN_COUNTS:
-            Metrics.counter(METRICS, name).inc(self._counts[name])
-        yield TaggedOutput("counts", _at_end(self._counts))
-
-
 class _Read(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -250,9 +136,9 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         for outcome in self._ahead.drain():
             routed = self._routed(outcome)
             if isinstance(routed, TaggedOutput):
-                yield TaggedOutput(routed.tag, _at_end(routed.value))
+                yield TaggedOutput(routed.tag, at_end(routed.value))
             else:
-                yield _at_end(routed)
+                yield at_end(routed)
 
     def teardown(self) -> None:
         self._ahead.close()
@@ -288,7 +174,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._buffer:
-            yield _at_end(self._flush())
+            yield at_end(self._flush())
 
     def _flush(self) -> Part:
         rows = self._buffer.take()
@@ -322,8 +208,3 @@ def _commit(
     for each in counts:
         total.update(each)
     return commit(job, Outcome(snapshot, total, list(written), list(rewritten)))
-
-
-def _at_end(value: Any) -> WindowedValue:
-    """What finish_bundle has to wrap its elements in; this job knows one window."""
-    return WindowedValue(value, MIN_TIMESTAMP, [GlobalWindow()])

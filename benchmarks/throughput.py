@@ -1,0 +1,105 @@
+"""How much of the compiled model's own speed the whole job keeps.
+
+Measures, alternating in one run: the encoder alone on a batch in memory, and the whole job (list,
+plan, read, decode, embed, write, commit) over JPEG files on disk. Starting up is taken out by
+running the job over two sizes and dividing the difference in images by that in seconds.
+
+    python -m benchmarks.throughput --encoder demo-output/encoder
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pathlib
+import statistics
+import tempfile
+import time
+import warnings
+
+import numpy as np
+from PIL import Image
+
+import pipeline
+from encoder.quiet import import_tensorflow
+from examples.real_data import photographs
+from pipeline.launch import parse_beam_options
+
+JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
+
+
+def main() -> None:
+    """Print images per second of both, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser.add_argument("--images", type=int, default=384, help="of the larger job")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    import_tensorflow()
+    import encoder
+
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    enc = encoder.load(options.encoder)
+    enc.warm_up(options.batch_size)
+    models, jobs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        base = pathlib.Path(folder)
+        small = options.batch_size * 2
+        make_jpegs(base / "small", small)
+        make_jpegs(base / "large", options.images)
+        for number in range(options.rounds):
+            models.append(model_rate(enc, options.batch_size, options.images - small))
+            seconds = {
+                name: job_seconds(base / name, options, base / f"out-{name}-{number}")
+                for name in ("small", "large")
+            }
+            jobs.append((options.images - small) / (seconds["large"] - seconds["small"]))
+            print(f"round {number + 1}: model {models[-1]:.2f}, job {jobs[-1]:.2f} images/s")
+    model, job = statistics.median(models), statistics.median(jobs)
+    ratio = statistics.median(j / m for j, m in zip(jobs, models, strict=True))
+    print(f"model alone {model:.2f} images/s, whole job {job:.2f} images/s, ratio {ratio:.3f}")
+
+
+def make_jpegs(folder: pathlib.Path, count: int) -> None:
+    """So many different JPEG files, cut from real photographs."""
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as source:
+        photos = [Image.open(path).convert("RGB") for path in photographs(source)]
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        width, height = (int(side * rng.uniform(0.5, 1)) for side in photo.size)
+        left, top = (
+            int(rng.uniform(0, a - b + 1)) for a, b in zip(photo.size, (width, height), strict=True)
+        )
+        crop = photo.crop((left, top, left + width, top + height)).resize(JPEG_SIZE)
+        crop.save(folder / f"{number:05}.jpg", quality=90)
+
+
+def model_rate(enc: object, batch_size: int, images: int) -> float:
+    """Images per second of the compiled model on one batch in memory."""
+    spec = enc.spec
+    shape = (batch_size, spec.height, spec.width, spec.channels)
+    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    calls = max(1, images // batch_size)
+    began = time.perf_counter()
+    for _ in range(calls):
+        enc.embed(batch)
+    return calls * batch_size / (time.perf_counter() - began)
+
+
+def job_seconds(folder: pathlib.Path, options: argparse.Namespace, output: pathlib.Path) -> float:
+    """How long a whole run takes."""
+    job = pipeline.new_job(
+        [str(folder)], options.encoder, str(output), batch_size=options.batch_size
+    )
+    began = time.perf_counter()
+    record = pipeline.run(job, parse_beam_options([]))
+    assert record["embedded"] == record["listed"] > 0
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""The job from the shell, with a small encoder, on Beam's in-process runner."""
+
+import json
+import os
+import shutil
+
+import pyarrow.dataset as ds
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.dataset import open_dataset
+from tests.conftest import write_image
+
+
+@pytest.fixture
+def shell(images, small_bundle, tmp_path, capsys):
+    """Runs a command over the images; gives exit code, stdout and stderr."""
+
+    def run(*more, command="run", source=images, bundle=small_bundle, output=tmp_path / "out"):
+        code = main(
+            [command, "--input", str(source), "--encoder", str(bundle), "--output", str(output)]
+            + [str(each) for each in more]
+        )
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def rows(tmp_path, kind="embeddings"):
+    """By plain pyarrow over the folder, without knowing about the manifest."""
+    table = ds.dataset(tmp_path / "out" / kind, partitioning="hive").to_table()
+    return {os.path.basename(row["uri"]): row for row in table.to_pylist()}, table.num_rows
+
+
+def record(tmp_path):
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    return json.loads((tmp_path / "out" / "runs" / f"{manifest['runs'][-1]}.json").read_text())
+
+
+def counts(tmp_path):
+    names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "failed", "resumed")
+    found = record(tmp_path)
+    assert found["listed"] == sum(found[n] for n in ("unchanged", "resumed", "embedded", "failed"))
+    return {name: found[name] for name in names if found[name]}
+
+
+def test_a_first_run(shell, tmp_path, images):
+    code, out, _ = shell("--run-id", "first")
+    assert code == 0
+    found, number = rows(tmp_path)
+    assert sorted(found) == ["0.jpg", "1.jpg", "2.jpg", "3.png", "4.png"]
+    assert number == 5
+    one = found["3.png"]
+    assert one["uri"] == str(images / "b" / "3.png")
+    assert (one["width"], one["height"]) == (40, 30)
+    assert one["bytes"] == (images / "b" / "3.png").stat().st_size
+    assert one["run"] == "first"
+    assert counts(tmp_path) == {"listed": 5, "new": 5, "embedded": 5}
+    assert record(tmp_path)["encoder_loads"] == 1
+    assert "embedded   5" in out
+    assert open_dataset(tmp_path / "out").count_rows() == 5
+
+
+def test_a_second_run_embeds_nothing_and_says_so(shell, tmp_path):
+    shell()
+    before = sorted((tmp_path / "out" / "embeddings").rglob("*.parquet"))
+    code, out, _ = shell()
+    assert code == 0
+    assert "nothing to do" in out
+    assert counts(tmp_path) == {"listed": 5, "unchanged": 5}
+    assert record(tmp_path)["encoder_loads"] == 0
+    assert sorted((tmp_path / "out" / "embeddings").rglob("*.parquet")) == before
+
+
+def test_new_changed_touched_and_removed_files(shell, tmp_path, images):
+    shell()
+    old, _ = rows(tmp_path)
+    write_image(images / "new.png", 77)
+    write_image(images / "a" / "0.jpg", 88)
+    os.utime(images / "b" / "1.jpg", ns=(10**18, 10**18))
+    (images / "b" / "3.png").unlink()
+    assert shell(command="plan")[1].split() == (
+        [
+            "listed",
+            "5",
+            "new",
+            "1",
+            "changed",
+            "2",
+            "unchanged",
+            "2",
+            "resumed",
+            "0",
+            "deleted",
+            "1",
+        ]
+    )
+    assert shell()[0] == 0
+    assert counts(tmp_path) == {
+        "listed": 5,
+        "new": 1,
+        "changed": 1,
+        "unchanged": 3,
+        "deleted": 1,
+        "embedded": 2,
+    }
+    found, number = rows(tmp_path)
+    assert sorted(found) == ["0.jpg", "1.jpg", "2.jpg", "4.png", "new.png"]
+    assert number == 5
+    assert found["0.jpg"]["embedding"] != old["0.jpg"]["embedding"]
+    assert found["1.jpg"]["embedding"] == old["1.jpg"]["embedding"]
+    assert found["1.jpg"]["version"].startswith(f"{10**18}-")
+    assert shell()[1].count("nothing to do") == 1
+
+
+def test_plan_writes_nothing(shell, tmp_path):
+    code, out, _ = shell(command="plan")
+    assert code == 0
+    assert out.split()[:4] == ["listed", "5", "new", "5"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
+    good = (images / "a" / "0.jpg").read_bytes()
+    (images / "truncated.jpg").write_bytes(good[: len(good) // 2])
+    (images / "empty.jpg").touch()
+    (images / "text.jpg").write_text("hello")
+    (images / "broken.jpg").symlink_to("nowhere")
+    code, out, err = shell()
+    assert (code, err) == (0, "")
+    assert rows(tmp_path)[1] == 5
+    failed, number = rows(tmp_path, "failures")
+    assert number == 4
+    assert {name: (row["stage"], row["error"]) for name, row in failed.items()} == {
+        "truncated.jpg": ("decode", "OSError"),
+        "empty.jpg": ("decode", "UnidentifiedImageError"),
+        "text.jpg": ("decode", "UnidentifiedImageError"),
+        "broken.jpg": ("list", "ListError"),
+    }
+    assert "failed     4" in out
+    assert "the file is empty (0 bytes)" in out
+    # What can't be decoded waits for a new version; what could not be read is tried again.
+    assert shell()[0] == 0
+    assert counts(tmp_path) == {"listed": 9, "new": 1, "unchanged": 8, "failed": 1}
+    assert rows(tmp_path, "failures")[1] == 4
+    (images / "text.jpg").write_bytes(good)
+    (images / "broken.jpg").unlink()
+    shell()
+    assert sorted(rows(tmp_path, "failures")[0]) == ["empty.jpg", "truncated.jpg"]
+    assert rows(tmp_path)[1] == 6
+    shell("--retry-failures")
+    assert counts(tmp_path) == {"listed": 8, "new": 2, "unchanged": 6, "failed": 2}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(shell, tmp_path, images):
+    (images / "a" / "0.jpg").chmod(0)
+    assert shell()[0] == 0
+    failed, _ = rows(tmp_path, "failures")
+    assert (failed["0.jpg"]["stage"], failed["0.jpg"]["error"]) == ("read", "PermissionError")
+
+
+def test_a_file_that_can_not_be_read(shell, tmp_path, images, monkeypatch):
+    """As root, too: whatever the store raises is a failure at the stage "read"."""
+    from encoder.storage import LocalStore
+
+    read = LocalStore.read
+
+    def refuse(self, path):
+        if path.endswith("0.jpg"):
+            raise PermissionError(13, "Permission denied", path)
+        return read(self, path)
+
+    monkeypatch.setattr(LocalStore, "read", refuse)
+    assert shell()[0] == 0
+    failed, number = rows(tmp_path, "failures")
+    assert number == 1
+    assert (failed["0.jpg"]["stage"], failed["0.jpg"]["error"]) == ("read", "PermissionError")
+    monkeypatch.undo()
+    assert shell()[0] == 0
+    assert counts(tmp_path) == {"listed": 5, "new": 1, "unchanged": 4, "embedded": 1}
+    assert rows(tmp_path)[1] == 5
+    assert not list((tmp_path / "out" / "failures").rglob("*.parquet"))
+
+
+def test_a_run_in_which_every_image_fails(shell, tmp_path):
+    (tmp_path / "bad").mkdir()
+    for number in range(3):
+        (tmp_path / "bad" / f"{number}.jpg").write_text("hello")
+    for _ in range(2):
+        code, _, err = shell("--max-failure-ratio", "1", source=tmp_path / "bad")
+        assert code == 1
+        assert "3 of 3 images failed" in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_empty_listing_deletes_nothing(shell, tmp_path, images):
+    shell()
+    shutil.rmtree(images)
+    images.mkdir()
+    code, _, err = shell()
+    assert code == 1
+    assert "--allow-empty" in err
+    assert rows(tmp_path)[1] == 5
+    assert shell("--allow-empty")[0] == 0
+    assert not list((tmp_path / "out" / "embeddings").rglob("*.parquet"))
+    assert counts(tmp_path) == {"deleted": 5}
+    assert open_dataset(tmp_path / "out").count_rows() == 0
+
+
+def test_inputs_speak_only_of_their_own(shell, tmp_path, images):
+    assert shell(source=images / "a" / "*.*")[0] == 0
+    assert shell(source=images / "b" / "*.*")[0] == 0
+    assert rows(tmp_path)[1] == 5
+    (images / "a" / "0.jpg").unlink()
+    (images / "b" / "1.jpg").unlink()
+    shell(source=images / "b" / "*.*")
+    assert sorted(rows(tmp_path)[0]) == ["0.jpg", "2.jpg", "3.png", "4.png"]
+    shell("--input", images / "b", source=images / "a")
+    assert sorted(rows(tmp_path)[0]) == ["2.jpg", "3.png", "4.png"]
+
+
+def test_another_encoder_has_its_own_folder(shell, tmp_path, small_model_file):
+    import encoder
+
+    shell()
+    encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
+    assert shell(bundle=tmp_path / "second")[0] == 0
+    assert len(list((tmp_path / "out" / "embeddings").iterdir())) == 2
+    assert counts(tmp_path) == {"listed": 5, "new": 5, "embedded": 5}
+
+
+def test_status(shell, tmp_path, capsys):
+    shell("--run-id", "first")
+    assert main(["status", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "5 embeddings of 16, 0 failures" in out
+    assert "run first" in out
+
+
+def test_workers_in_other_processes_load_once(shell, tmp_path):
+    code, _, err = shell("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    assert (code, err) == (0, "")
+    assert rows(tmp_path)[1] == 5
+    assert record(tmp_path)["encoder_loads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--no-such-option", "1"], 2, "unknown option '--no-such-option'"),
+        (["--direct_num_workers", "many"], 2, "--direct_num_workers"),
+        (["--batch-size", "0"], 2, "--batch-size is 0"),
+        (["--max-failure-ratio", "2"], 2, "--max-failure-ratio is 2"),
+        (["--run-id", "a/b"], 2, "--run-id 'a/b'"),
+        (["--input", "/no/such/folder"], 2, "--input '/no/such/folder'"),
+        (["--encoder", "/no/such/bundle"], 2, "--encoder: '/no/such/bundle' is not an encoder"),
+        (["--output", "/proc/nowhere"], 2, "--output '/proc/nowhere' can't be made"),
+        (["--runner", "DataflowRunner"], 2, "workers on Dataflow can't reach"),
+        (["--runner", "NoSuchRunner"], 2, "NoSuchRunner"),
+    ],
+)
+def test_wrong_command_lines_name_the_option(shell, options, code, message):
+    found, out, err = shell(*options)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_options_of_the_wrong_type_exit_2(shell, capsys):
+    with pytest.raises(SystemExit) as stop:
+        shell("--batch-size", "many")
+    assert stop.value.code == 2
+    assert "--batch-size" in capsys.readouterr().err
+
+
+def test_a_run_id_is_used_once(shell):
+    assert shell("--run-id", "one")[0] == 0
+    code, _, err = shell("--run-id", "one")
+    assert code == 2
+    assert "--run-id 'one' is taken" in err

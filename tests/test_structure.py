@@ -1,0 +1,64 @@
+"""Rules of the design that a reader could break without noticing."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import encoder
+import pipeline
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "encoder").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
+WITH_BEAM = {"graph", "handler", "launch", "plan_steps", "embed_steps"}
+
+
+def imported(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_imports(path):
+    names = imported(path)
+    if path.parent.name == "encoder":
+        assert not names & {"pipeline", "apache_beam"}
+    elif path.stem not in WITH_BEAM:
+        assert "apache_beam" not in names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_one_module_knows_the_object_store():
+    knowing = {path.stem for path in SOURCES if "google.cloud" in path.read_text()}
+    assert knowing == {"storage"}
+
+
+@pytest.mark.parametrize("statement", ["import pipeline, encoder", "import encoder.images"])
+def test_importing_is_light(statement):
+    code = (
+        f"{statement}; import sys; print('tensorflow' in sys.modules, 'apache_beam' in sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert out.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("module", [encoder, pipeline])
+def test_every_exported_name_exists(module):
+    assert sorted(module.__all__, key=str.lower) == sorted(dir(module), key=str.lower)
+    for name in module.__all__:
+        assert getattr(module, name).__doc__
+    with pytest.raises(AttributeError, match="no_such_name"):
+        module.no_such_name  # noqa: B018
