@@ -76,6 +76,11 @@ class Encoder:
         return decode_image(data, self.spec).pixels
 
     def warm_up(self, batch_size: int) -> None:
-        """Compile and run once, so that the first real batch is as fast as the others."""
+        """Compile and run once, so that the first real batch is as fast as the others.
+
+        A GPU sees a whole batch, for which it then has its kernels and its memory; on a CPU one
+        image does.
+        """
         spec = self.spec
-        self.embed(np.zeros((batch_size, spec.height, spec.width, spec.channels), np.uint8))
+        count = batch_size if tf.config.list_physical_devices("GPU") else 1
+        self.embed(np.zeros((count, spec.height, spec.width, spec.channels), np.uint8))

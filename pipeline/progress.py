@@ -73,31 +73,46 @@ def live_progress(enabled: bool) -> Iterator[str]:
             thread.join()
 
 
+class Rate:
+    """Images per second between the first and the latest time that something was finished."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._latest = (0, 0.0)
+
+    def update(self, done: int, now: float) -> float:
+        """Take a count and a time in seconds; gives the rate, 0 where none is known yet."""
+        if done and self._first is None:
+            self._first = self._latest = (done, now)
+        if done > self._latest[0]:
+            self._latest = (done, now)
+        if self._first is None or self._latest == self._first:
+            return 0.0
+        return (self._latest[0] - self._first[0]) / (self._latest[1] - self._first[1])
+
+
 def _show(tally: Tally, console: Console, stop: threading.Event) -> None:
-    began = time.monotonic()
-    first: float | None = None
+    began, rate = time.monotonic(), Rate()
     with console.status("listing images") as status:
         while not stop.wait(_REFRESH_SECONDS):
             planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
             now = time.monotonic()
-            if done and first is None:
-                first = now
-            status.update(_line(planned, done, failed, now - began, now - (first or now)))
+            status.update(progress_line(planned, done, failed, now - began, rate.update(done, now)))
 
 
-def _line(planned: int, done: int, failed: int, elapsed: float, working: float) -> str:
+def progress_line(planned: int, done: int, failed: int, elapsed: float, rate: float) -> str:
+    """What is shown: counts of images, seconds since the start, images per second."""
     if not planned:
         return f"listing images and planning, {elapsed:.0f} s"
     parts = [f"{done + failed:,} of {planned:,} images"]
     if failed:
         parts.append(f"{failed:,} failed")
-    if working > 0 and done:
-        rate = done / working
+    if not done:
+        parts.append("loading the encoder")
+    if rate:
         left = max(0, planned - done - failed) / rate
         parts.append(f"{rate:.1f} images/s")
         parts.append(
             f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left"
         )
-    else:
-        parts.append("loading the encoder")
     return ", ".join(parts)

@@ -79,22 +79,8 @@ def test_new_changed_touched_and_removed_files(shell, tmp_path, images):
     write_image(images / "a" / "0.jpg", 88)
     os.utime(images / "b" / "1.jpg", ns=(10**18, 10**18))
     (images / "b" / "3.png").unlink()
-    assert shell(command="plan")[1].split() == (
-        [
-            "listed",
-            "5",
-            "new",
-            "1",
-            "changed",
-            "2",
-            "unchanged",
-            "2",
-            "resumed",
-            "0",
-            "deleted",
-            "1",
-        ]
-    )
+    planned = "listed 5 new 1 changed 2 unchanged 2 resumed 0 deleted 1"
+    assert shell(command="plan")[1].split() == planned.split()
     assert shell()[0] == 0
     assert counts(tmp_path) == {
         "listed": 5,

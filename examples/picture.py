@@ -1,0 +1,65 @@
+"""Draw a small dataset: one row per image, its vector as a strip, its cosines with all others.
+
+python -m examples.picture demo-output/dataset docs/embeddings.png
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import pipeline
+
+ROW, LABEL, STRIP, GAP, TOP = 22, 190, 640, 24, 44  # pixels
+INK = (40, 40, 40)
+
+
+def draw(dataset: str, picture: str) -> None:
+    """Write the picture of a dataset; its rows are ordered so that neighbours are alike."""
+    table = pipeline.open_dataset(dataset).to_table(columns=["uri", "embedding"])
+    names = [pathlib.PurePath(uri).name for uri in table["uri"].to_pylist()]
+    vectors = np.array(table["embedding"].to_pylist(), np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    order = chain(cosines)
+    strip = shades(np.log1p(vectors[order] / vectors.mean()), STRIP)
+    matrix = shades(cosines[np.ix_(order, order)].clip(0), ROW * len(names))
+    height = TOP + ROW * len(names) + 12
+    canvas = Image.new("RGB", (LABEL + STRIP + GAP + matrix.width + 12, height), "white")
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    heading = f"embedding ({vectors.shape[1]} values each)"
+    pen.text((LABEL, 14), heading, INK, ImageFont.load_default(15))
+    pen.text((LABEL + STRIP + GAP, 14), "cosine with each other", INK, ImageFont.load_default(15))
+    for place, index in enumerate(order):
+        pen.text((LABEL - 10, TOP + ROW * place + 3), names[index], INK, font, anchor="ra")
+    canvas.paste(strip, (LABEL, TOP))
+    canvas.paste(matrix, (LABEL + STRIP + GAP, TOP))
+    canvas.save(picture)
+
+
+def chain(cosines: np.ndarray) -> list[int]:
+    """From one image to the most alike that is left, and so on."""
+    order = [int(cosines.sum(0).argmax())]
+    while len(order) < len(cosines):
+        left = [index for index in range(len(cosines)) if index not in order]
+        order.append(max(left, key=lambda index: cosines[order[-1], index]))
+    return order
+
+
+def shades(values: np.ndarray, width: int) -> Image.Image:
+    """Values as colors from white over blue to near black, rows ROW pixels high."""
+    share = (values / values.max())[..., np.newaxis]
+    stops = np.array([(255, 255, 255), (86, 150, 210), (10, 20, 60)], float)
+    low = stops[0] + (stops[1] - stops[0]) * (share * 2).clip(0, 1)
+    high = stops[1] + (stops[2] - stops[1]) * (share * 2 - 1).clip(0, 1)
+    pixels = np.where(share < 0.5, low, high).astype(np.uint8)
+    size = (width, ROW * len(values))
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+
+
+if __name__ == "__main__":
+    draw(sys.argv[1], sys.argv[2])

@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from encoder.__main__ import main
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    return code, *capsys.readouterr()
+
+
+def test_inspect(small_model_file, capsys):
+    code, out, err = run(capsys, "inspect", small_model_file)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["4", "-3", "pool2", "MaxPooling2D", "8x8x16", "0", "<-", "auto"] in lines
+    assert ["1", "-6", "conv1", "Conv2D", "32x32x8", "224", "encoder"] in lines
+    assert ["5", "-2", "up", "UpSampling2D", "32x32x16", "0", "cut", "off"] in lines
+    assert "auto: pool2 (8x8x16) is the deepest layer" in out
+
+
+def test_inspect_json(small_model_file, capsys):
+    description = json.loads(run(capsys, "inspect", small_model_file, "--json")[1])
+    assert description["auto"]["layer"] == "pool2"
+    assert description["layers"][4] == {
+        "index": 4,
+        "negative_index": -3,
+        "name": "pool2",
+        "type": "MaxPooling2D",
+        "output_shape": [None, 8, 8, 16],
+        "parameters": 0,
+        "role": "tap",
+    }
+
+
+def test_extract(small_model_file, tmp_path, capsys):
+    code, out, _ = run(
+        capsys,
+        *("extract", small_model_file, "--output", tmp_path / "b", "--layer", "-3"),
+        *("--pooling", "max", "--preprocess", "tf", "--fit", "pad", "--background", "1,2,3"),
+    )
+    assert code == 0
+    spec = json.loads((tmp_path / "b" / "encoder.json").read_text())
+    assert f"encoder {spec['id']} ->" in out
+    chosen = ("layers", "pooling", "preprocess", "fit", "background")
+    assert [spec[key] for key in chosen] == [["pool2"], "max", "tf", "pad", [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--layer", "pool_2"], 2, "no layer 'pool_2'; close names: pool2"),
+        (["--layer", "99"], 2, "index 99 is out of range"),
+        (["--output", "/proc/nowhere"], 2, "can't write the bundle"),
+    ],
+)
+def test_what_does_not_fit(small_model_file, tmp_path, capsys, words, code, message):
+    base = ["extract", small_model_file, "--output", tmp_path / "b"]
+    found, _, err = run(capsys, *base, *words)
+    assert found == code
+    assert message in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract", "m.keras"],
+        ["extract", "m.keras", "--output", "b", "--pooling", "median"],
+        ["extract", "m.keras", "--output", "b", "--input-size", "huge"],
+        ["extract", "m.keras", "--output", "b", "--background", "red"],
+        ["extract", "m.keras", "--output", "b", "--no-such"],
+        [],
+    ],
+)
+def test_wrong_command_lines_exit_2(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit(small_model_file, tmp_path, capsys):
+    words = ["imagenet", "--output", tmp_path / "b", "--weights", small_model_file]
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "does not hold the weights of VGG16" in err
+    assert not (tmp_path / "b").exists()
+
+
+def test_nothing_else_is_printed(small_model_file):
+    """TensorFlow's C++ part writes to stderr before it can be told not to."""
+    result = subprocess.run(
+        [sys.executable, "-m", "encoder", "inspect", small_model_file],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert result.stderr == ""
+    assert "auto: pool2" in result.stdout

@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+from PIL import Image
+
+from examples.picture import draw
+from examples.real_data import photographs
+from pipeline.__main__ import main
+
+
+def test_photographs(tmp_path):
+    copies = photographs(tmp_path)
+    assert len(copies) >= 20
+    assert len({path.read_bytes() for path in copies}) == len(copies)
+
+
+def test_the_demo(vgg16_weights, tmp_path):
+    """As "make demo" runs it; the weights were made before, by the same function."""
+    result = subprocess.run(
+        [sys.executable, "-m", "examples.demo", "--output", tmp_path / "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "22 images listed" in result.stdout
+    nearest = result.stdout.partition("nearest to motorcycle_left.png")[2].splitlines()[1]
+    assert nearest.endswith("motorcycle_right.png")
+    assert "Traceback" not in result.stderr
+
+
+def test_the_picture(images, small_bundle, tmp_path):
+    words = ["run", "--input", images, "--encoder", small_bundle, "--output", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 0
+    draw(str(tmp_path / "out"), str(tmp_path / "picture.png"))
+    assert Image.open(tmp_path / "picture.png").height > 5 * 22
