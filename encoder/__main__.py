@@ -34,21 +34,25 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="list a network's layers and what auto takes")
-    inspect.add_argument("model", metavar="MODEL", help=".keras or .h5 file, local or gs://")
+    inspect.add_argument("model", metavar="MODEL", help=".keras, .h5 or SavedModel, local or gs://")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _add_input_size(inspect)
+    inspect.add_argument("--plot", metavar="FILE", help="draw the network, as .png or .svg")
+    _add_model_options(inspect)
     inspect.set_defaults(command=_inspect)
 
     extract = commands.add_parser("extract", help="cut the encoder out and save it as a bundle")
-    extract.add_argument("model", metavar="MODEL", help=".keras or .h5 file, local or gs://")
+    extract.add_argument("model", metavar="MODEL", help=".keras, .h5 or SavedModel, local or gs://")
     extract.add_argument("--output", required=True, metavar="DIR", help="folder for the bundle")
     extract.add_argument(
         "--layer", default="auto", help="name, index, negative index, several with commas, or auto"
     )
     extract.add_argument("--pooling", default="gap", choices=POOLINGS)
+    extract.add_argument("--gem-p", type=float, default=3.0, help="exponent of gem; default 3")
     extract.add_argument("--normalize", action="store_true", help="scale vectors to unit length")
     extract.add_argument(
-        "--preprocess", default="none", choices=PREPROCESS_MODES, help="as it was in training"
+        "--preprocess",
+        choices=PREPROCESS_MODES,
+        help="as it was in training; default: that of the keras.applications backbone, else none",
     )
     extract.add_argument("--resize", default="bilinear", choices=RESIZES)
     extract.add_argument("--fit", default="stretch", choices=FITS)
@@ -56,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--background", default=(0, 0, 0), type=_color, metavar="R,G,B", help="default 0,0,0"
     )
     extract.add_argument("--precision", default="float32", choices=PRECISIONS)
-    _add_input_size(extract)
+    _add_model_options(extract)
     extract.set_defaults(command=_extract)
 
     imagenet = commands.add_parser("imagenet", help="save VGG16 trained on ImageNet as a bundle")
@@ -70,9 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_input_size(parser: argparse.ArgumentParser) -> None:
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-size", type=_size, metavar="HxW", help="for a network that takes any size"
+    )
+    parser.add_argument("--input", metavar="NAME", help="which of several inputs takes the image")
+    parser.add_argument(
+        "--trust", action="store_true", help="allow Lambda layers and custom classes in the file"
+    )
+    parser.add_argument(
+        "--builder", metavar="MODULE:FUNCTION", help="makes the network for a file of weights"
     )
 
 
@@ -82,7 +93,12 @@ def _inspect(options: argparse.Namespace) -> int:
     from encoder.inspection import describe, print_description
     from encoder.model_files import load_model
 
-    description = describe(load_model(options.model)[0], options.input_size)
+    model, _ = load_model(options.model, trust=options.trust, builder=options.builder)
+    description = describe(model, options.input_size, options.input)
+    if options.plot:
+        from encoder.plot import plot
+
+        plot(description, options.plot)
     if options.json:
         print(json.dumps(description, indent=2))
     else:
@@ -93,20 +109,28 @@ def _inspect(options: argparse.Namespace) -> int:
 def _extract(options: argparse.Namespace) -> int:
     from encoder.bundle import extract
 
+    decisions: list[str] = []
     spec = extract(
         options.model,
         options.output,
         layer=options.layer,
         pooling=options.pooling,
         normalize=options.normalize,
+        gem_p=options.gem_p,
         preprocess=options.preprocess,
         resize=options.resize,
         fit=options.fit,
         background=options.background,
         precision=options.precision,
         input_size=options.input_size,
+        input_name=options.input,
+        trust=options.trust,
+        builder=options.builder,
+        say=decisions.append,
     ).spec
     _print_bundle(spec, options.output)
+    for decision in decisions:
+        print(f"  {decision}")
     return 0
 
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import encoder.pooling  # noqa: F401 - registers its layer with Keras
-from encoder.cut import Cut, check_cut, cut_encoder
+from encoder.backbones import recognize
+from encoder.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
 from encoder.errors import InputError
 from encoder.fingerprint import encoder_id
-from encoder.graph import trace
 from encoder.model_files import load_model
-from encoder.pooling import pooled_length
+from encoder.pooling import GEM_P, pooled_length
 from encoder.preprocess import preprocess as preprocess_pixels
 from encoder.runtime import Encoder
 from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
 from encoder.storage import join, store_for
 from encoder.storage import normalize as normalize_path
 
-_CHECKED_IMAGES = 2
+_RANDOM_IMAGES = 2
+
+
+def ignore(_: str) -> None:
+    """Say nothing."""
 
 
 def extract(
@@ -33,24 +37,32 @@ def extract(
     layer: str | int = "auto",
     pooling: str = "gap",
     normalize: bool = False,
-    preprocess: str = "none",
+    gem_p: float = GEM_P,
+    preprocess: str | None = None,
     resize: str = "bilinear",
     fit: str = "stretch",
     background: tuple[int, int, int] = (0, 0, 0),
     precision: str = "float32",
     input_size: tuple[int, int] | None = None,
+    input_name: str | None = None,
+    trust: bool = False,
+    builder: str | None = None,
+    say: Callable[[str], None] = ignore,
 ) -> Encoder:
     """Cut the encoder out of a trained network and write it as a bundle.
 
     Args:
-        model: path of a ``.keras`` or ``.h5`` file (local or gs://), or a keras.Model.
+        model: a path that encoder.model_files.load_model takes (local or gs://), or a keras.Model.
         output: folder for the bundle, local or gs://; an older bundle there is replaced.
-        layer, pooling, normalize, input_size: see encoder.get_encoder.
+        layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
         preprocess: what was done to pixels (0..255) in training: "caffe" (as VGG16 and ResNet50
-            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none".
+            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". By default
+            that of the keras.applications backbone which the network is built on, else "none".
         resize, fit: how images of another size are brought to the input size.
         background: RGB under transparent pixels and around padded images.
         precision: dtype in which the layers compute.
+        trust, builder: see encoder.model_files.load_model.
+        say: gets one sentence for each thing that was decided and not asked for.
 
     Returns:
         The encoder, read back from the bundle.
@@ -60,11 +72,17 @@ def extract(
         CutMismatchError: the cut does not compute what the network computes.
     """
     if isinstance(model, str | os.PathLike):
-        network, source_sha256 = load_model(model)
+        network, source_sha256 = load_model(model, trust=trust, builder=builder)
         source = os.fspath(model)
     else:
         network, source, source_sha256 = model, f"in memory: {model.name}", ""
-    cut = cut_encoder(network, layer, pooling, normalize, input_size)
+    cut = cut_encoder(network, Recipe(layer, pooling, normalize, gem_p, input_size, input_name))
+    for tap in cut.taps:
+        say(f"layer: {tap.reason}")
+    if preprocess is None:
+        found = recognize(cut.graph)
+        say(f"preprocess {found.mode}: {found.reason}")
+        preprocess = found.mode
     height, width, channels = cut.backbone.input_shape[1:]
     if height is None or width is None:
         raise InputError(
@@ -76,8 +94,9 @@ def extract(
         source=source,
         source_sha256=source_sha256,
         layers=tuple(tap.step.name for tap in cut.taps),
-        slices=_slices(cut, pooling),
+        slices=_slices(cut),
         pooling=pooling,
+        gem_p=gem_p if pooling == "gem" else None,
         normalize=normalize,
         dim=int(cut.model.output_shape[-1]),
         height=height,
@@ -93,35 +112,28 @@ def extract(
     )
     spec = spec.replace(
         id=encoder_id(cut.backbone, spec.vector_settings()),
-        max_difference=check_cut(network, cut, _random_images(spec), pooling, normalize),
+        max_difference=check_cut(cut, _test_images(spec)),
     )
     _write(cut.model, spec, output)
-    return load(output)
+    return load(output, trust=trust)
 
 
-def load(folder: str | os.PathLike[str]) -> Encoder:
+def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
     """Load an encoder bundle from a local folder or gs://.
+
+    Args:
+        folder: that holds the bundle.
+        trust: allow Lambda layers and custom classes, whose code then runs.
 
     Raises:
         InputError: the folder is no bundle, or its parts do not belong together.
     """
     spec = read_spec(folder)
-    base = normalize_path(folder)
-    path = join(base, MODEL_FILE)
-    store = store_for(path)
-    if store.stat(path) is None:
+    path = join(normalize_path(folder), MODEL_FILE)
+    if store_for(path).stat(path) is None:
         raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
-    with tempfile.TemporaryDirectory() as temporary:
-        file = os.path.join(temporary, MODEL_FILE)
-        with open(file, "wb") as opened:
-            opened.write(store.read(path)[0])
-        model, _ = load_model(file)
-    steps = {step.name.rpartition("/")[2]: step for step in trace(model).steps}
-    names = [name.rpartition("/")[2] for name in spec.layers]
-    if not set(names) <= set(steps):
-        raise InputError(f"{MODEL_FILE} in {os.fspath(folder)!r} has no layers {names}")
-    backbone = keras.Model(model.inputs, [steps[name].output for name in names])
-    found = encoder_id(backbone, spec.vector_settings())
+    model, _ = load_model(path, trust=trust)
+    found = encoder_id(backbone_of(model), spec.vector_settings())
     if found != spec.id:
         raise InputError(
             f"the bundle {os.fspath(folder)!r} says it is encoder {spec.id}, but its model is "
@@ -145,12 +157,17 @@ def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str]) -> Non
         raise InputError(f"can't write the bundle to {os.fspath(output)!r}: {error}") from error
 
 
-def _random_images(spec: EncoderSpec) -> Any:
-    shape = (_CHECKED_IMAGES, spec.height, spec.width, spec.channels)
+def _test_images(spec: EncoderSpec) -> Any:
+    """Random pixels, and edge values: black, white, and both side by side."""
+    shape = (_RANDOM_IMAGES + 3, spec.height, spec.width, spec.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    pixels[-3:] = 0
+    pixels[-2] = 255
+    pixels[-1, :, ::2] = 255
     return preprocess_pixels(pixels, spec.preprocess).numpy()
 
 
-def _slices(cut: Cut, pooling: str) -> tuple[tuple[int, int], ...]:
-    stops = np.cumsum([pooled_length(tap.step.shape, pooling) for tap in cut.taps]).tolist()
+def _slices(cut: Cut) -> tuple[tuple[int, int], ...]:
+    lengths = [pooled_length(tap.step.shape, cut.recipe.pooling) for tap in cut.taps]
+    stops = np.cumsum(lengths).tolist()
     return tuple(zip([0, *stops[:-1]], stops, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from encoder.graph import trace
+from encoder.graph import Step, trace
 
 # Settings of a layer that no vector depends on: names, and what only matters in training.
 _WITHOUT_EFFECT = {"name", "trainable", "dtype", "synchronized", "momentum"}
@@ -35,7 +35,7 @@ def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
             continue  # its size is among the settings, its name has no effect
         layer = step.layer
         dtype = getattr(layer, "compute_dtype", None)
-        _feed(digest, type(layer).__name__, _effective_config(layer), dtype)
+        _feed(digest, type(layer).__name__, _effective_config(step), dtype)
         _feed(digest, origins, step.arguments)
         for weight in getattr(layer, "weights", []):
             _feed(digest, np.asarray(weight.numpy()))
@@ -43,25 +43,33 @@ def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
     return digest.hexdigest()[:_ID_DIGITS]
 
 
-def _effective_config(layer: Any) -> dict[str, Any]:
-    """The layer's configuration without names, training settings and defaults.
+def _effective_config(step: Step) -> dict[str, Any]:
+    """A layer's configuration without names, training settings and defaults.
 
     Defaults are left out so that a setting which a later version of Keras adds changes no id.
     """
-    idle = _WITHOUT_EFFECT
+    layer, idle = step.layer, _WITHOUT_EFFECT
     if "Dropout" in type(layer).__name__:
         idle = idle | _WITHOUT_EFFECT_IN_DROPOUT
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(type(layer).__init__).parameters.items()
     }
+    config = layer.get_config()
+    if "axis" in config:  # Keras 2 counts from the front, Keras 3 from the end
+        config["axis"] = _from_end(config["axis"], len(step.inputs[0].shape))
     return {
         key: value
-        for key, value in layer.get_config().items()
+        for key, value in config.items()
         if key not in idle
         and not key.endswith(_WITHOUT_EFFECT_ENDINGS)
         and _plain(value) != _plain(defaults.get(key))
     }
+
+
+def _from_end(axis: Any, rank: int) -> Any:
+    (axis,) = axis if isinstance(axis, list | tuple) and len(axis) == 1 else (axis,)
+    return axis - rank if isinstance(axis, int) and axis >= 0 else axis
 
 
 def _feed(digest: Any, *values: Any) -> None:

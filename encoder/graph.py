@@ -1,26 +1,33 @@
 """A trained Keras model as a flat list of steps, whatever it was built from.
 
 Functional models, Sequential models and models nested in either all become one list, in the
-order in which data flows. This module alone touches Keras' private graph (the nodes of
+order in which Keras runs them. This module alone touches Keras' private graph (the nodes of
 ``keras.src.ops.function.Function``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
 
 from encoder.errors import InputError
 
+# Where a network leaves its input size open, sizes are compared as if it were this, in pixels.
+_PROBE_SIZE = (256, 256)
+
 
 class Step(NamedTuple):
     """One use of one layer.
 
     Attributes:
-        name: the layer's name; for a layer inside a nested model "outer/inner".
+        name: the layer's name; "outer/inner" inside a nested model; with ":2" for the second use
+            of a layer that is used several times.
         layer: the Keras layer or operation.
         place: its index in ``model.layers``; None inside a nested model.
+        call: how many times the whole model calls the layer before this use.
         inputs: the symbolic tensors it takes.
         outputs: the symbolic tensors it gives.
         arguments: everything it was called with; in place of tensors stands None.
@@ -31,6 +38,7 @@ class Step(NamedTuple):
     name: str
     layer: Any
     place: int | None
+    call: int
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     arguments: Any
@@ -49,100 +57,72 @@ class Step(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A model's steps in the order of the data, and the symbolic tensor of its image input."""
+    """What can be computed from one image input of a model.
 
+    Attributes:
+        model: the keras.Model.
+        input: the symbolic tensor of the image.
+        steps: in the order in which they run.
+        elsewhere: names of layers that other inputs are needed for.
+    """
+
+    model: Any
     input: Any
     steps: list[Step]
-    layer_count: int
+    elsewhere: list[str]
+
+    @property
+    def layer_count(self) -> int:
+        """Of ``model.layers``."""
+        return len(self.model.layers)
+
+    @property
+    def sized_steps(self) -> list[Step]:
+        """The same steps, with sizes filled in where the model leaves them open."""
+        if None not in self.input.shape[1:3]:
+            return self.steps
+        return trace(self.model, _PROBE_SIZE, self.input.name).steps
 
 
-def trace(model: Any, input_size: tuple[int, int] | None = None) -> Graph:
+def trace(
+    model: Any, input_size: tuple[int, int] | None = None, input_name: str | None = None
+) -> Graph:
     """Lay a model out as steps.
 
     Where the model holds other models, or an input size is given, its layers are called once more
     on new symbolic tensors; they keep their weights, and the model keeps working.
 
     Args:
-        model: a built functional or Sequential keras.Model with one input.
+        model: a built functional or Sequential keras.Model.
         input_size: (height, width) in pixels, for a model that leaves them open.
+        input_name: which input takes the image, for a model with several.
 
     Raises:
-        InputError: the model has no layer graph, or not exactly one image input.
+        InputError: the model has no layer graph, or the image input can't be told.
     """
-    function = _function(model)
+    function = function_of(model)
     if function is None:
         raise InputError(
-            f"the model {model.name!r} is a {type(model).__name__} without a graph of layers (a "
-            "subclassed or unbuilt model); build it as a functional or Sequential model first"
+            f"the model {model.name!r} ({type(model).__name__}) has no graph of layers: it is a "
+            "subclass of keras.Model with a call method of its own, or was never built. Build the "
+            "same layers as a functional or Sequential model, load the weights into it "
+            "(new.set_weights(old.get_weights())), and save that"
         )
-    if len(function.inputs) != 1:
-        names = ", ".join(tensor.name for tensor in function.inputs)
-        raise InputError(f"the model has {len(function.inputs)} inputs ({names}); expected one")
-    (image,) = function.inputs
-    if len(image.shape) != 4:
-        raise InputError(
-            f"the model's input has shape {tuple(image.shape)}; expected images "
-            "(batch, height, width, channels)"
-        )
-    nested = any(_function(operation) for operation in function.operations)
+    image = _image_input(function, input_name)
+    nested = any(function_of(operation) for operation in function.operations)
     if not nested and input_size is None:
+        new = image
         tensors = {id(tensor): tensor for node in _nodes(function) for tensor in node.outputs}
     else:
         size = input_size or image.shape[1:3]
-        image = keras.Input((*size, image.shape[3]), dtype=image.dtype, name=image.name)
+        new = keras.Input((*size, image.shape[3]), dtype=image.dtype, name=image.name)
         tensors = None
-    steps: list[Step] = []
-    places = {id(layer): index for index, layer in enumerate(model.layers)}
-    _walk(function, [image], "", places, tensors, steps)
-    return Graph(image, steps, len(model.layers))
+    walk = _Walk({id(layer): index for index, layer in enumerate(model.layers)}, tensors)
+    walk.follow(function, [new if tensor is image else None for tensor in function.inputs], "")
+    return Graph(model, new, _numbered(walk.steps), walk.elsewhere)
 
 
-def _walk(
-    function: Any,
-    inputs: list[Any],
-    prefix: str,
-    places: dict[int, int],
-    tensors: dict[int, Any] | None,
-    steps: list[Step],
-) -> list[Any]:
-    """Append the steps of one model; give its outputs for these inputs."""
-    known = {id(old): new for old, new in zip(function.inputs, inputs, strict=True)}
-    for node in _nodes(function):
-        layer = node.operation
-        name, index = prefix + layer.name, places.get(id(layer))
-        if node.is_input:
-            if not prefix:
-                output = known[id(node.outputs[0])]
-                steps.append(Step(name, layer, index, (), (output,), None, True, False))
-            continue
-        inner = _function(layer)
-        taken = tuple(known[id(tensor)] for tensor in node.input_tensors)
-        if inner is not None:
-            outputs = _walk(inner, list(taken), f"{name}/", {}, None, steps)
-        elif tensors is not None:
-            outputs = [tensors[id(tensor)] for tensor in node.outputs]
-        else:
-            outputs = _call(node, known)
-        known.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
-        arguments = _without_tensors((node.arguments.args, node.arguments.kwargs))
-        steps.append(
-            Step(name, layer, index, taken, tuple(outputs), arguments, False, inner is not None)
-        )
-    return [known[id(tensor)] for tensor in function.outputs]
-
-
-def _call(node: Any, known: dict[int, Any]) -> list[Any]:
-    arguments, options = node.arguments.fill_in(known)
-    return list(keras.tree.flatten(node.operation(*arguments, **options)))
-
-
-def _without_tensors(arguments: Any) -> Any:
-    return keras.tree.map_structure(
-        lambda value: None if keras.utils.is_keras_tensor(value) else value, arguments
-    )
-
-
-def _function(operation: Any) -> Any:
+def function_of(operation: Any) -> Any:
     """The graph of a functional or built Sequential model, else None."""
     if isinstance(operation, keras.Sequential):
         return getattr(operation, "_functional", None)
@@ -151,11 +131,128 @@ def _function(operation: Any) -> Any:
     return None
 
 
+def makers_of(graph: Graph, tensors: Iterable[Any]) -> set[int]:
+    """Ids of these tensors and of all that they are computed from."""
+    makers = {
+        id(tensor): step for step in graph.steps if not step.is_model for tensor in step.outputs
+    }
+    needed: set[int] = set()
+    waiting = list(tensors)
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) not in needed:
+            needed.add(id(tensor))
+            waiting.extend(makers[id(tensor)].inputs)
+    return needed
+
+
+class _Walk:
+    """Follows a model's nodes in the order of execution, into nested models too."""
+
+    def __init__(self, places: dict[int, int], tensors: dict[int, Any] | None) -> None:
+        self.steps: list[Step] = []
+        self.elsewhere: list[str] = []
+        self._places = places
+        self._tensors = tensors
+        self._calls: Counter[int] = Counter()
+
+    def follow(self, function: Any, inputs: list[Any], prefix: str) -> list[Any]:
+        """Append the steps of one model; gives its outputs, None where they can't be computed."""
+        known = {id(old): new for old, new in zip(function.inputs, inputs, strict=True)}
+        for node in _nodes(function):
+            if node.is_input:
+                if not prefix and known[id(node.outputs[0])] is not None:
+                    self._append(node, prefix, (), (known[id(node.outputs[0])],), None, False)
+                continue
+            taken = tuple(known[id(tensor)] for tensor in node.input_tensors)
+            outputs = self._visit(node, known, taken, prefix)
+            known.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
+        return [known[id(tensor)] for tensor in function.outputs]
+
+    def _visit(
+        self, node: Any, known: dict[int, Any], taken: tuple[Any, ...], prefix: str
+    ) -> list[Any]:
+        layer = node.operation
+        inner = function_of(layer)
+        if inner is not None:
+            outputs = self.follow(inner, list(taken), f"{prefix}{layer.name}/")
+        elif any(tensor is None for tensor in taken):
+            outputs = [None] * len(node.outputs)
+        elif self._tensors is not None:
+            outputs = [self._tensors[id(tensor)] for tensor in node.outputs]
+        else:
+            arguments, options = node.arguments.fill_in(known)
+            outputs = list(keras.tree.flatten(layer(*arguments, **options)))
+        if any(output is None for output in outputs):
+            self.elsewhere.append(prefix + layer.name)
+        else:
+            stated = _without_tensors((node.arguments.args, node.arguments.kwargs))
+            self._append(node, prefix, taken, tuple(outputs), stated, inner is not None)
+        self._calls[id(layer)] += 1
+        return outputs
+
+    def _append(
+        self,
+        node: Any,
+        prefix: str,
+        inputs: tuple[Any, ...],
+        outputs: tuple[Any, ...],
+        arguments: Any,
+        is_model: bool,
+    ) -> None:
+        layer = node.operation
+        self.steps.append(
+            Step(
+                name=prefix + layer.name,
+                layer=layer,
+                place=None if prefix else self._places.get(id(layer)),
+                call=self._calls[id(layer)],
+                inputs=inputs,
+                outputs=outputs,
+                arguments=arguments,
+                is_input=node.is_input,
+                is_model=is_model,
+            )
+        )
+
+
+def _image_input(function: Any, name: str | None) -> Any:
+    inputs = {tensor.name: tensor for tensor in function.inputs}
+    listed = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in inputs.items())
+    if name is None and len(inputs) > 1:
+        raise InputError(
+            f"the model has {len(inputs)} inputs ({listed}); say which one takes the image with "
+            "--input NAME (input_name=...)"
+        )
+    if name is not None and name not in inputs:
+        raise InputError(f"the model has no input {name!r}; it has {listed}")
+    image = inputs[name] if name is not None else function.inputs[0]
+    if len(image.shape) != 4:
+        raise InputError(
+            f"the model's input {image.name!r} has shape {tuple(image.shape)}; expected images "
+            "(batch, height, width, channels)"
+        )
+    return image
+
+
+def _numbered(steps: list[Step]) -> list[Step]:
+    """The steps, with the uses of a layer told apart by name."""
+    total = Counter(step.name for step in steps)
+    seen: Counter[str] = Counter()
+    result = []
+    for step in steps:
+        seen[step.name] += 1
+        several = total[step.name] > 1
+        result.append(step._replace(name=f"{step.name}:{seen[step.name]}") if several else step)
+    return result
+
+
+def _without_tensors(arguments: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda value: None if keras.utils.is_keras_tensor(value) else value, arguments
+    )
+
+
 def _nodes(function: Any) -> list[Any]:
-    depths = sorted(function._nodes_by_depth, reverse=True)
-    order = {id(operation): place for place, operation in enumerate(function.operations)}
-    return [
-        node
-        for depth in depths
-        for node in sorted(function._nodes_by_depth[depth], key=lambda n: order[id(n.operation)])
-    ]
+    by_depth = function._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

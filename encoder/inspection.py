@@ -8,20 +8,24 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from encoder.backbones import recognize
 from encoder.errors import InputError
-from encoder.graph import Graph, Step, trace
+from encoder.graph import Graph, Step, makers_of, trace
 from encoder.taps import auto_tap
 
 
-def describe(model: Any, input_size: tuple[int, int] | None = None) -> dict[str, Any]:
+def describe(
+    model: Any, input_size: tuple[int, int] | None = None, input_name: str | None = None
+) -> dict[str, Any]:
     """A model's layers, and what "auto" takes, as plain values.
 
     Returns:
         ``{"name", "layers": [{"index", "negative_index", "name", "type", "output_shape",
-        "parameters", "role"}], "auto": {"layer", "reason"}}``. The role is "input", "encoder",
-        "tap", "cut off" or "" (where auto can't tell). Indices are None inside nested models.
+        "parameters", "role"}], "auto": {"layer", "reason"}, "preprocess": {"mode", "reason"}}``.
+        The role is "input", "encoder", "tap", "cut off" or "" (where auto can't tell). Indices are
+        None inside nested models.
     """
-    graph = trace(model, input_size)
+    graph = trace(model, input_size, input_name)
     try:
         tap = auto_tap(graph)
     except InputError as error:
@@ -29,9 +33,14 @@ def describe(model: Any, input_size: tuple[int, int] | None = None) -> dict[str,
         needed = None
     else:
         auto = {"layer": tap.step.name, "reason": tap.reason}
-        needed = _needed_for(graph, tap.step)
-    rows = [_row(graph, step, needed, auto["layer"]) for step in graph.steps]
-    return {"name": model.name, "layers": rows, "auto": auto}
+        needed = makers_of(graph, tap.step.outputs)
+    rows = [_row(graph, step, needed, auto["layer"]) for step in _as_listed(graph)]
+    for row in rows:  # a nested model is needed where anything in it is
+        inner = [other["role"] for other in rows if other["name"].startswith(f"{row['name']}/")]
+        if row["role"] == "cut off" and set(inner) & {"encoder", "tap"}:
+            row["role"] = "encoder"
+    preprocess = recognize(graph)._asdict()
+    return {"name": model.name, "layers": rows, "auto": auto, "preprocess": preprocess}
 
 
 def print_description(description: dict[str, Any], console: Console) -> None:
@@ -59,7 +68,21 @@ def print_description(description: dict[str, Any], console: Console) -> None:
             style=styles.get(row["role"]),
         )
     console.print(table)
-    console.print(f"auto: {description['auto']['reason']}")
+    console.print(f"auto: {description['auto']['reason']}", markup=False, highlight=False)
+    found = description["preprocess"]
+    text = f"preprocess {found['mode']}: {found['reason']}"
+    console.print(text, markup=False, highlight=False)
+
+
+def _as_listed(graph: Graph) -> list[Step]:
+    """The steps in the order of ``model.layers``, a nested model before what is in it."""
+    places = {layer.name: place for place, layer in enumerate(graph.model.layers)}
+    keys, place = {}, 0
+    for step in graph.steps:
+        outermost = step.name.partition("/")[0].partition(":")[0]
+        place = places.get(outermost, place)  # an operation stays behind the layer before it
+        keys[step.name] = (place, not step.is_model)
+    return sorted(graph.steps, key=lambda step: keys[step.name])
 
 
 def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) -> dict[str, Any]:
@@ -81,15 +104,3 @@ def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) ->
         "parameters": step.layer.count_params() if hasattr(step.layer, "count_params") else 0,
         "role": role,
     }
-
-
-def _needed_for(graph: Graph, tap: Step) -> set[int]:
-    makers = {id(tensor): step for step in graph.steps for tensor in step.outputs}
-    needed: set[int] = set()
-    waiting = list(tap.outputs)
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) not in needed:
-            needed.add(id(tensor))
-            waiting.extend(makers[id(tensor)].inputs)
-    return needed

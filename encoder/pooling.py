@@ -13,6 +13,7 @@ from encoder.errors import InputError
 from encoder.spec import POOLINGS, check_choice
 
 GEM_P = 3.0
+_POOL_NAME = "embedding_pool_"
 _SMALLEST = 1e-6  # keeps the power of GeM defined where a map is zero
 
 
@@ -44,14 +45,24 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
 def pool_taps(outputs: list[Any], pooling: str, normalize: bool, gem_p: float = GEM_P) -> Any:
     """Pool symbolic feature maps (n, ..., c) and join them to one (n, dim) float32 tensor."""
     check_choice("pooling", pooling, POOLINGS)
-    vectors = [_pool(output, pooling, gem_p) for output in outputs]
+    vectors = [
+        _pooling_layer(output.shape, pooling, gem_p, f"{_POOL_NAME}{number}")(output)
+        for number, output in enumerate(outputs, start=1)
+    ]
+    vector = vectors[0]
     if len(vectors) > 1:
-        vector = keras.layers.Concatenate(name="taps", dtype="float32")(vectors)
-    else:
-        vector = vectors[0]
+        vector = keras.layers.Concatenate(name="embedding_join", dtype="float32")(vectors)
     if normalize:
-        vector = keras.layers.UnitNormalization(name="unit_length", dtype="float32")(vector)
+        vector = keras.layers.UnitNormalization(name="embedding_unit", dtype="float32")(vector)
     return vector
+
+
+def pooled_tensors(encoder: Any) -> list[Any]:
+    """The feature maps of a model that pool_taps has completed, in the vector's order."""
+    numbers = range(1, len(encoder.layers) + 1)
+    names = {layer.name for layer in encoder.layers}
+    found = [f"{_POOL_NAME}{number}" for number in numbers if f"{_POOL_NAME}{number}" in names]
+    return [encoder.get_layer(name).input for name in found]
 
 
 def pooled_length(shape: tuple[int | None, ...], pooling: str) -> int:
@@ -71,25 +82,28 @@ def pool_numpy(
     return vector
 
 
-def _pool(output: Any, pooling: str, gem_p: float) -> Any:
-    rank = len(output.shape)
+def _pooling_layer(
+    shape: tuple[int | None, ...], pooling: str, gem_p: float, name: str
+) -> keras.layers.Layer:
+    rank = len(shape)
+    options = {"name": name, "dtype": "float32"}
     if rank == 2 or pooling == "flatten":
-        if None in output.shape[1:]:
+        if None in shape[1:]:
             raise InputError(
-                f"flatten needs a fixed size, but the layer gives {output.shape}; use --input-size"
+                f"flatten needs a fixed size, but the layer gives {shape}; use --input-size"
             )
-        return keras.layers.Flatten(dtype="float32")(output)
+        return keras.layers.Flatten(**options)
     if rank not in (3, 4):
-        raise InputError(f"can't pool a layer whose output has shape {tuple(output.shape)}")
+        raise InputError(f"can't pool a layer whose output has shape {tuple(shape)}")
+    if pooling == "gem":
+        return GeneralizedMeanPooling(gem_p, **options)
     kinds = {
         ("gap", 4): keras.layers.GlobalAveragePooling2D,
         ("gap", 3): keras.layers.GlobalAveragePooling1D,
         ("max", 4): keras.layers.GlobalMaxPooling2D,
         ("max", 3): keras.layers.GlobalMaxPooling1D,
     }
-    if pooling == "gem":
-        return GeneralizedMeanPooling(gem_p, dtype="float32")(output)
-    return kinds[pooling, rank](dtype="float32")(output)
+    return kinds[pooling, rank](**options)
 
 
 def _pool_numpy(values: NDArray[np.float64], pooling: str, gem_p: float) -> NDArray[np.float64]:

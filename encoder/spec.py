@@ -31,6 +31,7 @@ class EncoderSpec:
         layers: names of the tapped layers, in the order of the vector.
         slices: for each tapped layer, the [start, stop) of its values in the vector.
         pooling: one of POOLINGS.
+        gem_p: the exponent of "gem"; None for other poolings.
         normalize: whether vectors are scaled to unit length.
         dim: length of an embedding.
         height, width, channels: of the uint8 images that the encoder takes, in pixels.
@@ -49,6 +50,7 @@ class EncoderSpec:
     layers: tuple[str, ...]
     slices: tuple[tuple[int, int], ...]
     pooling: str
+    gem_p: float | None
     normalize: bool
     dim: int
     height: int
@@ -91,7 +93,7 @@ class EncoderSpec:
         return {
             name: getattr(self, name)
             for name in (
-                *("pooling", "normalize", "height", "width", "channels"),
+                *("pooling", "gem_p", "normalize", "height", "width", "channels"),
                 *("preprocess", "resize", "fit", "background", "precision"),
             )
         }

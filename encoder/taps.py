@@ -39,52 +39,50 @@ def auto_tap(graph: Graph) -> Tap:
     Raises:
         InputError: several layers fit, or none does.
     """
-    encoder, widened = _encoder_part(graph)
-    smallest = min((_area(step) for step in encoder), default=None)
-    deepest = [step for step in encoder if _area(step) == smallest]
-    inner = {id(tensor) for step in deepest for tensor in step.inputs}
-    ends = [step for step in deepest if id(step.output) not in inner]
+    steps = graph.sized_steps
+    encoder, widened = _encoder_part(steps)
+    smallest = min((_area(steps[place]) for place in encoder), default=None)
+    deepest = [place for place in encoder if _area(steps[place]) == smallest]
+    inner = {id(tensor) for place in deepest for tensor in steps[place].inputs}
+    ends = [place for place in deepest if id(steps[place].output) not in inner]
     if len(ends) == 1:
-        return Tap(ends[0], _auto_reason(ends[0], widened))
-    listed = ", ".join(f"{step.name} {step.shape[1:]}" for step in ends) or "none"
+        step = graph.steps[ends[0]]
+        return Tap(step, _auto_reason(step, widened))
+    listed = ", ".join(f"{steps[place].name} {steps[place].shape[1:]}" for place in ends) or "none"
     raise InputError(
         f"auto can't tell which layer ends the encoder; candidates: {listed}. Name one with "
         "--layer; 'python -m encoder inspect MODEL' lists all layers"
     )
 
 
-def _encoder_part(graph: Graph) -> tuple[list[Step], bool]:
-    """Feature maps that no widening step comes before, and whether anything widens at all."""
+def _encoder_part(steps: list[Step]) -> tuple[list[int], bool]:
+    """Places of the feature maps that no widening comes before, and whether anything widens."""
     after_widening: set[int] = set()
     collapsed: set[int] = set()  # made from globally pooled or flattened values alone
-    area: dict[int, int] = {}
-    shrunk = False
-    encoder = []
+    area: dict[int, int] = {}  # of a tensor, or of the feature map that it is another view of
+    encoder: list[int] = []
     largest = 0
-    for step in graph.steps:
+    for place, step in enumerate(steps):
         if step.is_model:
             continue
         ids = [id(tensor) for tensor in step.inputs]
-        if len(step.shape) != 4:
-            collapsed.add(id(step.output))
-            continue
-        size = _area(step)
+        before = max((area.get(each, 0) for each in ids), default=0)
+        is_map = len(step.shape) == 4
+        size = _area(step) if is_map else before
+        widens = is_map and size > before and not _only_pads(step)
         if step.is_input:
-            largest, area[id(step.output)] = size, size
-            continue
-        before = max((area[i] for i in ids if i in area), default=0)
-        if any(i in after_widening for i in ids):
+            largest = size
+        elif any(each in after_widening for each in ids):
             after_widening.add(id(step.output))
-        elif _pools_globally(step) or (ids and all(i in collapsed for i in ids)):
-            if size > 1 and not _pools_globally(step) and before < size:
-                after_widening.add(id(step.output))
-            else:
-                collapsed.add(id(step.output))
-        elif shrunk and size > before and "Padding" not in type(step.layer).__name__:
+        elif len(step.shape) < 3 or _pools_globally(step):
+            collapsed.add(id(step.output))
+            size = 1
+        elif all(each in collapsed for each in ids):
+            (after_widening if widens else collapsed).add(id(step.output))
+        elif widens and before < largest:
             after_widening.add(id(step.output))
-        else:
-            shrunk = shrunk or size < largest
-            encoder.append(step)
+        elif is_map:
+            encoder.append(place)
         area[id(step.output)] = size
         largest = max(largest, size)
     return encoder, bool(after_widening)
@@ -104,9 +102,11 @@ def _named_tap(graph: Graph, part: str) -> Tap:
         if isinstance(error, InputError):
             raise
     matches = [step for step in graph.steps if step.name == part]
-    matches = matches or [step for step in graph.steps if step.name.endswith(f"/{part}")]
+    matches = matches or [step for step in graph.steps if _is_short_for(part, step.name)]
     if len(matches) == 1:
         return Tap(matches[0], f"{matches[0].name} was asked for by name")
+    if part in graph.elsewhere:
+        raise InputError(f"layer {part!r} does not depend on the input {graph.input.name!r} alone")
     names = list(dict.fromkeys(step.name for step in graph.steps))
     if matches:
         raise InputError(
@@ -118,6 +118,12 @@ def _named_tap(graph: Graph, part: str) -> Tap:
     raise InputError(f"the model has no layer {part!r}; {hint}")
 
 
+def _is_short_for(part: str, name: str) -> bool:
+    """ "block5_pool" for "vgg16/block5_pool", "conv" for "conv:1"."""
+    plain = name if ":" in part else name.partition(":")[0]
+    return plain == part or plain.endswith(f"/{part}")
+
+
 def _indexed_tap(graph: Graph, index: int) -> Tap:
     if not -graph.layer_count <= index < graph.layer_count:
         raise InputError(
@@ -127,8 +133,13 @@ def _indexed_tap(graph: Graph, index: int) -> Tap:
     wanted = index % graph.layer_count
     matches = [step for step in graph.steps if step.place == wanted]
     if len(matches) != 1:
-        raise InputError(f"layer {index} is used {len(matches)} times in the network")
+        uses = ", ".join(step.name for step in matches) or "none that the image input reaches"
+        raise InputError(f"layer {index} stands for several uses or none: {uses}; name one")
     return Tap(matches[0], f"{matches[0].name} is layer {index} of {graph.layer_count}")
+
+
+def _only_pads(step: Step) -> bool:
+    return "Padding" in type(step.layer).__name__
 
 
 def _pools_globally(step: Step) -> bool:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import encoder
-from encoder.cut import check_cut, cut_encoder
+from encoder.cut import Recipe, check_cut, cut_encoder
 from tests.conftest import small_network
 
 
@@ -25,8 +25,8 @@ def test_get_encoder_is_the_layer_averaged():
 @pytest.mark.parametrize("layer", ["pool2", "pool1,pool2", "up"])
 def test_every_pooling_passes_the_check(pooling, normalize, layer):
     model = small_network()
-    cut = cut_encoder(model, layer, pooling, normalize)
-    assert check_cut(model, cut, batch(), pooling, normalize) < 3e-6  # sums over 1,024 values
+    cut = cut_encoder(model, Recipe(layer, pooling, normalize))
+    assert check_cut(cut, batch()) < 3e-6  # sums over 1,024 values
     if normalize:
         lengths = np.linalg.norm(cut.model(batch()), axis=1)
         np.testing.assert_allclose(lengths, 1, atol=1e-5)
@@ -34,10 +34,11 @@ def test_every_pooling_passes_the_check(pooling, normalize, layer):
 
 def test_a_wrong_cut_is_found():
     model = small_network()
-    cut = cut_encoder(small_network(seed=2), "pool2")
-    mixed = cut._replace(taps=cut_encoder(model, "pool2").taps)
+    mixed = cut_encoder(model, Recipe("pool2"))._replace(
+        model=cut_encoder(small_network(seed=2), Recipe("pool2")).model
+    )
     with pytest.raises(encoder.CutMismatchError, match="pool2 differs from the original"):
-        check_cut(model, mixed, batch(), "gap", False)
+        check_cut(mixed, batch())
 
 
 def test_a_network_that_gives_nan_is_found():
@@ -45,12 +46,12 @@ def test_a_network_that_gives_nan_is_found():
     kernel, bias = model.get_layer("conv2").get_weights()
     model.get_layer("conv2").set_weights([kernel, bias * np.nan])
     with pytest.raises(encoder.CutMismatchError, match="48 are not finite"):
-        check_cut(model, cut_encoder(model, "pool2"), batch(), "gap", False)
+        check_cut(cut_encoder(model, Recipe("pool2")), batch())
 
 
 def test_the_check_leaves_the_model_as_it_was():
     model = small_network()
-    check_cut(model, cut_encoder(model, "pool2"), batch(), "gap", False)
+    check_cut(cut_encoder(model, Recipe("pool2")), batch())
     assert "call" not in vars(model.get_layer("pool2"))
 
 
@@ -64,6 +65,6 @@ def test_nested_backbone():
     inputs = keras.Input((32, 32, 3))
     outputs = keras.layers.Dense(2)(keras.layers.Flatten()(backbone(inputs)))
     model = keras.Model(inputs, outputs)
-    cut = cut_encoder(model, "auto")
+    cut = cut_encoder(model, Recipe())
     assert cut.taps[0].step.name == "vgg16/block5_pool"
-    assert check_cut(model, cut, batch(), "gap", False) < 1e-6
+    assert check_cut(cut, batch()) < 1e-6

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from encoder.cut import cut_encoder
+from encoder.cut import Recipe, cut_encoder
 from encoder.fingerprint import encoder_id
 from tests.conftest import small_network
 
@@ -10,7 +10,7 @@ SETTINGS = {"pooling": "gap", "resize": "bilinear"}
 
 
 def id_of(model, layer="pool2", **settings):
-    return encoder_id(cut_encoder(model, layer).backbone, {**SETTINGS, **settings})
+    return encoder_id(cut_encoder(model, Recipe(layer)).backbone, {**SETTINGS, **settings})
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])

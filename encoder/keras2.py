@@ -1,0 +1,198 @@
+"""What Keras 2 left behind: TensorFlow operations in a graph, and formats that only it can read.
+
+A Keras 2 model in which ``x / 255`` or ``preprocess_input(x)`` was applied to a symbolic tensor has
+layers of the classes TFOpLambda and SlicingOpLambda, which Keras 3 does not know. Each becomes a
+TensorFlowOperation, which names one function of TensorFlow and its constants.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from encoder.errors import InputError
+
+OPERATION_CLASSES = ("TFOpLambda", "SlicingOpLambda")
+# What an operation may be: arithmetic on tensors. Nothing here can run code or touch files.
+_MODULES = ("math", "nn", "linalg", "__operators__")
+_FUNCTIONS = {
+    *("cast", "clip_by_value", "concat", "expand_dims", "identity", "image.resize", "pad"),
+    *("reshape", "squeeze", "stack", "tile", "transpose"),
+}
+_TENSOR = "__tensor__"
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
+    """One call of a function of TensorFlow, as Keras 2 recorded it.
+
+    Args:
+        function: such as "math.truediv".
+        arguments: JSON of [first argument, {name: argument}]; {"__tensor__": i} stands for the
+            i-th input. It is text because Keras takes {"class_name": ...} for an object.
+    """
+
+    def __init__(self, function: str, arguments: str, **options: Any) -> None:
+        super().__init__(**options)
+        module = function.rpartition(".")[0]
+        if function not in _FUNCTIONS and module not in _MODULES:
+            raise InputError(
+                f"layer {self.name!r} calls tf.{function}, which is not among the operations that "
+                "can be taken over from a Keras 2 file"
+            )
+        self.function = function
+        self.arguments = arguments
+
+    def call(self, inputs: Any) -> Any:
+        tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
+        first, options = _with_tensors(json.loads(self.arguments), tensors)
+        if self.function == "__operators__.getitem":
+            return first[tuple(_slice(each) for each in options["slice_spec"])]
+        function: Any = tf
+        for part in self.function.removeprefix("__operators__.").split("."):
+            function = getattr(function if hasattr(function, part) else tf.math, part)
+        options.pop("name", None)
+        return function(first, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+
+
+def modernize(config: Any) -> bool:
+    """Bring a Keras 2 model config to what Keras 3 can read, in place; gives whether it had to.
+
+    Besides the operations, two things keep Keras 3.15 from reading nested models of Keras 2: the
+    calls of a nested model were counted from 1 and are now counted from 0, and its one output
+    stood in a list.
+    """
+    changed = False
+    values = (config or {}).get("config") if isinstance(config, dict) else None
+    if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
+        return False
+    layers = values["layers"]
+    for layer in layers:
+        changed = modernize(layer) or changed
+    if "output_layers" not in values or any(
+        isinstance(node, dict) for layer in layers for node in layer.get("inbound_nodes", [])
+    ):
+        return changed  # a Sequential model, or one that Keras 3 wrote
+    models = {layer["name"] for layer in layers if _counts_from_one(layer)}
+    sequential = {layer["name"] for layer in layers if layer["class_name"] == "Sequential"}
+    for layer in layers:
+        if layer["class_name"] in OPERATION_CLASSES:
+            _rewrite(layer)
+        for reference in _references(layer["inbound_nodes"]):
+            if reference[0] in models:
+                reference[1] -= 1
+    for reference in _references(values["output_layers"]):
+        if reference[0] in models & sequential:  # Keras 3 does it for functional ones
+            reference[1] -= 1
+    for key in ("input_layers", "output_layers"):
+        if len(values[key]) == 1 and isinstance(values[key][0], list):
+            (values[key],) = values[key]
+    return True
+
+
+def to_keras3(path: str, folder: str) -> str:
+    """Convert a SavedModel folder or a Keras 2 ``.keras`` file; gives an .h5 file in the folder.
+
+    Raises:
+        InputError: tf-keras is not installed, or can't read it as a model with layers.
+    """
+    try:
+        import tf_keras
+    except ImportError as error:
+        raise InputError(
+            f"{path!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
+            "(or this package with the extra [savedmodel]). It is needed once, not for the bundle"
+        ) from error
+    target = os.path.join(folder, "converted.h5")
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # it warns of what training would need
+    try:
+        model = tf_keras.models.load_model(path, compile=False)
+        model.save(target, save_format="h5", include_optimizer=False)
+    except Exception as error:  # all kinds; each means that there is nothing to convert
+        raise InputError(
+            f"tf-keras {tf_keras.__version__} can't take {path!r} as a model with layers: {error}. "
+            "If it is a subclassed model, build the same layers as a functional model, load the "
+            "weights into it, and save that"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    return target
+
+
+def _counts_from_one(layer: dict[str, Any]) -> bool:
+    if layer["class_name"] == "Sequential":
+        inner = layer["config"].get("layers") or [{}]
+        return bool(inner[0].get("class_name") == "InputLayer")
+    return layer["class_name"] in ("Functional", "Model")
+
+
+def _references(value: Any) -> Iterator[list[Any]]:
+    if _is_reference(value):
+        yield value
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def _rewrite(layer: dict[str, Any]) -> None:
+    """One layer's config: constants move from its node, where Keras 2 has them, into its own."""
+    (node,) = layer["inbound_nodes"]
+    tensors: list[list[Any]] = []
+
+    def placed(reference: list[Any]) -> dict[str, int]:
+        tensors.append([*reference[:3], {}])
+        return {_TENSOR: len(tensors) - 1}
+
+    is_list = isinstance(node[0], list)  # the first argument is a list of tensors
+    first = [placed(each) for each in node] if is_list else placed(node)
+    stated = (node[0] if is_list else node)[3:] or [{}]
+    options = {
+        key: placed(value) if _is_reference(value) else value for key, value in stated[0].items()
+    }
+    config = layer["config"]
+    layer["class_name"] = f"encoder>{TensorFlowOperation.__name__}"
+    layer["config"] = {
+        "name": config["name"],
+        "dtype": config.get("dtype", "float32"),
+        "function": config["function"],
+        "arguments": json.dumps([first, options], sort_keys=True),
+    }
+    layer["inbound_nodes"] = [tensors]
+
+
+def _is_reference(value: Any) -> bool:
+    """["layer name", node index, tensor index], as Keras 2 refers to a tensor."""
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(isinstance(each, int) for each in value[1:3])
+    )
+
+
+def _with_tensors(value: Any, tensors: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {_TENSOR}:
+        return tensors[value[_TENSOR]]
+    if isinstance(value, dict):
+        return {key: _with_tensors(inner, tensors) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(inner, tensors) for inner in value]
+    return value
+
+
+def _slice(spec: Any) -> Any:
+    if isinstance(spec, dict) and spec.get("class_name") == "__ellipsis__":
+        return Ellipsis
+    if isinstance(spec, dict):
+        return slice(spec.get("start"), spec.get("stop"), spec.get("step"))
+    return spec

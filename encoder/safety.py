@@ -1,0 +1,90 @@
+"""Find what a model file would run or blow up, before anything of it is loaded."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from encoder.errors import InputError
+from encoder.keras2 import OPERATION_CLASSES
+
+_MODELS = ("Functional", "Model", "Sequential")
+_OWN_PACKAGE = "encoder>"
+# A .keras file stores weights as they are; text shrinks to a tenth at most.
+_LARGEST_EXPANSION = 50
+_HARMLESS_BYTES = 64 << 20
+
+
+def check_code(config: Any, path: str) -> None:
+    """Refuse a model config with Lambda layers, custom classes or custom functions.
+
+    Raises:
+        InputError: naming the layers, and how to allow them.
+    """
+    found = list(dict.fromkeys(_foreign(config, "the model")))
+    if found:
+        raise InputError(
+            f"{path!r} needs code that is not part of Keras: {'; '.join(found)}. If you trust the "
+            "file, allow it with --trust (trust=True), with the modules of custom classes where "
+            "Python finds them; or replace these layers by layers of Keras"
+        )
+
+
+def check_archive(archive: zipfile.ZipFile, path: str) -> None:
+    """Refuse an archive that expands out of all proportion (a zip bomb)."""
+    for member in archive.infolist():
+        largest = max(_HARMLESS_BYTES, _LARGEST_EXPANSION * member.compress_size)
+        if member.file_size > largest:
+            raise InputError(
+                f"{path!r} is no model file: {member.filename!r} in it expands from "
+                f"{member.compress_size:,} to {member.file_size:,} bytes"
+            )
+
+
+def _foreign(config: Any, layer: str) -> Iterator[str]:
+    if isinstance(config, list):
+        for inner in config:
+            yield from _foreign(inner, layer)
+    if not isinstance(config, dict):
+        return
+    inner_config = config.get("config")
+    if "class_name" in config:
+        if isinstance(inner_config, dict) and "name" in inner_config:
+            layer = str(inner_config["name"])
+        kind = _foreign_kind(config)
+        if kind:
+            yield f"layer {layer!r} has {kind}"
+            return
+    for inner in config.values():
+        yield from _foreign(inner, layer)
+
+
+def _foreign_kind(config: dict[str, Any]) -> str:
+    kind, module = str(config["class_name"]), config.get("module")
+    registered = str(config.get("registered_name") or "")
+    if kind == "Lambda":
+        return "a Lambda"
+    if kind in ("function", "__lambda__"):
+        return f"the function {config.get('config')!r}"
+    if _OWN_PACKAGE in kind + registered:
+        return ""
+    if ">" in kind + registered:
+        return f"the custom class {registered or kind!r}"
+    if module is not None:
+        known_package = str(module).partition(".")[0] in ("keras", "tf_keras")
+        return "" if known_package else f"the class {module}.{kind}"
+    # A bare name, as .h5 files and Keras 2 have them, is a layer, an operation, or nothing of ours
+    # (a slice, an initializer); a "layer" has a name of its own.
+    is_layer = "name" in (config.get("config") or {}) and "inbound_nodes" in config
+    known = (*_MODELS, *OPERATION_CLASSES, *dir(keras.layers), *_operation_names())
+    return f"the custom class {kind!r}" if is_layer and kind not in known else ""
+
+
+def _operation_names() -> list[str]:
+    from keras.src import ops
+
+    modules = (ops.numpy, ops.core, ops.math, ops.nn, ops.linalg, ops.image)
+    return [name for module in modules for name in dir(module)]
