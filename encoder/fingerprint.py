@@ -59,12 +59,27 @@ def _effective_config(step: Step) -> dict[str, Any]:
     if "axis" in config:  # Keras 2 counts from the front, Keras 3 from the end
         config["axis"] = _from_end(config["axis"], len(step.inputs[0].shape))
     return {
-        key: value
+        key: _without_names(value)
         for key, value in config.items()
         if key not in idle
         and not key.endswith(_WITHOUT_EFFECT_ENDINGS)
-        and _plain(value) != _plain(defaults.get(key))
+        and _plain(value) != _plain(_stated(defaults.get(key)))
     }
+
+
+def _stated(default: Any) -> Any:
+    return None if default is inspect.Parameter.empty else default
+
+
+def _without_names(value: Any) -> Any:
+    """The same for a layer in a layer, such as in TimeDistributed or SpectralNormalization."""
+    if isinstance(value, dict):
+        return {
+            key: _without_names(inner)
+            for key, inner in value.items()
+            if key not in _WITHOUT_EFFECT and key not in ("build_config", "shared_object_id")
+        }
+    return value
 
 
 def _from_end(axis: Any, rank: int) -> Any:
@@ -89,6 +104,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), content]
+    if isinstance(value, slice):
+        return ["slice", _plain(value.start), _plain(value.stop), _plain(value.step)]
+    if value is Ellipsis:
+        return "..."
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    if callable(value):  # an activation that a layer's default names, a dtype
+        return getattr(value, "__name__", str(value))
+    raise TypeError(f"no way to tell {value!r} ({type(value).__name__}) from another in an id")

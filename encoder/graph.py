@@ -109,6 +109,16 @@ def trace(
             "(new.set_weights(old.get_weights())), and save that"
         )
     image = _image_input(function, input_name)
+    if input_size is not None and any(
+        fixed not in (None, asked)
+        for fixed, asked in zip(image.shape[1:3], input_size, strict=True)
+    ):
+        raise InputError(
+            f"the network takes images of {image.shape[1]}x{image.shape[2]} pixels only; leave "
+            f"--input-size {input_size[0]}x{input_size[1]} out (images are brought to its size)"
+        )
+    if input_size == tuple(image.shape[1:3]):
+        input_size = None
     nested = any(function_of(operation) for operation in function.operations)
     if not nested and input_size is None:
         new = image
@@ -182,7 +192,14 @@ class _Walk:
             outputs = [self._tensors[id(tensor)] for tensor in node.outputs]
         else:
             arguments, options = node.arguments.fill_in(known)
-            outputs = list(keras.tree.flatten(layer(*arguments, **options)))
+            try:
+                outputs = list(keras.tree.flatten(layer(*arguments, **options)))
+            except ValueError as error:
+                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in taken)
+                raise InputError(
+                    f"layer {prefix + layer.name!r} can't take {shapes}: {error}. If an "
+                    "--input-size was given, the network does not work at that size"
+                ) from error
         if any(output is None for output in outputs):
             self.elsewhere.append(prefix + layer.name)
         else:

@@ -81,7 +81,7 @@ def _as_listed(graph: Graph) -> list[Step]:
     for step in graph.steps:
         outermost = step.name.partition("/")[0].partition(":")[0]
         place = places.get(outermost, place)  # an operation stays behind the layer before it
-        keys[step.name] = (place, not step.is_model)
+        keys[step.name] = (-1 if step.is_input else place, not step.is_model)
     return sorted(graph.steps, key=lambda step: keys[step.name])
 
 

@@ -7,6 +7,7 @@ TensorFlowOperation, which names one function of TensorFlow and its constants.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _FUNCTIONS = {
     *("reshape", "squeeze", "stack", "tile", "transpose"),
 }
 _TENSOR = "__tensor__"
+_OPERATION_PREFIX = "operation>"
 
 
 @keras.saving.register_keras_serializable(package="encoder")
@@ -96,6 +98,47 @@ def modernize(config: Any) -> bool:
         if len(values[key]) == 1 and isinstance(values[key][0], list):
             (values[key],) = values[key]
     return True
+
+
+def name_operations(config: Any) -> bool:
+    """Tell Keras 3's operations from layers in an .h5 file, in place; gives whether it had to.
+
+    Keras 3 writes ``x + 1`` into an .h5 file as a layer of the class "Add", and can't read it.
+    """
+    values = (config or {}).get("config") if isinstance(config, dict) else None
+    if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
+        return False
+    changed = False
+    for layer in values["layers"]:
+        changed = name_operations(layer) or changed
+        nodes = layer.get("inbound_nodes") or []
+        kind = layer["class_name"]
+        called_as_layer = all(
+            isinstance(node, list) or len(node.get("args", [])) < 2 for node in nodes
+        )
+        if kind in operation_classes() and not (called_as_layer and hasattr(keras.layers, kind)):
+            layer["class_name"] = _OPERATION_PREFIX + kind
+            changed = True
+    return changed
+
+
+def operation_objects() -> dict[str, Any]:
+    """What Keras has to be told to read a config after name_operations."""
+    return {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
+
+
+@functools.cache
+def operation_classes() -> dict[str, Any]:
+    """Keras' own operations by class name."""
+    from keras.src import ops
+
+    modules = (ops.core, ops.image, ops.linalg, ops.math, ops.nn, ops.numpy)
+    return {
+        name: found
+        for module in modules
+        for name, found in vars(module).items()
+        if isinstance(found, type) and issubclass(found, keras.Operation)
+    }
 
 
 def to_keras3(path: str, folder: str) -> str:

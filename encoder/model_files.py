@@ -19,7 +19,7 @@ import h5py
 import keras
 
 from encoder.errors import InputError
-from encoder.keras2 import modernize, to_keras3
+from encoder.keras2 import modernize, name_operations, operation_objects, to_keras3
 from encoder.safety import check_archive, check_code
 from encoder.storage import is_remote, join, normalize, store_for
 from encoder.weights import load_weights
@@ -65,14 +65,16 @@ def _load(file: str, folder: str, trust: bool) -> Any:
     config = _model_config(file)
     if not trust:
         check_code(config, file)
-    if h5py.is_hdf5(file) and modernize(config):
+    if h5py.is_hdf5(file) and any([modernize(config), name_operations(config)]):
         file = shutil.copy(file, os.path.join(folder, "rewritten.h5"))
         with h5py.File(file, "r+") as archive:
             archive.attrs["model_config"] = json.dumps(config)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about arguments that older versions wrote
-            return keras.saving.load_model(file, compile=False, safe_mode=not trust)
+            return keras.saving.load_model(
+                file, operation_objects(), compile=False, safe_mode=not trust
+            )
     except Exception as error:  # Keras raises all kinds; each means that the file can't be used
         raise InputError(f"Keras {keras.__version__} can't load {file!r}: {error}") from error
 

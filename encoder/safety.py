@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from encoder.errors import InputError
-from encoder.keras2 import OPERATION_CLASSES
+from encoder.keras2 import OPERATION_CLASSES, operation_classes
 
 _MODELS = ("Functional", "Model", "Sequential")
 _OWN_PACKAGE = "encoder>"
@@ -79,12 +79,5 @@ def _foreign_kind(config: dict[str, Any]) -> str:
     # A bare name, as .h5 files and Keras 2 have them, is a layer, an operation, or nothing of ours
     # (a slice, an initializer); a "layer" has a name of its own.
     is_layer = "name" in (config.get("config") or {}) and "inbound_nodes" in config
-    known = (*_MODELS, *OPERATION_CLASSES, *dir(keras.layers), *_operation_names())
+    known = (*_MODELS, *OPERATION_CLASSES, *dir(keras.layers), *operation_classes())
     return f"the custom class {kind!r}" if is_layer and kind not in known else ""
-
-
-def _operation_names() -> list[str]:
-    from keras.src import ops
-
-    modules = (ops.numpy, ops.core, ops.math, ops.nn, ops.linalg, ops.image)
-    return [name for module in modules for name in dir(module)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import NamedTuple
 
 from encoder.errors import InputError
@@ -43,8 +44,8 @@ def auto_tap(graph: Graph) -> Tap:
     encoder, widened = _encoder_part(steps)
     smallest = min((_area(steps[place]) for place in encoder), default=None)
     deepest = [place for place in encoder if _area(steps[place]) == smallest]
-    inner = {id(tensor) for place in deepest for tensor in steps[place].inputs}
-    ends = [place for place in deepest if id(steps[place].output) not in inner]
+    inner = set().union(*(encoder[place] for place in deepest))
+    ends = [place for place in deepest if place not in inner]
     if len(ends) == 1:
         step = graph.steps[ends[0]]
         return Tap(step, _auto_reason(step, widened))
@@ -55,35 +56,44 @@ def auto_tap(graph: Graph) -> Tap:
     )
 
 
-def _encoder_part(steps: list[Step]) -> tuple[list[int], bool]:
-    """Places of the feature maps that no widening comes before, and whether anything widens."""
+def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], bool]:
+    """The feature maps that no widening comes before.
+
+    Returns:
+        For the place of each such step, the places of the feature maps that it is made from; and
+        whether anything widens.
+    """
     after_widening: set[int] = set()
     collapsed: set[int] = set()  # made from globally pooled or flattened values alone
     area: dict[int, int] = {}  # of a tensor, or of the feature map that it is another view of
-    encoder: list[int] = []
+    views: dict[int, set[int]] = {}  # the feature maps of which a tensor is a view, or one itself
+    encoder: dict[int, set[int]] = {}
     largest = 0
     for place, step in enumerate(steps):
         if step.is_model:
             continue
         ids = [id(tensor) for tensor in step.inputs]
+        own = id(step.output)
         before = max((area.get(each, 0) for each in ids), default=0)
         is_map = len(step.shape) == 4
         size = _area(step) if is_map else before
         widens = is_map and size > before and not _only_pads(step)
+        views[own] = set().union(*(views.get(each, set()) for each in ids))
         if step.is_input:
             largest = size
         elif any(each in after_widening for each in ids):
-            after_widening.add(id(step.output))
+            after_widening.add(own)
         elif len(step.shape) < 3 or _pools_globally(step):
-            collapsed.add(id(step.output))
+            collapsed.add(own)
             size = 1
         elif all(each in collapsed for each in ids):
-            (after_widening if widens else collapsed).add(id(step.output))
+            (after_widening if widens else collapsed).add(own)
         elif widens and before < largest:
-            after_widening.add(id(step.output))
+            after_widening.add(own)
         elif is_map:
-            encoder.append(place)
-        area[id(step.output)] = size
+            encoder[place] = views[own]
+            views[own] = {place}
+        area[own] = size
         largest = max(largest, size)
     return encoder, bool(after_widening)
 
@@ -96,15 +106,12 @@ def _auto_reason(step: Step, widened: bool) -> str:
 
 
 def _named_tap(graph: Graph, part: str) -> Tap:
-    try:
-        return _indexed_tap(graph, int(part))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
     matches = [step for step in graph.steps if step.name == part]
     matches = matches or [step for step in graph.steps if _is_short_for(part, step.name)]
     if len(matches) == 1:
         return Tap(matches[0], f"{matches[0].name} was asked for by name")
+    if not matches and re.fullmatch(r"-?[0-9]+", part):
+        return _indexed_tap(graph, int(part))
     if part in graph.elsewhere:
         raise InputError(f"layer {part!r} does not depend on the input {graph.input.name!r} alone")
     names = list(dict.fromkeys(step.name for step in graph.steps))

@@ -88,6 +88,9 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry-failures", action="store_true", help="try again what could not be decoded"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
+    )
 
 
 def _job(options: argparse.Namespace) -> Job:
@@ -100,6 +103,7 @@ def _job(options: argparse.Namespace) -> Job:
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,
         retry_failures=options.retry_failures,
+        trust=options.trust,
     )
 
 

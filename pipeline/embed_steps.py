@@ -55,7 +55,8 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
     job: Job
 
     def expand(self, decoded: Any) -> Any:
-        handler = EncoderHandler(self.job.bundle, self.job.batch_size, self.job.across_processes)
+        job = self.job
+        handler = EncoderHandler(job.bundle, job.batch_size, job.trust, job.across_processes)
         return (
             decoded
             | "RunInference" >> RunInference(handler)

@@ -34,11 +34,13 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         bundle: path of the encoder bundle, as the workers reach it.
         batch_size: images per call. It is fixed: batches of ever new sizes would be compiled
             anew, and growing ones can run out of memory hours into a job.
+        trust: the bundle may bring layers with code of their own.
         across_processes: load once for all processes of a machine, in a process of its own.
     """
 
     bundle: str
     batch_size: int
+    trust: bool = False
     across_processes: bool = False
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         import_tensorflow()
         from encoder.bundle import load
 
-        encoder = load(self.bundle)
+        encoder = load(self.bundle, trust=self.trust)
         encoder.warm_up(self.batch_size)
         return LoadedEncoder(encoder)
 

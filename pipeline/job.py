@@ -32,6 +32,7 @@ class Job:
         max_failure_ratio: the share of listed images that may fail.
         allow_empty: a listing without images is meant so.
         retry_failures: try again what could not be decoded.
+        trust: the bundle may bring layers with code of their own.
         across_processes: load the encoder once for all processes of a machine.
         tally_folder: where local workers count for the progress line; empty for none.
     """
@@ -46,6 +47,7 @@ class Job:
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     allow_empty: bool = False
     retry_failures: bool = False
+    trust: bool = False
     across_processes: bool = False
     tally_folder: str = ""
 

@@ -67,3 +67,21 @@ def test_constants_in_the_graph_matter():
         return keras.Model(inputs, keras.layers.MaxPooling2D(2)(x / scale))
 
     assert id_of(network(127.5), -1) != id_of(network(255.0), -1)
+
+
+def test_the_order_of_channels_in_the_graph_matters():
+    def network(step):
+        x = inputs = keras.Input((8, 8, 3))
+        return keras.Model(inputs, keras.layers.MaxPooling2D(2)(x[..., ::step]))
+
+    assert id_of(network(1), -1) != id_of(network(-1), -1)
+
+
+def test_names_inside_a_wrapper_do_not_matter():
+    def network():
+        keras.utils.set_random_seed(1)
+        x = inputs = keras.Input((8, 8, 3))
+        wrapped = keras.layers.SpectralNormalization(keras.layers.Conv2D(4, 3), name="wrapper")
+        return keras.Model(inputs, wrapped(x))
+
+    assert id_of(network(), -1) == id_of(network(), -1)

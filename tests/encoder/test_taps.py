@@ -68,7 +68,9 @@ def test_auto_refuses_where_two_branches_end_the_encoder():
     inputs = keras.Input((32, 32, 3))
     ends = [keras.layers.Conv2D(4, 3, strides=2, name=name)(inputs) for name in ("one", "two")]
     outputs = [keras.layers.GlobalAveragePooling2D()(end) for end in ends]
-    with pytest.raises(encoder.InputError, match=r"can't tell.*candidates: \w+ \(15, 15, 4\), \w+ "):
+    with pytest.raises(
+        encoder.InputError, match=r"can't tell.*candidates: \w+ \(15, 15, 4\), \w+ "
+    ):
         names(keras.Model(inputs, outputs), "auto")
 
 
