@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,14 +16,22 @@ from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code (0 done, 1 failed, 2 wrong command line)."""
-    options = build_parser().parse_args(arguments)
-    import_tensorflow()
+    words = sys.argv[1:] if arguments is None else arguments
+    options = build_parser().parse_args(_with_joined_layers(words))
     try:
+        import_tensorflow()
         return int(options.command(options))
-    except (InputError, CutMismatchError, OSError) as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        expected = isinstance(error, InputError | CutMismatchError | OSError)
+        name = "" if expected else f"{type(error).__name__}: "
         if options.verbose:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {name}{error}", file=sys.stderr)
+        if not expected:
+            print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
 
 
@@ -72,6 +81,17 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (inspect, extract, imagenet):
         command.add_argument("--verbose", action="store_true", help="show tracebacks")
     return parser
+
+
+def _with_joined_layers(words: Sequence[str]) -> list[str]:
+    """``--layer -20,-10`` as ``--layer=-20,-10``: argparse takes the former for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--layer" and re.match(r"-\d", word):
+            joined[-1] = f"--layer={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -114,8 +114,7 @@ def extract(
         id=encoder_id(cut.backbone, spec.vector_settings()),
         max_difference=check_cut(cut, _test_images(spec)),
     )
-    _write(cut.model, spec, output)
-    return load(output, trust=trust)
+    return _write(cut.model, spec, output, trust)
 
 
 def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
@@ -142,19 +141,26 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
     return Encoder(model, spec)
 
 
-def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str]) -> None:
+def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str], trust: bool) -> Encoder:
+    """Write the bundle; what was at the place before is replaced only by one that loads."""
     base = normalize_path(output)
-    store = store_for(base)
-    with tempfile.TemporaryDirectory() as temporary:
-        file = os.path.join(temporary, MODEL_FILE)
-        model.save(file)
-        with open(file, "rb") as opened:
-            data = opened.read()
-    try:
-        store.write(join(base, MODEL_FILE), data)
-        store.write(join(base, SPEC_FILE), spec.to_json().encode())
-    except OSError as error:
-        raise InputError(f"can't write the bundle to {os.fspath(output)!r}: {error}") from error
+    if base == os.path.dirname(normalize_path(spec.source)) and spec.source.endswith(MODEL_FILE):
+        raise InputError(
+            f"--output {os.fspath(output)!r} would replace the trained model {spec.source!r} by "
+            "its encoder; name another folder"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(os.path.join(folder, MODEL_FILE))
+        with open(os.path.join(folder, SPEC_FILE), "w", encoding="utf-8") as opened:
+            opened.write(spec.to_json())
+        encoder = load(folder, trust=trust)
+        try:
+            for name in (MODEL_FILE, SPEC_FILE):
+                with open(os.path.join(folder, name), "rb") as file:
+                    store_for(base).write(join(base, name), file.read())
+        except OSError as error:
+            raise InputError(f"can't write the bundle to {os.fspath(output)!r}: {error}") from error
+    return encoder
 
 
 def _test_images(spec: EncoderSpec) -> Any:

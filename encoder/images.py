@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+# Formats that Pillow decodes by itself; others start programs, or are no photographs.
+_FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"]
 
 
 class DecodedImage(NamedTuple):
@@ -43,7 +48,7 @@ def decode_image(data: bytes, spec: EncoderSpec) -> DecodedImage:
     if not data:
         raise UnidentifiedImageError("the file is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_known_formats())
     except UnidentifiedImageError:
         raise UnidentifiedImageError(
             f"not an image in a known format: {len(data)} bytes that start with {data[:12]!r}"
@@ -58,10 +63,20 @@ def decode_image(data: bytes, spec: EncoderSpec) -> DecodedImage:
     return DecodedImage(pixels, stored_width, stored_height)
 
 
+@functools.cache
+def _known_formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]  # this Pillow may lack some
+
+
 def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"images with {image.mode!r} pixels (32 bits a channel) can't be scaled yet"
+        )
     if image.has_transparency_data:
         over = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
@@ -76,5 +91,10 @@ def _to_size(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         return ImageOps.fit(image, size, resample)
     if spec.fit == "pad":
         ground = Image.new("RGB", (1, 1), spec.background).convert(image.mode).getpixel((0, 0))
-        return ImageOps.pad(image, size, resample, color=ground)  # type: ignore[arg-type]
+        scale = min(spec.width / image.width, spec.height / image.height)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        canvas = Image.new(image.mode, size, ground)
+        place = ((spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2)
+        canvas.paste(image.resize(inner, resample), place)
+        return canvas
     return image.resize(size, resample)

@@ -58,10 +58,10 @@ def load_model(
             if not trust:
                 _check_saved_code(file)
             source = to_keras3(file, folder)
-        return _load(source, folder, trust), _sha256(file)
+        return _load(source, folder, trust, os.fspath(path)), _sha256(file)
 
 
-def _load(file: str, folder: str, trust: bool) -> Any:
+def _load(file: str, folder: str, trust: bool, name: str) -> Any:
     config = _model_config(file)
     if not trust:
         check_code(config, file)
@@ -76,7 +76,7 @@ def _load(file: str, folder: str, trust: bool) -> Any:
                 file, operation_objects(), compile=False, safe_mode=not trust
             )
     except Exception as error:  # Keras raises all kinds; each means that the file can't be used
-        raise InputError(f"Keras {keras.__version__} can't load {file!r}: {error}") from error
+        raise InputError(f"Keras {keras.__version__} can't load {name!r}: {error}") from error
 
 
 def _model_config(file: str) -> Any:

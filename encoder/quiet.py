@@ -1,10 +1,12 @@
-"""Import TensorFlow without the lines that its C++ part prints to stderr."""
+"""Keep what libraries print to stderr away from people who did not ask for it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 _SILENT = "3"
 
@@ -18,15 +20,27 @@ def import_tensorflow() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
         return
+    with silenced_stderr(tell_errors=True):
+        import keras  # noqa: F401
+
+
+@contextlib.contextmanager
+def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
+    """Nothing reaches stderr while the block runs, not from C++ nor from child processes either.
+
+    Args:
+        tell_errors: show after all what was held back where the block raises.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as heard:
         os.dup2(heard.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            yield
         except BaseException:
-            heard.seek(0)
-            os.write(stderr, heard.read())
+            if tell_errors:
+                heard.seek(0)
+                os.write(stderr, heard.read())
             raise
         finally:
             os.dup2(stderr, 2)

@@ -120,10 +120,13 @@ class EncoderSpec:
         if set(values) != known:
             missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
             raise InputError(f"encoder.json is damaged: missing {missing}, unknown {unknown}")
-        values["layers"] = tuple(values["layers"])
-        values["slices"] = tuple((start, stop) for start, stop in values["slices"])
-        values["background"] = tuple(values["background"])
-        return cls(**values)
+        try:
+            values["layers"] = tuple(values["layers"])
+            values["slices"] = tuple((start, stop) for start, stop in values["slices"])
+            values["background"] = tuple(values["background"])
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"encoder.json is damaged: {error}") from error
 
 
 def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:

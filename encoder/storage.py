@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat as stat_module
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 from encoder.errors import ChangedError, InputError
 
 GCS_PREFIX = "gs://"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _POOLED_CONNECTIONS = 64
 _TIMEOUT_SECONDS = 60.0
 
@@ -69,7 +71,11 @@ def is_remote(path: str) -> bool:
 def normalize(path: str | os.PathLike[str]) -> str:
     """The path as this project writes it: absolute, without a closing slash."""
     text = os.fspath(path)
+    scheme = _SCHEME.match(text)
+    if scheme and scheme[0] != GCS_PREFIX:
+        raise InputError(f"{text!r}: only local paths and gs:// are supported, not {scheme[0]}")
     if is_remote(text):
+        split_gcs(text)
         return text.rstrip("/")
     return os.path.abspath(os.path.expanduser(text))
 
@@ -92,7 +98,7 @@ class LocalStore:
             state = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return None if stat_module.S_ISDIR(state.st_mode) else _local_info(path, state)
+        return _local_info(path, state) if stat_module.S_ISREG(state.st_mode) else None
 
     def is_folder(self, path: str) -> bool:
         return os.path.isdir(path)
@@ -100,7 +106,7 @@ class LocalStore:
     def list_files(self, folder: str) -> Iterator[FileInfo]:
         if not os.path.isdir(folder):
             return
-        for base, _, names in os.walk(folder, onerror=_raise):
+        for base, _, names in os.walk(folder, onerror=_raise_unless_gone):
             for name in names:
                 path = join(base, name)
                 info = self.stat(path)
@@ -109,22 +115,21 @@ class LocalStore:
 
     def read(self, path: str) -> tuple[bytes, FileInfo]:
         with open(path, "rb") as file:
-            before = os.fstat(file.fileno())
+            before = _local_info(path, os.fstat(file.fileno()))
             data = file.read()
-            after = os.fstat(file.fileno())
-        if _local_version(before) != _local_version(after) or len(data) != after.st_size:
+            after = _local_info(path, os.fstat(file.fileno()))
+        if before != after or len(data) != after.bytes:
             raise ChangedError(f"{path} changed while it was read")
-        return data, _local_info(path, after)
+        return data, after
 
     def open(self, path: str) -> BinaryIO:
         return open(path, "rb")
 
     def write(self, path: str, data: bytes) -> None:
         folder, name = os.path.split(path)
-        os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, temporary_name(name))
         try:
-            with open(temporary, "xb") as file:
+            with _create(temporary) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -276,16 +281,21 @@ def is_temporary(path: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
-def _local_version(state: os.stat_result) -> str:
-    return f"{state.st_mtime_ns}-{state.st_size}"
+def _create(path: str) -> BinaryIO:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        return open(path, "xb")
+    except FileNotFoundError:  # somebody has just removed the folder, since it was empty
+        return _create(path)
 
 
 def _local_info(path: str, state: os.stat_result) -> FileInfo:
-    return FileInfo(path, _local_version(state), state.st_size)
+    return FileInfo(path, f"{state.st_mtime_ns}-{state.st_size}", state.st_size)
 
 
 def _blob_info(path: str, blob: Any) -> FileInfo:

@@ -25,14 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     try:
         return int(options.command(options, rest))
-    except (InputError, JobError, OSError) as error:
-        if options.verbose:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
         print("interrupted; start it again to go on where it was", file=sys.stderr)
         return 130
+    except Exception as error:
+        expected = isinstance(error, InputError | JobError | OSError)
+        name = "" if expected else f"{type(error).__name__}: "
+        if options.verbose:
+            traceback.print_exc()
+        print(f"error: {name}{error}", file=sys.stderr)
+        if not expected:
+            print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -118,8 +122,6 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
     beam_options = launch.parse_beam_options(rest)
     job = _job(options)
-    if options.run_id:
-        launch.check_new_run_id(job)
     with live_progress(launch.is_in_process(beam_options)) as tally_folder:
         record = launch.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:

@@ -22,8 +22,10 @@ from pipeline.dataset import (
     EncoderState,
     Manifest,
     encoder_folder,
+    is_part,
     read_manifest,
     record_path,
+    stray_records,
     write_manifest,
 )
 from pipeline.errors import JobError
@@ -52,12 +54,19 @@ def take_snapshot(job: Job) -> Snapshot:
     debris: list[str] = []
     for kind in (EMBEDDINGS, FAILURES):
         for path in _files_of(job, kind):
-            if path in live:
+            if path in live or not (is_part(path) or is_temporary(path)):
                 continue
-            # Failures of a run that died are found again by trying again, at little cost.
-            usable = kind == EMBEDDINGS and not is_temporary(path)
-            (left_over if usable else debris).append(path)
-    return Snapshot(version, state.parts, tuple(sorted(left_over)), tuple(sorted(debris)))
+            # A removed part was live once: its rows are old. Failures of a run that died are found
+            # again by trying again, at little cost.
+            useless = path in manifest.removed or kind == FAILURES or is_temporary(path)
+            (debris if useless else left_over).append(path)
+    return Snapshot(
+        manifest_version=version,
+        live=state.parts,
+        left_over=tuple(sorted(left_over)),
+        debris=tuple(sorted(debris)),
+        stray_records=tuple(stray_records(job.output, manifest)),
+    )
 
 
 def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
@@ -68,13 +77,14 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
     """
     manifest, version = read_manifest(job.output)
     record = _record(job, outcome)
-    if job.run_id not in manifest.runs:
+    if manifest.runs.get(job.run_id) != job.token:
         if version != outcome.snapshot.manifest_version:
             raise _lost_race(manifest)
         _check(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         state = EncoderState(job.spec, tuple(live.values()))
-        manifest = manifest.committing(job.run_id, state)
+        doomed = _doomed(job, outcome.snapshot) - set(live)
+        manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
         try:
@@ -86,9 +96,24 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
     return record
 
 
+def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
+    """All that this run may remove: what its snapshot saw, and its own failed attempts.
+
+    Parts that appeared since then in other runs' folders belong to a run that goes on beside
+    this one; they are left alone.
+    """
+    doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
+    for kind in (EMBEDDINGS, FAILURES):
+        own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
+        doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
+    return doomed
+
+
 def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
     counts = outcome.counts
-    touched = sum(rewrite.touched for rewrite in outcome.rewritten)
+    touched: Counter[str] = Counter()  # only the version changed, not the content
+    for rewrite in outcome.rewritten:
+        touched.update(rewrite.touched)
     embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
     finished = datetime.now(timezone.utc)
     seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
@@ -99,9 +124,9 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "finished": finished.isoformat(timespec="milliseconds"),
         "inputs": [each.text for each in job.inputs],
         "listed": counts["listed"],
-        "new": counts["new"],
-        "changed": counts["changed"] - touched,  # only the version changed, not the content
-        "unchanged": counts["unchanged"] + touched,
+        "new": counts["new"] - touched["new"],
+        "changed": counts["changed"] - touched["changed"],
+        "unchanged": counts["unchanged"] + touched.total(),
         "deleted": counts["deleted"],
         "embedded": embedded,
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
@@ -170,25 +195,14 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
-    """Remove what is not live: what the snapshot saw, and this run's own failed attempts.
-
-    Parts that appeared since then in other runs' folders belong to a run that goes on beside
-    this one; they are left alone.
-    """
-    live = {part.path for part in manifest.encoders[job.spec.id].parts}
-    doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
-    for kind in (EMBEDDINGS, FAILURES):
-        own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
-        doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
-    for path in sorted(doomed - live):
+    """Remove what is not live any more."""
+    for path in manifest.removed:
         full = join(job.output, path)
         store_for(full).delete(full)
         _remove_empty_folder(full.rpartition("/")[0])
-    records = join(job.output, "runs")
-    known = {record_path(job.output, run) for run in manifest.runs}
-    for info in list(store_for(records).list_files(records)):
-        if info.path not in known:
-            store_for(info.path).delete(info.path)
+    for path in snapshot.stray_records:
+        if path != record_path(job.output, job.run_id):
+            store_for(path).delete(path)
 
 
 def _files_of(job: Job, kind: str) -> list[str]:
@@ -206,7 +220,7 @@ def _remove_empty_folder(folder: str) -> None:
 
 
 def _lost_race(manifest: Manifest) -> JobError:
-    winner = manifest.runs[-1] if manifest.runs else "unknown"
+    winner = next(reversed(manifest.runs), "unknown")
     return JobError(
         f"another run ({winner}) committed to this output while this one worked, so this one was "
         "not committed. No work is lost: start it again, and it takes over the finished parts"

@@ -22,6 +22,7 @@ from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import schema_of
 
 FORMAT = "image-embeddings/1"
+_PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -39,14 +40,27 @@ class EncoderState:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is live in a dataset: the committed runs, oldest first, and each encoder's parts."""
+    """What is live in a dataset.
 
-    runs: tuple[str, ...] = ()
+    Attributes:
+        runs: the committed runs, oldest first, each with the token of the launch that did it.
+        encoders: what is live of each.
+        removed: parts that the last commit took out, and that its clean-up may not have reached.
+    """
+
+    runs: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
-    def committing(self, run_id: str, state: EncoderState) -> Manifest:
+    def committing(
+        self, run_id: str, token: str, state: EncoderState, removed: set[str]
+    ) -> Manifest:
         """The manifest after one more run."""
-        return Manifest((*self.runs, run_id), {**self.encoders, state.spec.id: state})
+        return Manifest(
+            {**self.runs, run_id: token},
+            {**self.encoders, state.spec.id: state},
+            tuple(sorted(removed)),
+        )
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
@@ -63,7 +77,8 @@ class Manifest:
             }
             for name, state in sorted(self.encoders.items())
         }
-        return json.dumps({"format": FORMAT, "runs": self.runs, "encoders": encoders}, indent=1)
+        values = {"runs": self.runs, "encoders": encoders, "removed": self.removed}
+        return json.dumps({"format": FORMAT, **values}, indent=1)
 
     @classmethod
     def from_json(cls, text: bytes, path: str) -> Manifest:
@@ -87,7 +102,7 @@ class Manifest:
                 )
                 for name, state in values["encoders"].items()
             }
-            return cls(tuple(values["runs"]), encoders)
+            return cls(dict(values["runs"]), encoders, tuple(values["removed"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobError(f"{path} is damaged ({error}); restore it from a backup") from error
 
@@ -149,6 +164,13 @@ def read_record(output: str, run_id: str) -> dict[str, Any]:
     return record
 
 
+def stray_records(output: str, manifest: Manifest) -> list[str]:
+    """Full paths of the run records that the manifest does not name."""
+    folder = join(output, "runs")
+    known = {record_path(output, run) for run in manifest.runs}
+    return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
+
+
 def encoder_folder(kind: str, encoder_id: str) -> str:
     """Where one encoder's parts lie, relative to the output."""
     return f"{kind}/encoder={encoder_id}"
@@ -157,6 +179,11 @@ def encoder_folder(kind: str, encoder_id: str) -> str:
 def part_path(kind: str, encoder_id: str, run_id: str, name: str) -> str:
     """A part's path, relative to the output."""
     return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
+
+
+def is_part(path: str) -> bool:
+    """Whether a path is that of a part file, as part_path makes it."""
+    return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def manifest_path(output: str) -> str:

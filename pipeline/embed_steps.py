@@ -56,7 +56,9 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, decoded: Any) -> Any:
         job = self.job
-        handler = EncoderHandler(job.bundle, job.batch_size, job.trust, job.across_processes)
+        handler = EncoderHandler(
+            job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes
+        )
         return (
             decoded
             | "RunInference" >> RunInference(handler)
@@ -195,7 +197,7 @@ class _Rewrite(beam.DoFn):  # type: ignore[misc]
         touched = {row.uri: row for row in rows["touched"]}
         kind = FAILURES if path.startswith(FAILURES) else EMBEDDINGS
         replacement = self._job.writer.rewrite(kind, path, set(rows["stale"]), touched)
-        yield Rewrite(path, replacement, len(touched))
+        yield Rewrite(path, replacement, Counter(row.counted for row in touched.values()))
 
 
 def _commit(

@@ -36,7 +36,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
         job,
         counts=(listing.counts, plan.counts) | "Counts" >> beam.Flatten(),
         written=(parts, failed) | "Parts" >> beam.Flatten(),
-        rewritten=stale | "RewriteParts" >> RewriteParts(job),
+        rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
+        | "Rewritten" >> beam.Flatten(),
     )
 
 

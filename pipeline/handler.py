@@ -11,6 +11,7 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from encoder.quiet import import_tensorflow
+from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 
 
@@ -32,6 +33,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     Attributes:
         bundle: path of the encoder bundle, as the workers reach it.
+        encoder_id: of the bundle that the job was planned for.
         batch_size: images per call. It is fixed: batches of ever new sizes would be compiled
             anew, and growing ones can run out of memory hours into a job.
         trust: the bundle may bring layers with code of their own.
@@ -39,6 +41,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     """
 
     bundle: str
+    encoder_id: str
     batch_size: int
     trust: bool = False
     across_processes: bool = False
@@ -52,6 +55,11 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         from encoder.bundle import load
 
         encoder = load(self.bundle, trust=self.trust)
+        if encoder.spec.id != self.encoder_id:
+            raise JobError(
+                f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
+                f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
+            )
         encoder.warm_up(self.batch_size)
         return LoadedEncoder(encoder)
 
@@ -64,6 +72,8 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         """One call for the batch. Where it fails, halves are tried, down to single images."""
         try:
             vectors, load_id = model.embed(np.stack([image.pixels for image in batch]))
+        except (ConnectionError, EOFError):  # the process that holds the encoder is gone
+            raise
         except Exception as error:
             if len(batch) == 1:
                 return [failure_of(batch[0], EMBED, error)]

@@ -7,14 +7,19 @@ import uuid
 from datetime import datetime, timezone
 
 from encoder.errors import InputError
-from encoder.spec import EncoderSpec, read_spec
-from encoder.storage import normalize
+from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
+from encoder.storage import join, normalize, store_for
 from pipeline.dataset import check_run_id
 from pipeline.inputs import Input, parse_input
 from pipeline.parts import PartWriter
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_MAX_FAILURE_RATIO = 0.5
+
+
+def new_token() -> str:
+    """A value that no other launch has."""
+    return uuid.uuid4().hex
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Job:
         retry_failures: try again what could not be decoded.
         trust: the bundle may bring layers with code of their own.
         across_processes: load the encoder once for all processes of a machine.
+        token: tells this launch from any other, also from one with the same run id.
         tally_folder: where local workers count for the progress line; empty for none.
     """
 
@@ -49,6 +55,7 @@ class Job:
     retry_failures: bool = False
     trust: bool = False
     across_processes: bool = False
+    token: str = dataclasses.field(default_factory=new_token)
     tally_folder: str = ""
 
     def __post_init__(self) -> None:
@@ -75,11 +82,12 @@ def new_job(
         InputError: an option is wrong; the message names it.
     """
     now = datetime.now(timezone.utc)
+    place = normalize(output)
     return Job(
-        inputs=tuple(parse_input(text) for text in dict.fromkeys(inputs)),
+        inputs=tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs)),
         bundle=normalize(encoder),
         spec=_read_spec(encoder),
-        output=normalize(output),
+        output=place,
         run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
         started=now.isoformat(timespec="milliseconds"),
         **options,  # type: ignore[arg-type]
@@ -88,6 +96,10 @@ def new_job(
 
 def _read_spec(encoder: str) -> EncoderSpec:
     try:
-        return read_spec(encoder)
+        spec = read_spec(encoder)
+        model = join(normalize(encoder), MODEL_FILE)
+        if store_for(model).stat(model) is None:
+            raise InputError(f"{encoder!r} is not a whole encoder bundle: it has no {MODEL_FILE}")
+        return spec
     except (InputError, OSError) as error:
         raise InputError(f"--encoder: {error}") from error

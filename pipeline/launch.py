@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -20,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
+from encoder.quiet import silenced_stderr
 from encoder.storage import is_remote
 from pipeline.dataset import read_manifest, read_record
 from pipeline.errors import JobError
@@ -67,6 +69,7 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
     job = dataclasses.replace(job, across_processes=_many_processes(options))
     _check_reachable(job, options)
     _check_output(job)
+    check_new_run_id(job)
     pipeline = _new_pipeline(options)
     build(pipeline, job)
     if _finish(pipeline, options) is None:
@@ -92,18 +95,27 @@ def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
 
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
     try:
-        result = pipeline.run()
-        if options.view_as(TestOptions).dry_run:
-            return None
-        state = result.wait_until_finish()
-    except InputError:
-        raise
+        with _quiet_workers(options):
+            result = pipeline.run()
+            if options.view_as(TestOptions).dry_run:
+                return None
+            state = result.wait_until_finish()
     except Exception as error:  # runners wrap whatever a step raised, traceback and all
+        if re.search(r"\bKeyboardInterrupt\b", str(error)):
+            raise KeyboardInterrupt from error
         logging.getLogger(__name__).info("the pipeline failed", exc_info=True)
         raise JobError(explain(error)) from error
     if state != "DONE":
         raise JobError(f"the runner ended the job in state {state}")
     return result
+
+
+def _quiet_workers(options: PipelineOptions) -> contextlib.AbstractContextManager[None]:
+    """Worker processes write tracebacks to the terminal; what matters of them is said later."""
+    several = is_in_process(options) and _many_processes(options)
+    if several and logging.root.manager.disable >= logging.CRITICAL:
+        return silenced_stderr()
+    return contextlib.nullcontext()
 
 
 def explain(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
@@ -15,12 +16,13 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.commit import listed_by, take_snapshot
+from pipeline.errors import JobError
 from pipeline.inputs import Input
 from pipeline.job import Job
 from pipeline.parts import read_known
 from pipeline.planning import decide
 from pipeline.progress import PLANNED, Tally
-from pipeline.records import EMBEDDINGS, Part
+from pipeline.records import EMBEDDINGS, Part, Rewrite
 
 METRICS = "embed_images"
 PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
@@ -45,7 +47,10 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class ReadIndex(beam.PTransform):  # type: ignore[misc]
-    """Read what the output holds: PBegin -> rows (str, Known), snapshot Snapshot."""
+    """Read what the output holds: PBegin -> rows (str, Known), snapshot Snapshot, damaged Rewrite.
+
+    A damaged part of a run that died is given up: its images are embedded again.
+    """
 
     job: Job
 
@@ -55,12 +60,13 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             | "Output" >> beam.Create([self.job])
             | "Snapshot" >> beam.ParDo(_Snapshot()).with_outputs("snapshot", main="parts")
         )
-        rows = (
+        keys = (
             found.parts
             | "Spread" >> beam.Reshuffle()
-            | "ReadKeys" >> beam.ParDo(_ReadKeys(self.job.output))
+            | "ReadKeys"
+            >> beam.ParDo(_ReadKeys(self.job.output)).with_outputs("damaged", main="rows")
         )
-        return {"rows": rows, "snapshot": found.snapshot}
+        return {"rows": keys.rows, "damaged": keys.damaged, "snapshot": found.snapshot}
 
 
 @dataclasses.dataclass
@@ -105,7 +111,15 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: tuple[Part, bool]) -> Iterator[Any]:
         part, committed = element
-        yield from read_known(self._output, part, committed)
+        try:
+            yield from read_known(self._output, part, committed)
+        except (OSError, pa.ArrowException) as error:
+            if committed:
+                raise JobError(
+                    f"{part.path} in the output can't be read ({error}). Restore it from a backup; "
+                    "if another run has just ended, start this one again"
+                ) from error
+            yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
 
 
 class _Decide(beam.DoFn):  # type: ignore[misc]

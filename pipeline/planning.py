@@ -52,8 +52,9 @@ def decide(
         return Decision(None, [row.part for row in rows if row is not kept], counts)
     old = next((row for row in rows if not row.stage), None)
     known_before = any(row.committed and row.version != image.version for row in rows)
-    counts["changed" if known_before else "new"] += 1
-    todo = Todo(image, old.part, old.sha256) if old else Todo(image)
+    counted = "changed" if known_before else "new"
+    counts[counted] += 1
+    todo = Todo(image, counted, old.part, old.sha256) if old else Todo(image, counted)
     return Decision(todo, [row.part for row in rows], counts)
 
 

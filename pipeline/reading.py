@@ -30,7 +30,7 @@ def read_image(todo: Todo, spec: EncoderSpec) -> Outcome:
         return failure_of(image, READ, error)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 == todo.old_sha256:
-        return Touched(todo.old_part, image.uri, image.version)
+        return Touched(todo.old_part, image.uri, image.version, todo.counted)
     try:
         decoded = decode_image(data, spec)
     except Exception as error:  # so may a decoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,9 +39,16 @@ class Known(NamedTuple):
 
 
 class Todo(NamedTuple):
-    """An image to be read; where an embedding of an earlier version lies, and of what content."""
+    """An image to be read.
+
+    Attributes:
+        image: as it was listed.
+        counted: the count of the run record that it is in, "new" or "changed".
+        old_part, old_sha256: where an embedding of an earlier version lies, and of what content.
+    """
 
     image: Image
+    counted: str = "new"
     old_part: str = ""
     old_sha256: str = ""
 
@@ -87,6 +95,7 @@ class Touched(NamedTuple):
     old_part: str
     uri: str
     version: str
+    counted: str
 
 
 class Part(NamedTuple):
@@ -100,11 +109,14 @@ class Part(NamedTuple):
 
 
 class Rewrite(NamedTuple):
-    """A part that lost rows; its replacement is None where nothing was left."""
+    """A part that lost rows; its replacement is None where nothing was left.
+
+    The counts say how many touched images it renews, by how these were counted before.
+    """
 
     old_path: str
     replacement: Part | None
-    touched: int
+    touched: Counter[str]
 
 
 class Snapshot(NamedTuple):
@@ -115,12 +127,14 @@ class Snapshot(NamedTuple):
         live: parts of this encoder that the manifest names.
         left_over: embedding parts that no manifest names, from runs that died.
         debris: files that nothing can be taken over from.
+        stray_records: full paths of run records that the manifest does not name.
     """
 
     manifest_version: str | None
     live: tuple[Part, ...]
     left_over: tuple[str, ...]
     debris: tuple[str, ...]
+    stray_records: tuple[str, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

@@ -44,7 +44,10 @@ def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> 
     own = [part for part in failures if f"/run={run_id}/" in part.path]
     lines.extend(f"             {reason}" for reason in failure_reasons(output, own))
     if not record["embedded"] + record["failed"] + record["deleted"] + record["resumed"]:
-        lines.append("nothing to do: every image has its embedding already")
+        lines.append("nothing to do: no image is new, changed or gone")
+    waiting = sum(part.rows for part in failures) - sum(part.rows for part in own)
+    if waiting:
+        lines.append(f"{waiting:,} that failed before wait for a new version (--retry-failures)")
     lines.append(f"dataset      {output}/{encoder_folder(EMBEDDINGS, encoder_id)}/")
     return "\n".join(lines)
 

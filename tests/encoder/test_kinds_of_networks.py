@@ -52,6 +52,11 @@ def test_auto_bundle_and_proof(network, tmp_path):
 def test_saved_and_loaded_it_is_the_same_encoder(network, name, tmp_path):
     model = make(network)
     model.save(tmp_path / name)
+    if network is networks.preprocess_input_inside and name.endswith(".h5"):
+        # Keras writes the "..." of x[..., 0] into an .h5 file in a way that it can't read itself.
+        with pytest.raises(encoder.InputError, match=r"can't load .*model\.h5.*Ellipsis"):
+            encoder.extract(tmp_path / name, tmp_path / "b")
+        return
     options = {"input_size": (32, 32)} if network is networks.any_size else {}
     direct = encoder.extract(model, tmp_path / "a", **options).spec
     loaded = encoder.extract(tmp_path / name, tmp_path / "b", **options).spec

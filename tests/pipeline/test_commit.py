@@ -74,7 +74,7 @@ def test_the_record(make, tmp_path):
         *("unchanged", "deleted", "embedded", "failed", "resumed", "encoder_loads", "seconds"),
         "images_per_second",
     }
-    assert read_manifest(job.output)[0].runs == ("run1",)
+    assert read_manifest(job.output)[0].runs == {"run1": job.token}
     assert by_glob(tmp_path) == ["/1.jpg", "/2.jpg"]
 
 
@@ -82,7 +82,9 @@ def test_a_rewrite_replaces_the_old_part(make, tmp_path):
     old = first_run(make, 1, 2, 3)
     job = make("run2")
     new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
-    commit(job, outcome(job, [], [Rewrite(old.path, new, 0)], listed=2, unchanged=2, deleted=1))
+    commit(
+        job, outcome(job, [], [Rewrite(old.path, new, Counter())], listed=2, unchanged=2, deleted=1)
+    )
     assert by_glob(tmp_path) == ["/1.jpg", "/3.jpg"]
     assert old.path not in files(tmp_path)
 
@@ -114,6 +116,43 @@ def test_debris_is_removed(make, tmp_path):
     assert not [path for path in left if "dead" in path]
     assert not folder.exists()
     assert by_glob(tmp_path) == ["/1.jpg"]
+
+
+def test_what_a_commit_removed_does_not_come_back(make, tmp_path, monkeypatch):
+    """A run is killed after its commit and before its clean-up; the next has other inputs."""
+    old = first_run(make, 1, 2)
+    job = make("run2")
+    new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
+    planned = outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1)
+    monkeypatch.setattr("pipeline.commit._clean_up", lambda *_: None)
+    commit(job, planned)
+    assert old.path in files(tmp_path)
+    monkeypatch.undo()
+    job = make("run3")
+    snapshot = take_snapshot(job)
+    assert (snapshot.left_over, snapshot.debris) == ((), (old.path,))
+    commit(job, outcome(job, listed=1, unchanged=1))
+    assert by_glob(tmp_path) == ["/1.jpg"]
+
+
+def test_files_that_are_not_ours_are_left_alone(make, tmp_path):
+    part = first_run(make, 1)
+    foreign = (tmp_path / "out" / part.path).with_name("_SUCCESS")
+    foreign.touch()
+    job = make("run2")
+    assert take_snapshot(job).left_over == take_snapshot(job).debris == ()
+    commit(job, outcome(job, listed=1, unchanged=1))
+    assert foreign.exists()
+
+
+def test_touched_images_leave_the_count_that_they_were_in(make):
+    job = make("run1")
+    part = job.writer.write_embeddings(embedded(1, 2))
+    touched = Counter(new=1, changed=1)
+    record = commit(
+        job, outcome(job, [], [Rewrite("old", part, touched)], listed=2, new=1, changed=1)
+    )
+    assert (record["new"], record["changed"], record["unchanged"]) == (0, 0, 2)
 
 
 def test_parts_that_appear_meanwhile_are_left_alone(make, tmp_path):

@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
 
+from encoder.spec import read_spec
+from pipeline.errors import JobError
 from pipeline.handler import EncoderHandler, LoadedEncoder
 from pipeline.records import Decoded, Embedded
 
@@ -19,7 +22,7 @@ def decoded(number, value):
     return Decoded(f"{number}.jpg", "v", 1, "sha", 2, 2, np.full((2, 2, 3), value, np.uint8))
 
 
-HANDLER = EncoderHandler("nowhere", batch_size=8)
+HANDLER = EncoderHandler("nowhere", "0123", batch_size=8)
 
 
 def test_a_batch_that_fails_costs_only_the_images_that_fail():
@@ -47,11 +50,25 @@ def test_values_that_are_not_finite_are_a_failure():
 
 
 def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
-    handler = EncoderHandler(str(small_bundle), batch_size=2)
+    handler = EncoderHandler(str(small_bundle), read_spec(small_bundle).id, batch_size=2)
     images = np.zeros((2, 32, 32, 3), np.uint8)
     one, two = (handler.load_model().embed(images) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     assert one[1] != two[1]
+
+
+def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle):
+    with pytest.raises(JobError, match="somebody has replaced it"):
+        EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
+
+
+def test_a_lost_model_process_is_no_failure_of_images():
+    class Gone:
+        def embed(self, images):
+            raise EOFError
+
+    with pytest.raises(EOFError):
+        HANDLER.run_inference([decoded(0, 0)], Gone())
 
 
 def test_batches_have_a_fixed_size():

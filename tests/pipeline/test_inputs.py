@@ -103,6 +103,45 @@ def test_a_folder_that_vanishes_is_not_an_empty_one(tmp_path):
         list(parsed.list_images())
 
 
+def errors(text):
+    return {image.uri: image.error for image in parse_input(str(text)).list_images()}
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    found = errors(tmp_path)
+    assert found[f"{tmp_path}/pipe.jpg"] == "not a regular file"
+    assert "symbolic links" in found[f"{tmp_path}/circle.jpg"]
+    assert errors(tmp_path / "pipe.jpg") == {f"{tmp_path}/pipe.jpg": "not a regular file"}
+
+
+def test_a_named_file_whose_name_is_not_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.jpg")
+    path.touch()
+    (error,) = errors(path).values()
+    assert "UTF-8" in error
+
+
+def test_the_output_is_not_listed(tmp_path):
+    write_image(tmp_path / "a.jpg", 1)
+    write_image(tmp_path / "out" / "b.jpg", 1)
+    parsed = parse_input(f"{tmp_path}/**", excluding=str(tmp_path / "out"))
+    assert [image.uri for image in parsed.list_images()] == [f"{tmp_path}/a.jpg"]
+    assert not parsed.covers(f"{tmp_path}/out/c.jpg")
+
+
+def test_long_braces(tmp_path):
+    write_image(tmp_path / "1234.jpg", 1)
+    assert listed(f"{tmp_path}/{{0001..5000}}.jpg") == [f"{tmp_path}/1234.jpg"]
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "gs://"])
+def test_other_stores_are_refused(text):
+    with pytest.raises(InputError, match=r"only local paths and gs://|names no bucket"):
+        parse_input(text)
+
+
 def test_a_bucket(bucket):
     for name in ("a.jpg", "sub/b.png", "sub/c.txt"):
         store_for(bucket).write(f"{bucket}/photos/{name}", b"x")

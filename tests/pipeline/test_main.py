@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pyarrow.dataset as ds
 import pytest
@@ -34,7 +36,9 @@ def rows(tmp_path, kind="embeddings"):
 
 def record(tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    return json.loads((tmp_path / "out" / "runs" / f"{manifest['runs'][-1]}.json").read_text())
+    return json.loads(
+        (tmp_path / "out" / "runs" / f"{list(manifest['runs'])[-1]}.json").read_text()
+    )
 
 
 def counts(tmp_path):
@@ -215,6 +219,85 @@ def test_another_encoder_has_its_own_folder(shell, tmp_path, small_model_file):
     assert shell(bundle=tmp_path / "second")[0] == 0
     assert len(list((tmp_path / "out" / "embeddings").iterdir())) == 2
     assert counts(tmp_path) == {"listed": 5, "new": 5, "embedded": 5}
+
+
+def test_a_left_over_that_is_damaged_is_given_up(shell, tmp_path, small_bundle):
+    from encoder.spec import read_spec
+
+    spec = read_spec(small_bundle)
+    folder = tmp_path / "out" / "embeddings" / f"encoder={spec.id}" / "run=dead"
+    folder.mkdir(parents=True)
+    (folder / "part-0123456789abcdef01234567.parquet").write_bytes(b"PAR1 and no more")
+    code, _, err = shell()
+    assert (code, err) == (0, "")
+    assert rows(tmp_path)[1] == 5
+    assert not folder.exists()
+
+
+def test_a_live_part_that_is_damaged_is_named(shell, tmp_path):
+    shell()
+    (part,) = (tmp_path / "out" / "embeddings").rglob("*.parquet")
+    part.write_bytes(part.read_bytes()[:100])
+    code, _, err = shell()
+    assert code == 1
+    assert part.name in err
+    assert "Restore it" in err
+    assert "Traceback" not in err
+
+
+def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, monkeypatch):
+    def killed(*_):
+        raise RuntimeError("killed before the commit")
+
+    monkeypatch.setattr("pipeline.embed_steps.commit", killed)
+    code, _, err = shell("--run-id", "dead")
+    assert code == 1
+    assert "killed before the commit" in err
+    monkeypatch.undo()
+    os.utime(images / "a" / "0.jpg", ns=(10**18, 10**18))
+    (images / "b" / "1.jpg").unlink()
+    assert shell()[0] == 0
+    assert counts(tmp_path) == {"listed": 4, "unchanged": 1, "resumed": 3}
+    assert record(tmp_path)["encoder_loads"] == 0
+    assert rows(tmp_path)[1] == 4
+
+
+def test_ctrl_c(shell, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.embed_steps.commit", interrupt)
+    code, _, err = shell()
+    assert code == 130
+    assert err.startswith("interrupted; start it again")
+
+
+def test_a_job_run_twice_from_python_says_so(shell, images, small_bundle, tmp_path):
+    import pipeline
+    from encoder.errors import InputError
+    from pipeline.launch import parse_beam_options
+
+    job = pipeline.new_job([str(images)], str(small_bundle), str(tmp_path / "out"))
+    assert pipeline.run(job, parse_beam_options([]))["embedded"] == 5
+    with pytest.raises(InputError, match="is taken"):
+        pipeline.run(job, parse_beam_options([]))
+
+
+def test_errors_of_worker_processes_are_one_line(images, small_bundle, tmp_path):
+    """As a user sees it: nothing but that line on the terminal that worker processes share."""
+    for path in images.rglob("*.*"):
+        path.write_text("no image")
+    words = ["--input", images, "--encoder", small_bundle, "--output", tmp_path / "out"]
+    workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", *map(str, words), *workers],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "5 of 5 images failed" in result.stderr
 
 
 def test_status(shell, tmp_path, capsys):

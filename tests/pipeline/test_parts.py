@@ -63,7 +63,7 @@ def test_the_name_says_what_the_part_holds(writer):
 
 def test_rewrite_drops_stale_rows_and_renews_touched_ones(writer, tmp_path):
     part = writer.write_embeddings([embedded(n) for n in range(4)])
-    touched = {"/p/2.jpg": Touched(part.path, "/p/2.jpg", "v99")}
+    touched = {"/p/2.jpg": Touched(part.path, "/p/2.jpg", "v99", "changed")}
     new = writer.rewrite("embeddings", part.path, {"/p/1.jpg", "/p/2.jpg"}, touched)
     table = pq.read_table(tmp_path / new.path, partitioning=None)
     assert table["uri"].to_pylist() == ["/p/0.jpg", "/p/2.jpg", "/p/3.jpg"]

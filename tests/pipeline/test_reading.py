@@ -35,9 +35,9 @@ def test_known_content_is_not_decoded(tmp_path, spec):
     path = tmp_path / "a.png"
     path.write_bytes(b"not even an image")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    outcome = read_image(Todo(Image(str(path), "v2", 17), "part", sha256), spec)
+    outcome = read_image(Todo(Image(str(path), "v2", 17), "changed", "part", sha256), spec)
     assert isinstance(outcome, Touched)
-    assert (outcome.old_part, outcome.uri) == ("part", str(path))
+    assert (outcome.old_part, outcome.uri, outcome.counted) == ("part", str(path), "changed")
 
 
 @pytest.mark.parametrize(
