@@ -24,7 +24,10 @@ _FILTERS = {
 
 
 # Formats that Pillow decodes by itself; others start programs, or are no photographs.
-_FORMATS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"]
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP"),
+    *("DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"),
+)
 
 
 class DecodedImage(NamedTuple):

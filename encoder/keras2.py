@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ _FUNCTIONS = {
     *("reshape", "squeeze", "stack", "tile", "transpose"),
 }
 _TENSOR = "__tensor__"
+_CONSTANT = "_CONSTANT_VALUE"  # stands in place of a layer's name
 _OPERATION_PREFIX = "operation>"
 
 
@@ -68,9 +70,9 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
 def modernize(config: Any) -> bool:
     """Bring a Keras 2 model config to what Keras 3 can read, in place; gives whether it had to.
 
-    Besides the operations, two things keep Keras 3.15 from reading nested models of Keras 2: the
-    calls of a nested model were counted from 1 and are now counted from 0, and its one output
-    stood in a list.
+    Besides the operations, three things keep Keras 3.15 from reading nested models of Keras 2: the
+    calls of a nested model were counted from 1 and are now counted from 0, and its one output, as
+    well as the axis of a BatchNormalization, stood in a list.
     """
     changed = False
     values = (config or {}).get("config") if isinstance(config, dict) else None
@@ -78,7 +80,7 @@ def modernize(config: Any) -> bool:
         return False
     layers = values["layers"]
     for layer in layers:
-        changed = modernize(layer) or changed
+        changed = modernize(layer) or _single_axis(layer["config"]) or changed
     if "output_layers" not in values or any(
         isinstance(node, dict) for layer in layers for node in layer.get("inbound_nodes", [])
     ):
@@ -159,8 +161,10 @@ def to_keras3(path: str, folder: str) -> str:
     level = logger.level
     logger.setLevel("ERROR")  # it warns of what training would need
     try:
-        model = tf_keras.models.load_model(path, compile=False)
-        model.save(target, save_format="h5", include_optimizer=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # .h5 being old is why it is used
+            model = tf_keras.models.load_model(path, compile=False)
+            model.save(target, save_format="h5", include_optimizer=False)
     except Exception as error:  # all kinds; each means that there is nothing to convert
         raise InputError(
             f"tf-keras {tf_keras.__version__} can't take {path!r} as a model with layers: {error}. "
@@ -170,6 +174,14 @@ def to_keras3(path: str, folder: str) -> str:
     finally:
         logger.setLevel(level)
     return target
+
+
+def _single_axis(config: dict[str, Any]) -> bool:
+    axis = config.get("axis")
+    if isinstance(axis, list) and len(axis) == 1:
+        (config["axis"],) = axis
+        return True
+    return False
 
 
 def _counts_from_one(layer: dict[str, Any]) -> bool:
@@ -192,7 +204,9 @@ def _rewrite(layer: dict[str, Any]) -> None:
     (node,) = layer["inbound_nodes"]
     tensors: list[list[Any]] = []
 
-    def placed(reference: list[Any]) -> dict[str, int]:
+    def placed(reference: list[Any]) -> Any:
+        if reference[0] == _CONSTANT:
+            return reference[2]
         tensors.append([*reference[:3], {}])
         return {_TENSOR: len(tensors) - 1}
 

@@ -52,8 +52,8 @@ def _foreign(config: Any, layer: str) -> Iterator[str]:
         return
     inner_config = config.get("config")
     if "class_name" in config:
-        if isinstance(inner_config, dict) and "name" in inner_config:
-            layer = str(inner_config["name"])
+        inner_name = inner_config.get("name") if isinstance(inner_config, dict) else None
+        layer = str(inner_name or config.get("name") or layer)
         kind = _foreign_kind(config)
         if kind:
             yield f"layer {layer!r} has {kind}"

@@ -7,6 +7,7 @@ size of a local file. Two equal versions of one path mean the same content.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -81,7 +82,7 @@ def normalize(path: str | os.PathLike[str]) -> str:
 
 
 def join(folder: str, *names: str) -> str:
-    """Join path parts with slashes, on every system and in every store."""
+    """Join path parts with slashes."""
     return "/".join([folder.rstrip("/"), *names])
 
 
@@ -104,8 +105,6 @@ class LocalStore:
         return os.path.isdir(path)
 
     def list_files(self, folder: str) -> Iterator[FileInfo]:
-        if not os.path.isdir(folder):
-            return
         for base, _, names in os.walk(folder, onerror=_raise_unless_gone):
             for name in names:
                 path = join(base, name)
@@ -288,10 +287,9 @@ def _raise_unless_gone(error: OSError) -> None:
 
 def _create(path: str) -> BinaryIO:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # the folder was empty, and has been removed
         return open(path, "xb")
-    except FileNotFoundError:  # somebody has just removed the folder, since it was empty
-        return _create(path)
+    return _create(path)
 
 
 def _local_info(path: str, state: os.stat_result) -> FileInfo:
