@@ -25,14 +25,17 @@ def preprocess(images: Any, mode: str) -> Any:
     """
     import tensorflow as tf
 
+    # TensorFlow turns "/ constant" into "* (1 / constant)" when it compiles, which is another
+    # number in the last bit; this division it leaves alone.
+    divide = tf.math.divide_no_nan
     pixels = tf.cast(images, tf.float32)
     if mode == "caffe":
         return pixels[..., ::-1] - tf.constant(CAFFE_MEAN_BGR, tf.float32)
     if mode == "tf":
-        return pixels / 127.5 - 1.0
+        return divide(pixels, 127.5) - 1.0
     if mode == "torch":
         mean, deviation = (tf.constant(c, tf.float32) for c in (TORCH_MEAN_RGB, TORCH_STD_RGB))
-        return (pixels / 255.0 - mean) / deviation
+        return divide(divide(pixels, 255.0) - mean, deviation)
     if mode == "unit":
-        return pixels / 255.0
+        return divide(pixels, 255.0)
     return pixels
