@@ -35,9 +35,7 @@ def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> A
     for block, (count, filters) in enumerate(VGG16_BLOCKS, start=1):
         sizes.append((x.shape[1], x.shape[2]))
         for number in range(1, count + 1):
-            x = keras.layers.Conv2D(
-                filters, 3, padding="same", activation="relu", name=f"conv{block}_{number}"
-            )(x)
+            x = _convolution(filters, f"conv{block}_{number}")(x)
         x = keras.layers.MaxPooling2D(2, strides=2, name=f"pool_{block}")(x)
     for block, (_, filters) in reversed(list(enumerate(VGG16_BLOCKS, start=1))):
         x = keras.layers.UpSampling2D(2, name=f"up_{block}")(x)
@@ -46,11 +44,18 @@ def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> A
             x = keras.layers.ZeroPadding2D(((0, missing[0]), (0, missing[1])), name=f"pad_{block}")(
                 x
             )
-        x = keras.layers.Conv2D(
-            filters, 3, padding="same", activation="relu", name=f"deconv{block}_1"
-        )(x)
+        x = _convolution(filters, f"deconv{block}_1")(x)
     outputs = keras.layers.Conv2D(channels, 3, padding="same", name="reconstruction")(x)
     return keras.Model(inputs, outputs, name="vgg16_encoder_decoder")
+
+
+def _convolution(filters: int, name: str) -> Any:
+    import keras
+
+    # He et al., "Delving Deep into Rectifiers", 2015: without it, a stack this deep hardly learns.
+    return keras.layers.Conv2D(
+        filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+    )
 
 
 def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> Any:

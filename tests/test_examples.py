@@ -3,6 +3,7 @@ import sys
 
 from PIL import Image
 
+from examples import denoise
 from examples.picture import draw
 from examples.real_data import photographs
 from pipeline.__main__ import main
@@ -27,6 +28,15 @@ def test_the_demo(vgg16_weights, tmp_path):
     nearest = result.stdout.partition("nearest to motorcycle_left.png")[2].splitlines()[1]
     assert nearest.endswith("motorcycle_right.png")
     assert "Traceback" not in result.stderr
+
+
+def test_the_whole_story_at_a_small_size(tmp_path, capsys):
+    """A few steps of training; chance would find 1 of 22."""
+    found = denoise.main(["--output", str(tmp_path / "story"), "--seconds", "6"])
+    out = capsys.readouterr().out
+    assert "pool_5, 512 values" in out
+    assert "embedded 44 of 44 images" in out
+    assert found >= 0.3, out
 
 
 def test_the_picture(images, small_bundle, tmp_path):

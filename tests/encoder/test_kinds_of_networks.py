@@ -63,6 +63,21 @@ def test_saved_and_loaded_it_is_the_same_encoder(network, name, tmp_path):
     assert (loaded.id, loaded.layers) == (direct.id, direct.layers)
 
 
+@pytest.mark.parametrize("policy", ["float64", "mixed_float16", "mixed_bfloat16", "float16"])
+def test_networks_of_other_dtypes(policy, tmp_path):
+    """The proof runs in the network's own dtype; embeddings are float32 all the same."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = make(networks.unet)
+    finally:
+        keras.config.set_dtype_policy(before)
+    made = encoder.extract(model, tmp_path, preprocess="unit")
+    assert made.spec.max_difference < 1e-5
+    assert made.embed(images()).dtype == np.float32
+    assert made.spec.id != encoder.extract(make(networks.unet), tmp_path / "b").spec.id
+
+
 @CASES
 def test_describing_it(network, capsys):
     from rich.console import Console
