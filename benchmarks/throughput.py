@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.quiet import import_tensorflow
+from encoder.terminal import import_tensorflow
 from examples.real_data import photographs
 from pipeline.launch import parse_beam_options
 

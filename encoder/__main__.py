@@ -6,12 +6,11 @@ import argparse
 import json
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
-from encoder.quiet import import_tensorflow
 from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
+from encoder.terminal import import_tensorflow, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,18 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import_tensorflow()
         return int(options.command(options))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        expected = isinstance(error, InputError | CutMismatchError | OSError)
-        name = "" if expected else f"{type(error).__name__}: "
-        if options.verbose:
-            traceback.print_exc()
-        print(f"error: {name}{error}", file=sys.stderr)
-        if not expected:
-            print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, (InputError, CutMismatchError, OSError), options.verbose)
 
 
 def build_parser() -> argparse.ArgumentParser:

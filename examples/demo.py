@@ -13,8 +13,8 @@ import sys
 import numpy as np
 
 import pipeline
-from encoder.quiet import import_tensorflow
 from encoder.spec import SPEC_FILE
+from encoder.terminal import import_tensorflow
 from examples.real_data import packaged_vgg16_weights, photographs
 
 QUERY = "motorcycle_left.png"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 
 from encoder.errors import InputError
+from encoder.terminal import report
 from pipeline.errors import JobError
 from pipeline.job import DEFAULT_BATCH_SIZE, DEFAULT_MAX_FAILURE_RATIO, Job, new_job
 
@@ -25,18 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     try:
         return int(options.command(options, rest))
-    except KeyboardInterrupt:
-        print("interrupted; start it again to go on where it was", file=sys.stderr)
-        return 130
-    except Exception as error:
-        expected = isinstance(error, InputError | JobError | OSError)
-        name = "" if expected else f"{type(error).__name__}: "
-        if options.verbose:
-            traceback.print_exc()
-        print(f"error: {name}{error}", file=sys.stderr)
-        if not expected:
-            print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, (InputError, JobError, OSError), options.verbose)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
-from encoder.quiet import import_tensorflow
+from encoder.terminal import import_tensorflow
 from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 

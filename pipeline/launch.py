@@ -21,8 +21,8 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from encoder.quiet import silenced_stderr
 from encoder.storage import is_remote
+from encoder.terminal import silenced_stderr
 from pipeline.dataset import read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build

@@ -1,4 +1,4 @@
-"""Keep what libraries print to stderr away from people who did not ask for it."""
+"""What people see at the terminal: one line for an error, and no chatter of libraries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
+
+from encoder.errors import InputError
 
 _SILENT = "3"
 
@@ -45,3 +48,24 @@ def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verbose: bool) -> int:
+    """Say in one line on stderr what went wrong; gives the exit code of a command.
+
+    Args:
+        error: what a command raised.
+        foreseen: kinds of errors whose message is meant for users as it is.
+        verbose: print the traceback, too.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted; start it again to go on where it was", file=sys.stderr)
+        return 130
+    if verbose:
+        traceback.print_exception(error)
+    if isinstance(error, foreseen):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
+    return 2 if isinstance(error, InputError) else 1

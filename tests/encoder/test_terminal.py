@@ -1,0 +1,53 @@
+import os
+
+import pytest
+
+from encoder.errors import InputError
+from encoder.terminal import report, silenced_stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (InputError("the option is wrong"), 2, ["error: the option is wrong"]),
+        (OSError("the disk is full"), 1, ["error: the disk is full"]),
+        (KeyboardInterrupt(), 130, ["interrupted; start it again to go on where it was"]),
+        (
+            ZeroDivisionError("oh"),
+            1,
+            [
+                "error: ZeroDivisionError: oh",
+                "this was not foreseen; --verbose shows where it came from",
+            ],
+        ),
+    ],
+)
+def test_errors_are_said_in_a_line(error, code, lines, capsys):
+    assert report(error, (InputError, OSError), verbose=False) == code
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_verbose_shows_where_it_came_from(capsys):
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("x")
+    assert report(caught.value, (InputError,), verbose=True) == 1
+    assert 'int("x")' in capsys.readouterr().err
+
+
+def test_stderr_is_silenced_below_python_too(capfd):
+    with silenced_stderr():
+        os.write(2, b"chatter")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+def fail_after_chatter():
+    with silenced_stderr(tell_errors=True):
+        os.write(2, b"the reason")
+        raise ImportError
+
+
+def test_what_was_held_back_is_told_after_an_error(capfd):
+    with pytest.raises(ImportError):
+        fail_after_chatter()
+    assert capfd.readouterr().err == "the reason"
