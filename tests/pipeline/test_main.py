@@ -142,16 +142,23 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
     assert counts(tmp_path) == {"listed": 8, "new": 2, "unchanged": 6, "failed": 2}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(shell, tmp_path, images):
-    (images / "a" / "0.jpg").chmod(0)
+def test_a_file_that_can_not_be_read(shell, tmp_path, images):
+    """Opens, but gives an input/output error, for root as well; a bad sector looks like that."""
+    (images / "bad.jpg").symlink_to("/proc/self/mem")
     assert shell()[0] == 0
-    failed, _ = rows(tmp_path, "failures")
-    assert (failed["0.jpg"]["stage"], failed["0.jpg"]["error"]) == ("read", "PermissionError")
+    failed, number = rows(tmp_path, "failures")
+    assert number == 1
+    assert (failed["bad.jpg"]["stage"], failed["bad.jpg"]["error"]) == ("read", "OSError")
+    assert rows(tmp_path)[1] == 5
+    (images / "bad.jpg").unlink()
+    write_image(images / "bad.jpg", 9)
+    assert shell()[0] == 0
+    assert counts(tmp_path)["embedded"] == 1
+    assert rows(tmp_path)[1] == 6
+    assert not list((tmp_path / "out" / "failures").rglob("*.parquet"))
 
 
-def test_a_file_that_can_not_be_read(shell, tmp_path, images, monkeypatch):
-    """As root, too: whatever the store raises is a failure at the stage "read"."""
+def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
     from encoder.storage import LocalStore
 
     read = LocalStore.read
