@@ -13,7 +13,8 @@ from encoder.errors import InputError
 from encoder.spec import POOLINGS, check_choice
 
 GEM_P = 3.0
-_POOL_NAME = "embedding_pool_"
+POOLING_PREFIX = "embedding_"
+_POOL_NAME = f"{POOLING_PREFIX}pool_"
 _SMALLEST = 1e-6  # keeps the power of GeM defined where a map is zero
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from encoder.errors import InputError
 from encoder.images import decode_image
+from encoder.pooling import POOLING_PREFIX
 from encoder.preprocess import preprocess
 from encoder.spec import EncoderSpec
 
@@ -27,6 +29,8 @@ class Encoder:
     def __init__(self, model: Any, spec: EncoderSpec) -> None:
         self.spec = spec
         self.model = model
+        if spec.precision != "float32":
+            _compute_in(model, spec.precision)
         # XLA is slower than oneDNN on a CPU, and free batch sizes would recompile it on a GPU.
         self._compute = tf.function(
             self._forward,
@@ -84,3 +88,10 @@ class Encoder:
         spec = self.spec
         count = batch_size if tf.config.list_physical_devices("GPU") else 1
         self.embed(np.zeros((count, spec.height, spec.width, spec.channels), np.uint8))
+
+
+def _compute_in(model: Any, dtype: str) -> None:
+    """Let the layers compute in another dtype; weights stay float32, and so does the pooling."""
+    for layer in model.layers:
+        if not layer.name.startswith(POOLING_PREFIX):
+            layer.dtype_policy = keras.DTypePolicy(f"mixed_{dtype}")

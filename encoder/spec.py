@@ -17,7 +17,7 @@ POOLINGS = ("gap", "max", "gem", "flatten")
 PREPROCESS_MODES = ("caffe", "tf", "torch", "unit", "none")
 RESIZES = ("bilinear", "nearest", "box", "hamming", "bicubic", "lanczos")
 FITS = ("stretch", "crop", "pad")
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,3 +106,20 @@ def test_spec_round_trip(small_bundle):
     del values["fit"]
     with pytest.raises(encoder.InputError, match=r"missing \['fit'\], unknown \['new'\]"):
         EncoderSpec.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.02), ("float16", 0.002)])
+def test_precision(small_model_file, tmp_path, precision, tolerance):
+    """Layers compute in 16 bits (8 or 11 of them significant), embeddings are float32."""
+    options = {"preprocess": "unit", "layer": "pool2"}
+    exact = encoder.extract(small_model_file, tmp_path / "a", **options)
+    made = encoder.extract(small_model_file, tmp_path / "b", precision=precision, **options)
+    assert made.model.get_layer("conv1").compute_dtype == precision
+    assert made.model.get_layer("embedding_pool_1").compute_dtype == "float32"
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    vectors, expected = made.embed(images), exact.embed(images)
+    assert vectors.dtype == np.float32
+    difference = np.abs(vectors - expected).max() / np.abs(expected).max()
+    assert 0 < difference < tolerance
+    assert made.spec.id != exact.spec.id
+    assert encoder.load(tmp_path / "b").spec == made.spec
