@@ -22,6 +22,7 @@ from encoder.runtime import Encoder
 from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
 from encoder.storage import join, store_for
 from encoder.storage import normalize as normalize_path
+from encoder.taps import Selector
 
 _RANDOM_IMAGES = 2
 
@@ -34,7 +35,7 @@ def extract(
     model: Any,
     output: str | os.PathLike[str],
     *,
-    layer: str | int = "auto",
+    layer: Selector = "auto",
     pooling: str = "gap",
     normalize: bool = False,
     gem_p: float = GEM_P,
@@ -96,7 +97,7 @@ def extract(
         layers=tuple(tap.step.name for tap in cut.taps),
         slices=_slices(cut),
         pooling=pooling,
-        gem_p=gem_p if pooling == "gem" else None,
+        gem_p=float(gem_p) if pooling == "gem" else None,
         normalize=normalize,
         dim=int(cut.model.output_shape[-1]),
         height=height,

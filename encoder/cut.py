@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -12,23 +13,28 @@ from numpy.typing import NDArray
 from encoder.errors import CutMismatchError, InputError
 from encoder.graph import Graph, function_of, makers_of, trace
 from encoder.pooling import GEM_P, pool_numpy, pool_taps, pooled_tensors
-from encoder.taps import Tap, find_taps
+from encoder.taps import Selector, Tap, find_taps
 
 # Share of the largest value. Both sides run the same kernels in float32; only the order of the
 # sums in the pooling differs.
 TOLERANCE = 1e-5
+_LARGEST_GEM_P = 20.0  # powers beyond that leave the range of float32; "max" is the limit anyway
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How to cut and pool; the arguments of get_encoder."""
 
-    layer: str | int = "auto"
+    layer: Selector = "auto"
     pooling: str = "gap"
     normalize: bool = False
     gem_p: float = GEM_P
     input_size: tuple[int, int] | None = None
     input_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.gem_p) and 0 < self.gem_p <= _LARGEST_GEM_P):
+            raise InputError(f"gem_p (--gem-p) is {self.gem_p}; expected above 0, at most 20")
 
 
 class Cut(NamedTuple):
@@ -51,7 +57,7 @@ class Cut(NamedTuple):
 
 def get_encoder(
     model: Any,
-    layer: str | int = "auto",
+    layer: Selector = "auto",
     pooling: str = "gap",
     *,
     normalize: bool = False,
@@ -64,7 +70,7 @@ def get_encoder(
     Args:
         model: a built functional or Sequential keras.Model; the encoder shares its weights.
         layer: a name, an index (14), a negative index (-20, as in ``model.layers[-20]``), several
-            of those with commas between them, or "auto".
+            of those as a list or with commas between them, or "auto".
         pooling: "gap" (global average), "max", "gem" or "flatten".
         normalize: scale vectors to unit length.
         gem_p: the exponent of "gem".

@@ -1,5 +1,7 @@
 """What can go wrong in a way that a user can act on."""
 
+_LONGEST_MESSAGE = 300
+
 
 class InputError(ValueError):
     """Something the caller gave is wrong; the message says what was found and what to do."""
@@ -11,3 +13,9 @@ class CutMismatchError(RuntimeError):
 
 class ChangedError(RuntimeError):
     """A file is no longer in the state that the writer expected."""
+
+
+def shortened(error: BaseException) -> str:
+    """The beginning of an error's message, in one line; Keras prints whole configs and arrays."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]} ..."

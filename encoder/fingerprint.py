@@ -36,11 +36,24 @@ def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
         layer = step.layer
         dtype = getattr(layer, "compute_dtype", None)
         _feed(digest, type(layer).__name__, _effective_config(step), dtype)
-        _feed(digest, origins, step.arguments)
+        _feed(digest, origins, _arguments(step))
         for weight in getattr(layer, "weights", []):
             _feed(digest, np.asarray(weight.numpy()))
     _feed(digest, [places[id(tensor)] for tensor in backbone.outputs], settings)
     return digest.hexdigest()[:_ID_DIGITS]
+
+
+def _arguments(step: Step) -> Any:
+    """What a step was called with; ``x[..., 0]`` as ``x[:, :, :, 0]``, which is the same."""
+    if type(step.layer).__name__ != "GetItem":
+        return step.arguments
+    (tensor, key), options = step.arguments
+    parts = list(key) if isinstance(key, list | tuple) else [key]
+    if any(part is Ellipsis for part in parts):
+        place = next(i for i, part in enumerate(parts) if part is Ellipsis)
+        rank = len(step.inputs[0].shape)
+        parts[place : place + 1] = [slice(None)] * (rank - len(parts) + 1)
+    return [[tensor, parts], options]
 
 
 def _effective_config(step: Step) -> dict[str, Any]:

@@ -26,6 +26,11 @@ _FUNCTIONS = {
     *("cast", "clip_by_value", "concat", "expand_dims", "identity", "image.resize", "pad"),
     *("reshape", "squeeze", "stack", "tile", "transpose"),
 }
+# These inherit from Conv2D in Keras 2, whose late versions state settings of it without effect.
+_FROM_CONV2D = (
+    "Transpose",
+    *(f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in "12"),
+)
 _TENSOR = "__tensor__"
 _CONSTANT = "_CONSTANT_VALUE"  # stands in place of a layer's name
 _OPERATION_PREFIX = "operation>"
@@ -43,12 +48,7 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, function: str, arguments: str, **options: Any) -> None:
         super().__init__(**options)
-        module = function.rpartition(".")[0]
-        if function not in _FUNCTIONS and module not in _MODULES:
-            raise InputError(
-                f"layer {self.name!r} calls tf.{function}, which is not among the operations that "
-                "can be taken over from a Keras 2 file"
-            )
+        _check_function(function, self.name)
         self.function = function
         self.arguments = arguments
 
@@ -67,6 +67,14 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
+def _check_function(function: str, layer: str) -> None:
+    if function not in _FUNCTIONS and function.rpartition(".")[0] not in _MODULES:
+        raise InputError(
+            f"layer {layer!r} calls tf.{function}, which is not among the operations that can be "
+            "taken over from a Keras 2 file"
+        )
+
+
 def modernize(config: Any) -> bool:
     """Bring a Keras 2 model config to what Keras 3 can read, in place; gives whether it had to.
 
@@ -80,7 +88,7 @@ def modernize(config: Any) -> bool:
         return False
     layers = values["layers"]
     for layer in layers:
-        changed = modernize(layer) or _single_axis(layer["config"]) or changed
+        changed = modernize(layer) or _modern_config(layer) or changed
     if "output_layers" not in values or any(
         isinstance(node, dict) for layer in layers for node in layer.get("inbound_nodes", [])
     ):
@@ -113,15 +121,29 @@ def name_operations(config: Any) -> bool:
     changed = False
     for layer in values["layers"]:
         changed = name_operations(layer) or changed
-        nodes = layer.get("inbound_nodes") or []
         kind = layer["class_name"]
-        called_as_layer = all(
-            isinstance(node, list) or len(node.get("args", [])) < 2 for node in nodes
-        )
-        if kind in operation_classes() and not (called_as_layer and hasattr(keras.layers, kind)):
+        is_layer = "trainable" in layer["config"]  # which operations do not state
+        if kind in operation_classes() and not is_layer:
             layer["class_name"] = _OPERATION_PREFIX + kind
             changed = True
+        if kind == "GetItem":
+            for node in layer["inbound_nodes"]:
+                _spell_out_ellipsis(node["args"])
     return changed
+
+
+def _spell_out_ellipsis(arguments: list[Any]) -> None:
+    """``x[..., 0]`` as ``x[:, :, :, 0]``: Keras can't read the ``...`` that it writes to .h5."""
+    tensor, key = arguments[:2]
+    if isinstance(key, list) and any(_is_ellipsis(part) for part in key):
+        rank = len(tensor["config"]["shape"])
+        everything = {"class_name": "__slice__", "config": dict.fromkeys(("start", "stop", "step"))}
+        place = next(i for i, part in enumerate(key) if _is_ellipsis(part))
+        key[place : place + 1] = [everything] * (rank - len(key) + 1)
+
+
+def _is_ellipsis(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("class_name") == "__ellipsis__"
 
 
 def operation_objects() -> dict[str, Any]:
@@ -176,12 +198,27 @@ def to_keras3(path: str, folder: str) -> str:
     return target
 
 
-def _single_axis(config: dict[str, Any]) -> bool:
+def _modern_config(layer: dict[str, Any]) -> bool:
+    """One layer's settings as Keras 3 takes them; also of a layer inside a wrapper."""
+    config = layer.get("config")
+    if not isinstance(config, dict):
+        return False
+    changed = "layer" in config and _modern_config(config["layer"])
     axis = config.get("axis")
     if isinstance(axis, list) and len(axis) == 1:
         (config["axis"],) = axis
-        return True
-    return False
+        changed = True
+    elif isinstance(axis, list):
+        raise InputError(
+            f"layer {config.get('name')!r} works on the axes {axis}, which Keras 3 silently "
+            "forgets when it reads an .h5 file; save the model as .keras instead"
+        )
+    if str(layer["class_name"]).endswith(_FROM_CONV2D):
+        changed = config.pop("groups", None) is not None or changed
+        if not layer["class_name"].endswith("Transpose"):
+            for setting in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+                changed = config.pop(setting, None) is not None or changed
+    return changed
 
 
 def _counts_from_one(layer: dict[str, Any]) -> bool:
@@ -217,6 +254,7 @@ def _rewrite(layer: dict[str, Any]) -> None:
         key: placed(value) if _is_reference(value) else value for key, value in stated[0].items()
     }
     config = layer["config"]
+    _check_function(config["function"], config["name"])
     layer["class_name"] = f"encoder>{TensorFlowOperation.__name__}"
     layer["config"] = {
         "name": config["name"],
@@ -248,7 +286,7 @@ def _with_tensors(value: Any, tensors: Any) -> Any:
 
 
 def _slice(spec: Any) -> Any:
-    if isinstance(spec, dict) and spec.get("class_name") == "__ellipsis__":
+    if _is_ellipsis(spec):
         return Ellipsis
     if isinstance(spec, dict):
         return slice(spec.get("start"), spec.get("stop"), spec.get("step"))

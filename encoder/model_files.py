@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import keras
 
-from encoder.errors import InputError
+from encoder.errors import InputError, shortened
 from encoder.keras2 import modernize, name_operations, operation_objects, to_keras3
 from encoder.safety import check_archive, check_code
 from encoder.storage import is_remote, join, normalize, store_for
@@ -64,8 +64,16 @@ def load_model(
 def _load(file: str, folder: str, trust: bool, name: str) -> Any:
     config = _model_config(file)
     if not trust:
-        check_code(config, file)
-    if h5py.is_hdf5(file) and any([modernize(config), name_operations(config)]):
+        check_code(config, name)
+    try:
+        rewritten = h5py.is_hdf5(file) and any([modernize(config), name_operations(config)])
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{name!r} does not describe its layers as Keras does: {error!r}"
+        ) from error
+    if rewritten:
         file = shutil.copy(file, os.path.join(folder, "rewritten.h5"))
         with h5py.File(file, "r+") as archive:
             archive.attrs["model_config"] = json.dumps(config)
@@ -76,7 +84,9 @@ def _load(file: str, folder: str, trust: bool, name: str) -> Any:
                 file, operation_objects(), compile=False, safe_mode=not trust
             )
     except Exception as error:  # Keras raises all kinds; each means that the file can't be used
-        raise InputError(f"Keras {keras.__version__} can't load {name!r}: {error}") from error
+        raise InputError(
+            f"Keras {keras.__version__} can't load {name!r}: {shortened(error)}"
+        ) from error
 
 
 def _model_config(file: str) -> Any:
@@ -97,7 +107,7 @@ def _zip_json(file: str, name: str) -> Any:
     try:
         with zipfile.ZipFile(file) as archive:
             check_archive(archive, file)
-            return json.loads(archive.read(name))
+            return _as_object(archive.read(name))
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         if isinstance(error, InputError):
             raise
@@ -141,7 +151,17 @@ def _hdf5_config(file: str) -> Any:
             f"{file!r} holds weights only, no architecture; name the function that builds the "
             "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"
         )
-    return json.loads(config)
+    try:
+        return _as_object(config)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file!r} has a damaged description of its layers: {error}") from error
+
+
+def _as_object(text: Any) -> dict[str, Any]:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, found {type(values).__name__}")
+    return values
 
 
 def _build(builder: str) -> Any:
@@ -150,10 +170,10 @@ def _build(builder: str) -> Any:
         sys.path.insert(0, os.getcwd())  # as python -m has it, for the installed command too
     try:
         model = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except Exception as error:  # it is anybody's code
         raise InputError(
-            f"--builder {builder!r} can't be called: {error}. Expected MODULE:FUNCTION, a "
-            "function without arguments that gives the untrained keras.Model"
+            f"--builder {builder!r} can't be called: {shortened(error)}. Expected MODULE:FUNCTION, "
+            "a function without arguments that gives the untrained keras.Model"
         ) from error
     if not isinstance(model, keras.Model):
         raise InputError(f"--builder {builder!r} gives {type(model).__name__}, not a keras.Model")

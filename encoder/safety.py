@@ -24,6 +24,13 @@ def check_code(config: Any, path: str) -> None:
     Raises:
         InputError: naming the layers, and how to allow them.
     """
+    if isinstance(config, dict) and config.get("class_name") not in _MODELS:
+        raise InputError(
+            f"{path!r} holds a model of the class {config.get('class_name')!r}, a subclass of "
+            "keras.Model, which has no graph of layers to cut in. Build the same layers as a "
+            "functional or Sequential model, load the weights into it "
+            "(new.set_weights(old.get_weights())), and save that"
+        )
     found = list(dict.fromkeys(_foreign(config, "the model")))
     if found:
         raise InputError(
@@ -58,8 +65,9 @@ def _foreign(config: Any, layer: str) -> Iterator[str]:
         if kind:
             yield f"layer {layer!r} has {kind}"
             return
-    for inner in config.values():
-        yield from _foreign(inner, layer)
+    for key, inner in config.items():
+        if key != "compile_config":  # losses and metrics: never loaded
+            yield from _foreign(inner, layer)
 
 
 def _foreign_kind(config: dict[str, Any]) -> str:

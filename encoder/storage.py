@@ -1,8 +1,7 @@
 """Files on disk and objects in Google Cloud Storage behind one small interface.
 
-This is the only module of the project that knows how ``gs://`` is spoken to. A *version* is
-what a store says of a file's state: the generation of an object, modification time (ns) and
-size of a local file. Two equal versions of one path mean the same content.
+The only module that knows how ``gs://`` is spoken to. A *version* is what a store says of a file's
+state: an object's generation, a local file's mtime (ns) and size. Equal versions, equal content.
 """
 
 from __future__ import annotations
@@ -54,11 +53,7 @@ class Store(Protocol):
         """Write a whole file; a reader sees the old content or the new one, never a part."""
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        """Like write, if the version is still the expected one (None: no such file yet).
-
-        Raises:
-            ChangedError: somebody else has written the file since.
-        """
+        """Like write, if the version is as expected (None: no file yet), else ChangedError."""
 
     def delete(self, path: str) -> None:
         """Delete a file; one that is gone already is fine."""
@@ -251,10 +246,14 @@ def arrow_filesystem(path: str) -> tuple[Any, str]:
 @functools.cache
 def gcs_client() -> Any:
     """This process' client, with enough pooled connections for its reading threads."""
+    from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import storage
     from requests.adapters import HTTPAdapter
 
-    client = storage.Client()
+    try:
+        client = storage.Client()
+    except DefaultCredentialsError as error:
+        raise InputError(f"gs:// needs credentials for Google Cloud: {error}") from error
     adapter = HTTPAdapter(pool_connections=_POOLED_CONNECTIONS, pool_maxsize=_POOLED_CONNECTIONS)
     client._http.mount("https://", adapter)
     client._http.mount("http://", adapter)
@@ -275,7 +274,7 @@ def temporary_name(name: str) -> str:
 
 
 def is_temporary(path: str) -> bool:
-    """Whether a path is what a write that was cut short leaves behind."""
+    """Whether a write that was cut short has left this behind."""
     name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(".tmp")
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from encoder.errors import InputError
 from encoder.graph import Graph, Step
 
 _NAMES_IN_MESSAGE = 8
+_POOLED_SIDE = 4  # pixels; what shrinks from here or more to a single place is pooled globally
+
+Selector = str | int | Sequence[str | int]
 
 
 class Tap(NamedTuple):
@@ -19,18 +23,21 @@ class Tap(NamedTuple):
     reason: str
 
 
-def find_taps(graph: Graph, selector: str | int) -> list[Tap]:
+def find_taps(graph: Graph, selector: Selector) -> list[Tap]:
     """The taps that a selector names, in its order.
 
     Args:
         graph: the traced model.
         selector: a layer's name, an index or negative index into ``model.layers``, "auto", or
-            a comma-separated list of those.
+            several of those, as a list or with commas between them.
 
     Raises:
         InputError: no such layer (close names are listed), or "auto" can't tell.
     """
-    parts = [part.strip() for part in str(selector).split(",")]
+    chosen = selector if isinstance(selector, list | tuple) else str(selector).split(",")
+    parts = [str(part).strip() for part in chosen]
+    if not all(parts):
+        raise InputError(f"layer {selector!r} names nothing in one of its parts")
     return [auto_tap(graph) if part == "auto" else _named_tap(graph, part) for part in parts]
 
 
@@ -46,9 +53,12 @@ def auto_tap(graph: Graph) -> Tap:
     deepest = [place for place in encoder if _area(steps[place]) == smallest]
     inner = set().union(*(encoder[place] for place in deepest))
     ends = [place for place in deepest if place not in inner]
+    forks = [place for place in deepest if place in widened]
+    if forks and all(forks[0] in _ancestors(encoder, place) for place in forks[1:]):
+        ends = forks[:1]  # others depend on it, such as the gates of an attention U-Net
     if len(ends) == 1:
         step = graph.steps[ends[0]]
-        return Tap(step, _auto_reason(step, widened))
+        return Tap(step, _auto_reason(step, bool(widened)))
     listed = ", ".join(f"{steps[place].name} {steps[place].shape[1:]}" for place in ends) or "none"
     raise InputError(
         f"auto can't tell which layer ends the encoder; candidates: {listed}. Name one with "
@@ -56,13 +66,14 @@ def auto_tap(graph: Graph) -> Tap:
     )
 
 
-def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], bool]:
+def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
     """The feature maps that no widening comes before.
 
     Returns:
         For the place of each such step, the places of the feature maps that it is made from; and
-        whether anything widens.
+        the places of those which a widening step takes.
     """
+    widened: set[int] = set()
     after_widening: set[int] = set()
     collapsed: set[int] = set()  # made from globally pooled or flattened values alone
     area: dict[int, int] = {}  # of a tensor, or of the feature map that it is another view of
@@ -79,6 +90,7 @@ def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], bool]:
         size = _area(step) if is_map else before
         widens = is_map and size > before and not _only_pads(step)
         views[own] = set().union(*(views.get(each, set()) for each in ids))
+        sources = set(views[own])
         if step.is_input:
             largest = size
         elif any(each in after_widening for each in ids):
@@ -88,14 +100,27 @@ def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], bool]:
             size = 1
         elif all(each in collapsed for each in ids):
             (after_widening if widens else collapsed).add(own)
+            widened |= sources if widens else set()
         elif widens and before < largest:
             after_widening.add(own)
-        elif is_map:
+            widened |= sources
+        elif is_map and len(step.outputs) == 1:
             encoder[place] = views[own]
             views[own] = {place}
         area[own] = size
         largest = max(largest, size)
-    return encoder, bool(after_widening)
+    return encoder, widened
+
+
+def _ancestors(encoder: dict[int, set[int]], place: int) -> set[int]:
+    """The places of all feature maps that one is made from, directly or not."""
+    found: set[int] = set()
+    waiting = [place]
+    while waiting:
+        for source in encoder.get(waiting.pop(), set()) - found:
+            found.add(source)
+            waiting.append(source)
+    return found
 
 
 def _auto_reason(step: Step, widened: bool) -> str:
@@ -109,7 +134,7 @@ def _named_tap(graph: Graph, part: str) -> Tap:
     matches = [step for step in graph.steps if step.name == part]
     matches = matches or [step for step in graph.steps if _is_short_for(part, step.name)]
     if len(matches) == 1:
-        return Tap(matches[0], f"{matches[0].name} was asked for by name")
+        return _single(Tap(matches[0], f"{matches[0].name} was asked for by name"))
     if not matches and re.fullmatch(r"-?[0-9]+", part):
         return _indexed_tap(graph, int(part))
     if part in graph.elsewhere:
@@ -142,7 +167,16 @@ def _indexed_tap(graph: Graph, index: int) -> Tap:
     if len(matches) != 1:
         uses = ", ".join(step.name for step in matches) or "none that the image input reaches"
         raise InputError(f"layer {index} stands for several uses or none: {uses}; name one")
-    return Tap(matches[0], f"{matches[0].name} is layer {index} of {graph.layer_count}")
+    return _single(Tap(matches[0], f"{matches[0].name} is layer {index} of {graph.layer_count}"))
+
+
+def _single(tap: Tap) -> Tap:
+    if len(tap.step.outputs) != 1:
+        raise InputError(
+            f"layer {tap.step.name!r} gives {len(tap.step.outputs)} tensors; name a layer that "
+            "takes the one you mean"
+        )
+    return tap
 
 
 def _only_pads(step: Step) -> bool:
@@ -150,7 +184,12 @@ def _only_pads(step: Step) -> bool:
 
 
 def _pools_globally(step: Step) -> bool:
-    return type(step.layer).__name__.startswith("Global")
+    if type(step.layer).__name__.startswith("Global"):
+        return True
+    before = [tuple(tensor.shape) for tensor in step.inputs if len(tensor.shape) == 4]
+    return step.shape[1:3] == (1, 1) and any(
+        min(shape[1] or 0, shape[2] or 0) >= _POOLED_SIDE for shape in before
+    )
 
 
 def _area(step: Step) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from encoder.errors import InputError
+from encoder.errors import InputError, shortened
 
 # Groups of a weights file that are not the network's.
 _NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics", "compile_metrics", "_loss")
@@ -33,7 +35,9 @@ def load_weights(model: Any, file: str) -> None:
     try:
         model.load_weights(file)
     except Exception as error:  # Keras raises all kinds; each means that they don't fit
-        raise InputError(f"the weights in {file!r} do not fit the network: {error}") from error
+        raise InputError(
+            f"the weights in {file!r} do not fit the network: {shortened(error)}"
+        ) from error
     stored = Counter(_content(values) for values in _stored(file))
     placed = Counter(_content(weight.numpy()) for weight in model.weights)
     unplaced, unset = stored - placed, placed - stored
@@ -50,7 +54,11 @@ def _stored(file: str) -> Iterator[np.ndarray[Any, Any]]:
     if file.endswith(".weights.json"):
         files = sorted(glob.glob(glob.escape(file.removesuffix(".weights.json")) + "_*.weights.h5"))
     for each in files:
-        with h5py.File(each, "r") as archive:
+        source: Any = each
+        if zipfile.is_zipfile(each):
+            with zipfile.ZipFile(each) as whole:
+                source = io.BytesIO(whole.read("model.weights.h5"))
+        with h5py.File(source, "r") as archive:
             root = archive.get("model_weights", archive)
             found: list[np.ndarray[Any, Any]] = []
 

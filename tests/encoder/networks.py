@@ -147,6 +147,56 @@ def preprocess_input_inside():
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(backbone()(x))))
 
 
+def siamese():
+    """One tower for two inputs, and numbers besides."""
+    left, right = (keras.Input((32, 32, 3), name=name) for name in ("left", "right"))
+    numbers = keras.Input((4,), name="numbers")
+    tower = backbone("tower")
+    joined = layers.Concatenate(name="joined")(
+        [*(layers.GlobalAveragePooling2D()(tower(side)) for side in (left, right)), numbers]
+    )
+    return keras.Model([left, right, numbers], layers.Dense(1)(joined), name="siamese")
+
+
+def attention_unet():
+    """The gate at the smallest size depends on the bottleneck, and is no end of the encoder."""
+    x = inputs = keras.Input((32, 32, 3))
+    skip = conv(x, 4)
+    x = bottleneck = conv(layers.MaxPooling2D()(skip), 8, "bottleneck")
+    gate = layers.Add()([layers.Conv2D(8, 1, strides=2)(skip), layers.Conv2D(8, 1)(bottleneck)])
+    gate = layers.Conv2D(1, 1, activation="sigmoid")(layers.ReLU()(gate))
+    gated = layers.Multiply()([skip, layers.UpSampling2D()(gate)])
+    x = layers.Conv2DTranspose(4, 2, strides=2)(x)
+    return keras.Model(inputs, conv(layers.Concatenate()([x, gated]), 1))
+
+
+def squeeze_and_excite():
+    x = inputs = keras.Input((32, 32, 3))
+    x = conv(layers.MaxPooling2D()(conv(x, 4)), 8)
+    gate = keras.ops.mean(x, (1, 2), keepdims=True)
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(gate)
+    x = layers.Multiply(name="last")([x, gate])
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+
+
+def two_halves():
+    """A step with two outputs can't end the encoder."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.MaxPooling2D(name="pool")(conv(x, 4))
+    half = keras.ops.split(x, 2, -1)[1]
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(half)))
+
+
+def operations():
+    """Operations whose names are those of layers, too."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.MaxPooling2D()(conv(x, 4))
+    x = keras.ops.concatenate([x, keras.ops.softmax(x)], -1)
+    x = keras.ops.reshape(keras.ops.reshape(x + 1.0, (-1, 256, 8)), (-1, 16, 16, 8))
+    x = conv(x, 4, "last")
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
 # Network -> the layer that auto has to take.
 EXPECTED = {
     sequential: "conv2",
@@ -165,15 +215,8 @@ EXPECTED = {
     any_size: "pool",
     rescaling_inside: "pool",
     preprocess_input_inside: "backbone/pool2",
+    attention_unet: "bottleneck",
+    squeeze_and_excite: "last",
+    two_halves: "pool",
+    operations: "last",
 }
-
-
-def siamese():
-    """One tower for two inputs, and numbers besides."""
-    left, right = (keras.Input((32, 32, 3), name=name) for name in ("left", "right"))
-    numbers = keras.Input((4,), name="numbers")
-    tower = backbone("tower")
-    joined = layers.Concatenate(name="joined")(
-        [*(layers.GlobalAveragePooling2D()(tower(side)) for side in (left, right)), numbers]
-    )
-    return keras.Model([left, right, numbers], layers.Dense(1)(joined), name="siamese")

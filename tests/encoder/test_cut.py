@@ -55,6 +55,12 @@ def test_the_check_leaves_the_model_as_it_was():
     assert "call" not in vars(model.get_layer("pool2"))
 
 
+@pytest.mark.parametrize("p", [0, -1, 100, float("nan")])
+def test_exponents_that_make_no_sense(p):
+    with pytest.raises(encoder.InputError, match="gem_p"):
+        encoder.get_encoder(small_network(), pooling="gem", gem_p=p)
+
+
 def test_the_input_is_no_tap():
     with pytest.raises(encoder.InputError, match="is the input itself"):
         encoder.get_encoder(small_network(), layer=0)

@@ -64,7 +64,13 @@ def arithmetic():
     x = L.MaxPooling2D(name="pool8")(x + 0.5 * x)
     return keras.Model(inputs, L.Dense(2)(L.Flatten()(x)))
 
-for make in (plain, nested, nested_sequential, in_sequential, preprocessed, arithmetic):
+def decoder():
+    x = inputs = keras.Input((32, 32, 3))
+    x = L.SeparableConv2D(8, 3, padding="same")(L.DepthwiseConv2D(3, padding="same")(x))
+    x = L.MaxPooling2D(name="pool8")(x)
+    return keras.Model(inputs, L.Conv2DTranspose(3, 2, strides=2)(x))
+
+for make in (decoder, plain, nested, nested_sequential, in_sequential, preprocessed, arithmetic):
     model = make()
     model.set_weights([np.random.default_rng(i).uniform(0.1, 0.5, w.shape).astype("float32")
                        for i, w in enumerate(model.get_weights())])
@@ -86,7 +92,15 @@ for make in (plain, nested, nested_sequential, in_sequential, preprocessed, arit
     np.save(f"{folder}/{make.__name__}.npy", tap(values, training=False).numpy().mean((1, 2)))
 """
 ENDINGS = [".h5", "-saved", ".keras"]
-KINDS = ["plain", "nested", "nested_sequential", "in_sequential", "preprocessed", "arithmetic"]
+KINDS = [
+    "plain",
+    "nested",
+    "nested_sequential",
+    "in_sequential",
+    "preprocessed",
+    "arithmetic",
+    "decoder",
+]
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,17 @@ def test_trust_allows_it_all_the_way(what, name, tmp_path, images, capsys):
     assert main([*words, "--trust"]) == 0
 
 
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_what_a_model_was_compiled_with_does_not_matter(name, tmp_path):
+    def dice(truth, found):
+        return 1 - keras.ops.mean(truth * found)
+
+    model = network()
+    model.compile("adam", loss=dice, metrics=[dice])
+    model.save(tmp_path / name)
+    assert load_model(tmp_path / name)[0].name == model.name
+
+
 def test_a_lambda_that_is_cut_off_needs_trust_only_once(tmp_path):
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.MaxPooling2D(name="pool")(inputs)
@@ -125,7 +136,19 @@ def test_a_subclassed_model_is_explained(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
         archive.writestr("config.json", json.dumps(config))
-    with pytest.raises(InputError, match=r"needs code that is not part of Keras"):
+    with pytest.raises(InputError, match=r"class 'Own', a subclass of keras.Model.*functional"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config"), [("[]", "{}"), ("{}", "[]"), ("{}", "nothing"), ("", "{}")]
+)
+def test_descriptions_that_are_none(tmp_path, metadata, config):
+    path = tmp_path / "odd.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", metadata)
+        archive.writestr("config.json", config)
+    with pytest.raises(InputError, match=r"odd\.keras"):
         load_model(path)
 
 

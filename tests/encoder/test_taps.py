@@ -28,6 +28,7 @@ def names(model, selector):
         ("4", ["pool2"]),
         (-3, ["pool2"]),
         ("pool1, -3", ["pool1", "pool2"]),
+        (["pool1", -3], ["pool1", "pool2"]),
         ("auto", ["pool2"]),
     ],
 )
@@ -79,7 +80,8 @@ def test_auto_refuses_where_two_branches_end_the_encoder():
     [
         ("pool_2", "close names: pool2, pool1"),
         (7, "the model has 7 layers, 0 to 6 or -7 to -1"),
-        ("", "has no layer ''"),
+        ("", "names nothing in one of its parts"),
+        ("pool1,", "names nothing in one of its parts"),
     ],
 )
 def test_wrong_selectors_say_what_there_is(selector, message):

@@ -39,7 +39,7 @@ def extract(path, tmp_path, builder):
     return encoder.extract(path, tmp_path / "bundle", builder=builder)
 
 
-@pytest.mark.parametrize("name", ["w.weights.h5", "whole.keras.h5", "whole.h5"])
+@pytest.mark.parametrize("name", ["w.weights.h5", "whole.keras", "whole.h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_weights_find_their_place(tmp_path, builder, name):
     model = small_network(seed=9)
