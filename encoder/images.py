@@ -1,15 +1,21 @@
-"""From the bytes of an image file to the pixels that an encoder takes, by Pillow."""
+"""From the bytes of an image file to the pixels that an encoder takes."""
 
 from __future__ import annotations
 
-import functools
-import io
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from encoder import jpeg
+from encoder.depth import to_eight_bits
+from encoder.pillow_files import open_file
+from encoder.quiet import quiet
 from encoder.spec import EncoderSpec
 
 # Pillow's antialiased filters; which one is used decides the vector, so the spec names it.
@@ -22,68 +28,125 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-# Formats that Pillow decodes by itself; others start programs, or are no photographs.
-_FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP"),
-    *("DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"),
-)
+Admit = Callable[[int], AbstractContextManager[None]]
+
+
+class LimitError(ValueError):
+    """An image has more pixels than are allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What is decoded.
+
+    Attributes:
+        max_pixels: width times height, as stored; the largest phone cameras have 16320 x 12240.
+        allow_truncated: whether an image of which data is missing is decoded as far as it goes.
+    """
+
+    max_pixels: int = 200_000_000
+    allow_truncated: bool = False
 
 
 class DecodedImage(NamedTuple):
-    """Pixels (height, width, channels) uint8, and the size as stored in the file, in pixels."""
+    """An image at the size and with the channels that the spec asks for.
+
+    Attributes:
+        pixels: (height, width, channels) uint8.
+        stored_width: pixels, as in the file, before its orientation is applied.
+        stored_height: pixels, likewise.
+        truncated: data was missing, and what was there has been decoded.
+    """
 
     pixels: NDArray[np.uint8]
     stored_width: int
     stored_height: int
+    truncated: bool = False
 
 
-def decode_image(data: bytes, spec: EncoderSpec) -> DecodedImage:
+def decode_image(
+    data: bytes,
+    spec: EncoderSpec,
+    limits: Limits = Limits(),
+    admit: Admit | None = None,
+) -> DecodedImage:
     """Decode an image file and bring it to the spec's size and channels.
 
-    The EXIF orientation is applied, transparent pixels are laid over ``spec.background``, 16-bit
-    grayscale is scaled to 8 bits; of an animation the first frame counts.
+    The format is told by the content. The EXIF orientation is applied, transparent pixels are laid
+    over ``spec.background``, 16 bits and floats are scaled to 8 bits, colour profiles are not
+    applied; of several frames or pages the first counts. No warning leaves this function.
+
+    Args:
+        data: the file.
+        spec: the encoder's.
+        limits: what is decoded and what is refused.
+        admit: entered with the number of pixels when the header has been read, and left when the
+            image is decoded and resized: the caller's means to bound how many are held at once.
 
     Raises:
-        PIL.UnidentifiedImageError: the data is not an image in any format that Pillow knows.
-        OSError, ValueError, SyntaxError: the image is damaged or cut short.
+        LimitError: the image has too many pixels; nothing was decoded.
+        encoder.jpeg.TruncatedError: data is missing, and that isn't allowed. An OSError.
+        PIL.UnidentifiedImageError: the data is not an image in any known format. An OSError.
+        OSError, ValueError, SyntaxError, MemoryError: the image is damaged.
     """
     if not data:
         raise UnidentifiedImageError("the file is empty (0 bytes)")
     try:
-        image = Image.open(io.BytesIO(data), formats=_known_formats())
-    except UnidentifiedImageError:
-        raise UnidentifiedImageError(
-            f"not an image in a known format: {len(data)} bytes that start with {data[:12]!r}"
-        ) from None
-    with image:
-        stored_width, stored_height = image.size
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        flat = _to_channels(upright, spec)
-        sized = _to_size(flat, spec)
+        with quiet():
+            return _decode(data, spec, limits, admit)
+    except (OSError, ValueError, SyntaxError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file leads Pillow to any of them
+        raise ValueError(f"a damaged image file: {type(error).__name__}: {error}") from error
+
+
+def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None) -> DecodedImage:
+    file = jpeg.read_header(data) if data.startswith(jpeg.SIGNATURE) else open_file(data)
+    count = file.width * file.height
+    if count > limits.max_pixels:
+        raise LimitError(
+            f"the image has {file.width} x {file.height} = {count:,} pixels; expected at most "
+            f"{limits.max_pixels:,}: raise --max-pixels, or leave the image out"
+        )
+    with admit(count) if admit else contextlib.nullcontext():
+        image, truncated = file.load(limits.allow_truncated)
+        upright = _upright(to_eight_bits(image), _orientation(image))
+        sized = _to_size(_to_channels(upright, spec), spec)
     pixels = np.asarray(sized, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
-    return DecodedImage(pixels, stored_width, stored_height)
+    return DecodedImage(pixels, file.width, file.height, truncated)
 
 
-@functools.cache
-def _known_formats() -> list[str]:
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]  # this Pillow may lack some
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF has it; Pillow's TIFF, and the HEIC reader, have turned it upright before."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block may raise anything; the image is shown as stored
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"images with {image.mode!r} pixels (32 bits a channel) can't be scaled yet"
-        )
     if image.has_transparency_data:
         over = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
         image = Image.alpha_composite(ground, over)
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")  # first, so that gray is made of the same colours in any mode
     return image.convert("RGB" if spec.channels == 3 else "L")
 
 

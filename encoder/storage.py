@@ -1,26 +1,29 @@
 """Files on disk and objects in Google Cloud Storage behind one small interface.
 
-The only module that knows how ``gs://`` is spoken to. A *version* is what a store says of a file's
+A *version* is what a store says of a file's
 state: an object's generation, a local file's mtime (ns) and size. Equal versions, equal content.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 import stat as stat_module
+import urllib.parse
 import uuid
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from encoder.errors import ChangedError, InputError
 
 GCS_PREFIX = "gs://"
+FILE_PREFIX = "file://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_POOLED_CONNECTIONS = 64
-_TIMEOUT_SECONDS = 60.0
+
+
+class TooLargeError(ValueError):
+    """A file has more bytes than its reader takes."""
 
 
 class FileInfo(NamedTuple):
@@ -43,11 +46,20 @@ class Store(Protocol):
     def list_files(self, folder: str) -> Iterator[FileInfo]:
         """Every file below the folder, at any depth, in no particular order."""
 
-    def read(self, path: str) -> tuple[bytes, FileInfo]:
-        """The content together with the state that it was read in."""
+    def read(self, path: str, most: int | None = None) -> tuple[bytes, FileInfo]:
+        """The content together with the state that it was read in.
 
-    def open(self, path: str) -> BinaryIO:
-        """Open for reading here and there in a file, such as the columns of a Parquet file."""
+        Raises:
+            TooLargeError: it has more than `most` bytes; none of them was read.
+            ChangedError: it was written meanwhile.
+        """
+
+    def open(self, path: str, version: str | None = None) -> BinaryIO:
+        """Open for reading here and there in a file, in this version if one is given.
+
+        Raises:
+            ChangedError: the file is in another version now.
+        """
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old content or the new one, never a part."""
@@ -68,12 +80,23 @@ def normalize(path: str | os.PathLike[str]) -> str:
     """The path as this project writes it: absolute, without a closing slash."""
     text = os.fspath(path)
     scheme = _SCHEME.match(text)
-    if scheme and scheme[0] != GCS_PREFIX:
+    if scheme is None:
+        return os.path.abspath(os.path.expanduser(text))
+    if scheme[0] == FILE_PREFIX:
+        return os.path.abspath(path_of_file_uri(text))
+    if scheme[0] != GCS_PREFIX:
         raise InputError(f"{text!r}: only local paths and gs:// are supported, not {scheme[0]}")
-    if is_remote(text):
-        split_gcs(text)
-        return text.rstrip("/")
-    return os.path.abspath(os.path.expanduser(text))
+    if not text.removeprefix(GCS_PREFIX).partition("/")[0]:
+        raise InputError(f"{text!r} names no bucket; expected gs://BUCKET/PATH")
+    return text.rstrip("/")
+
+
+def path_of_file_uri(uri: str) -> str:
+    """The local path that a file:// uri stands for; bytes that are not UTF-8 as os.fsdecode."""
+    host, _, rest = uri.removeprefix(FILE_PREFIX).partition("/")
+    if host not in ("", "localhost"):
+        raise InputError(f"{uri!r} is on another machine; expected file:///PATH")
+    return os.fsdecode(urllib.parse.unquote_to_bytes(f"/{rest}"))
 
 
 def join(folder: str, *names: str) -> str:
@@ -83,7 +106,11 @@ def join(folder: str, *names: str) -> str:
 
 def store_for(path: str) -> Store:
     """The store in which a path lies."""
-    return GcsStore() if is_remote(path) else LocalStore()
+    if not is_remote(path):
+        return LocalStore()
+    from encoder.gcs import GcsStore
+
+    return GcsStore()
 
 
 class LocalStore:
@@ -107,17 +134,22 @@ class LocalStore:
                 if info is not None:  # deleted since the folder was read
                     yield info
 
-    def read(self, path: str) -> tuple[bytes, FileInfo]:
+    def read(self, path: str, most: int | None = None) -> tuple[bytes, FileInfo]:
         with open(path, "rb") as file:
             before = _local_info(path, os.fstat(file.fileno()))
-            data = file.read()
+            check_size(before.bytes, most)
+            data = file.read(-1 if most is None else most + 1)
             after = _local_info(path, os.fstat(file.fileno()))
         if before != after or len(data) != after.bytes:
             raise ChangedError(f"{path} changed while it was read")
         return data, after
 
-    def open(self, path: str) -> BinaryIO:
-        return open(path, "rb")
+    def open(self, path: str, version: str | None = None) -> BinaryIO:
+        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        if version not in (None, _local_info(path, os.fstat(file.fileno())).version):
+            file.close()
+            raise ChangedError(f"{path} has changed since it was listed")
+        return file
 
     def write(self, path: str, data: bytes) -> None:
         folder, name = os.path.split(path)
@@ -154,83 +186,6 @@ class LocalStore:
             return
 
 
-class GcsStore:
-    """Objects in Google Cloud Storage, through one pooled client per process."""
-
-    def stat(self, path: str) -> FileInfo | None:
-        bucket, name = split_gcs(path)
-        if not name:
-            return None
-        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
-        return None if blob is None else _blob_info(path, blob)
-
-    def is_folder(self, path: str) -> bool:
-        return next(self.list_files(path), None) is not None
-
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        bucket, name = split_gcs(folder)
-        blobs = gcs_client().list_blobs(
-            bucket,
-            prefix=name.rstrip("/") + "/" if name else None,
-            fields="items(name,generation,size),nextPageToken",
-            timeout=_TIMEOUT_SECONDS,
-        )
-        for blob in blobs:
-            if not blob.name.endswith("/"):  # a placeholder that some tools make for a folder
-                yield _blob_info(f"{GCS_PREFIX}{bucket}/{blob.name}", blob)
-
-    def read(self, path: str) -> tuple[bytes, FileInfo]:
-        bucket, name = split_gcs(path)
-        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
-        if blob is None:
-            raise FileNotFoundError(f"{path} does not exist")
-        pinned = gcs_client().bucket(bucket).blob(name, generation=blob.generation)
-        return pinned.download_as_bytes(timeout=_TIMEOUT_SECONDS), _blob_info(path, blob)
-
-    def open(self, path: str) -> BinaryIO:
-        bucket, name = split_gcs(path)
-        blob = gcs_client().bucket(bucket).blob(name)
-        return cast(BinaryIO, blob.open("rb", timeout=_TIMEOUT_SECONDS))
-
-    def write(self, path: str, data: bytes) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        bucket, name = split_gcs(path)
-        # Writing the same bytes once more does no harm, so any failed attempt may be repeated.
-        gcs_client().bucket(bucket).blob(name).upload_from_string(
-            data,
-            content_type="application/octet-stream",
-            timeout=_TIMEOUT_SECONDS,
-            retry=DEFAULT_RETRY,
-        )
-
-    def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        from google.api_core.exceptions import PreconditionFailed
-
-        bucket, name = split_gcs(path)
-        try:
-            gcs_client().bucket(bucket).blob(name).upload_from_string(
-                data,
-                content_type="application/json",
-                if_generation_match=int(expected) if expected else 0,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except PreconditionFailed as error:
-            # A retry after a lost answer meets its own first attempt.
-            if self.stat(path) is not None and self.read(path)[0] == data:
-                return
-            raise ChangedError(f"{path} was written by somebody else") from error
-
-    def delete(self, path: str) -> None:
-        from google.api_core.exceptions import NotFound
-
-        bucket, name = split_gcs(path)
-        try:
-            gcs_client().bucket(bucket).blob(name).delete(timeout=_TIMEOUT_SECONDS)
-        except NotFound:
-            return
-
-
 def arrow_filesystem(path: str) -> tuple[Any, str]:
     """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
     from pyarrow import fs
@@ -243,29 +198,10 @@ def arrow_filesystem(path: str) -> tuple[Any, str]:
     return fs.GcsFileSystem(**options if emulator else {}), path.removeprefix(GCS_PREFIX)
 
 
-@functools.cache
-def gcs_client() -> Any:
-    """This process' client, with enough pooled connections for its reading threads."""
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.cloud import storage
-    from requests.adapters import HTTPAdapter
-
-    try:
-        client = storage.Client()
-    except DefaultCredentialsError as error:
-        raise InputError(f"gs:// needs credentials for Google Cloud: {error}") from error
-    adapter = HTTPAdapter(pool_connections=_POOLED_CONNECTIONS, pool_maxsize=_POOLED_CONNECTIONS)
-    client._http.mount("https://", adapter)
-    client._http.mount("http://", adapter)
-    return client
-
-
-def split_gcs(path: str) -> tuple[str, str]:
-    """``gs://bucket/a/b`` as ``("bucket", "a/b")``."""
-    bucket, _, name = path.removeprefix(GCS_PREFIX).partition("/")
-    if not bucket:
-        raise InputError(f"{path!r} names no bucket; expected gs://BUCKET/PATH")
-    return bucket, name
+def check_size(size: int, most: int | None) -> None:
+    """Raise TooLargeError where a file of so many bytes is more than its reader takes."""
+    if most is not None and size > most:
+        raise TooLargeError(f"the file has {size:,} bytes, more than --max-bytes {most} allows")
 
 
 def temporary_name(name: str) -> str:
@@ -293,7 +229,3 @@ def _create(path: str) -> BinaryIO:
 
 def _local_info(path: str, state: os.stat_result) -> FileInfo:
     return FileInfo(path, f"{state.st_mtime_ns}-{state.st_size}", state.st_size)
-
-
-def _blob_info(path: str, blob: Any) -> FileInfo:
-    return FileInfo(path, str(blob.generation), int(blob.size))

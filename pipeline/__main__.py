@@ -9,9 +9,17 @@ import warnings
 from collections.abc import Sequence
 
 from encoder.errors import InputError
+from encoder.images import Limits
 from encoder.terminal import report
 from pipeline.errors import JobError
-from pipeline.job import DEFAULT_BATCH_SIZE, DEFAULT_MAX_FAILURE_RATIO, Job, new_job
+from pipeline.job import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_FAILURE_RATIO,
+    Job,
+    new_job,
+)
+from pipeline.lists import DEFAULT_URI_COLUMN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +70,30 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="GLOB_OR_FILE",
-        help="a folder, a glob or an image, local or gs://; may be given several times",
+        help="a folder, a glob, an image, an archive or a list of images, local or gs://; may be "
+        "given several times",
+    )
+    parser.add_argument(
+        "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="COL,COL",
+        help="columns of manifests to carry into the dataset",
+    )
+    parser.add_argument(
+        *("--image-feature", "--image-column"),
+        default="",
+        metavar="NAME",
+        help="of TFRecord and Parquet files: what holds the image; by default it is found",
+    )
+    parser.add_argument(
+        *("--id-feature", "--id-column"),
+        default="",
+        metavar="NAME",
+        help="of TFRecord and Parquet files: what names the image; default: the record's number",
     )
     parser.add_argument("--encoder", required=True, metavar="DIR", help="encoder bundle")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the dataset")
@@ -83,6 +114,23 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         "--retry-failures", action="store_true", help="try again what could not be decoded"
     )
     parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=Limits.max_pixels,
+        help="of one image; a larger one is a failure. Default 200,000,000",
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=DEFAULT_MAX_BYTES,
+        help="of one image file; a larger one is a failure. Default 512 MiB",
+    )
+    parser.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="embed what can be seen of damaged images, too; a column 'truncated' says so",
+    )
+    parser.add_argument(
         "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
     )
 
@@ -93,6 +141,13 @@ def _job(options: argparse.Namespace) -> Job:
         options.encoder,
         options.output,
         options.run_id,
+        keep=[name for names in options.keep for name in names.split(",") if name],
+        uri_column=options.uri_column,
+        image_field=options.image_feature,
+        id_field=options.id_feature,
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_bytes,
+        allow_truncated=options.allow_truncated,
         batch_size=options.batch_size,
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,

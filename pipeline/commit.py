@@ -23,6 +23,7 @@ from pipeline.dataset import (
     Manifest,
     encoder_folder,
     is_part,
+    is_uris,
     read_manifest,
     record_path,
     stray_records,
@@ -31,8 +32,8 @@ from pipeline.dataset import (
 from pipeline.errors import JobError
 from pipeline.job import Job
 from pipeline.parts import count_rows
-from pipeline.planning import gone_from
-from pipeline.records import EMBEDDINGS, FAILURES, Part, Rewrite, Snapshot
+from pipeline.planning import gone_from, listed_by
+from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part, Rewrite, Snapshot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Outcome:
     counts: Counter[str]
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
+    lists: Sequence[ListState] = ()
 
 
 def take_snapshot(job: Job) -> Snapshot:
@@ -52,13 +54,14 @@ def take_snapshot(job: Job) -> Snapshot:
     live = {part.path for part in state.parts}
     left_over: list[str] = []
     debris: list[str] = []
-    for kind in (EMBEDDINGS, FAILURES):
+    live |= {each.uris_path for each in state.lists}
+    for kind in (EMBEDDINGS, FAILURES, LISTS):
         for path in _files_of(job, kind):
-            if path in live or not (is_part(path) or is_temporary(path)):
+            if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
             # A removed part was live once: its rows are old. Failures of a run that died are found
             # again by trying again, at little cost.
-            useless = path in manifest.removed or kind == FAILURES or is_temporary(path)
+            useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             (debris if useless else left_over).append(path)
     return Snapshot(
         manifest_version=version,
@@ -66,6 +69,8 @@ def take_snapshot(job: Job) -> Snapshot:
         left_over=tuple(sorted(left_over)),
         debris=tuple(sorted(debris)),
         stray_records=tuple(stray_records(job.output, manifest)),
+        lists=state.lists,
+        packing=state.packing,
     )
 
 
@@ -82,8 +87,9 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
             raise _lost_race(manifest)
         _check(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
-        state = EncoderState(job.spec, tuple(live.values()))
-        doomed = _doomed(job, outcome.snapshot) - set(live)
+        lists = _live_lists(job, outcome)
+        state = EncoderState(job.spec, tuple(live.values()), lists, job.packing_names)
+        doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
@@ -103,6 +109,7 @@ def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
     this one; they are left alone.
     """
     doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
+    doomed |= {each.uris_path for each in snapshot.lists}
     for kind in (EMBEDDINGS, FAILURES):
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
         doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
@@ -114,6 +121,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
     touched: Counter[str] = Counter()  # only the version changed, not the content
     for rewrite in outcome.rewritten:
         touched.update(rewrite.touched)
+    touched.pop("", None)  # those that were counted as unchanged from the start
     embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
     finished = datetime.now(timezone.utc)
     seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
@@ -167,11 +175,6 @@ def _check_listings(job: Job, counts: Counter[str]) -> None:
             )
 
 
-def listed_by(text: str) -> str:
-    """The count of images that one input listed."""
-    return f"listed by {text}"
-
-
 def _reasons(job: Job, outcome: Outcome) -> str:
     from pipeline.summary import failure_reasons
 
@@ -192,6 +195,17 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
     for rewrite in outcome.rewritten:
         if rewrite.replacement is not None:
             yield rewrite.replacement
+
+
+def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
+    """What this run read, and what earlier ones read of which this one does not speak."""
+    lists = {
+        each.list_path: each
+        for each in outcome.snapshot.lists
+        if not any(source.takes_as_list(each.list_path) for source in job.inputs)
+    }
+    lists.update({each.list_path: each for each in outcome.lists})
+    return tuple(lists[path] for path in sorted(lists))
 
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:

@@ -12,26 +12,38 @@ import os
 import re
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as pa_dataset
+import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import arrow_filesystem, join, normalize, store_for
 from pipeline.errors import JobError
-from pipeline.records import EMBEDDINGS, FAILURES, Part
-from pipeline.schema import schema_of
+from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
+from pipeline.schema import NO_COLUMNS, schema_of
 
 FORMAT = "image-embeddings/1"
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
+_URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderState:
-    """What is live of one encoder's rows."""
+    """What is live of one encoder's rows.
+
+    Attributes:
+        spec: of the encoder.
+        parts: that hold the rows.
+        lists: that runs have read, and what they named.
+        packing: how the last run read archives.
+    """
 
     spec: EncoderSpec
     parts: tuple[Part, ...] = ()
+    lists: tuple[ListState, ...] = ()
+    packing: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> list[Part]:
         """The live parts of one kind, EMBEDDINGS or FAILURES."""
@@ -74,6 +86,8 @@ class Manifest:
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
                 },
+                "lists": {each.list_path: each.uris_path for each in state.lists},
+                "packing": state.packing,
             }
             for name, state in sorted(self.encoders.items())
         }
@@ -99,6 +113,8 @@ class Manifest:
                         for kind in (EMBEDDINGS, FAILURES)
                         for entry in state[kind]
                     ),
+                    tuple(ListState(*each) for each in state.get("lists", {}).items()),
+                    tuple(state.get("packing", ())),
                 )
                 for name, state in values["encoders"].items()
             }
@@ -151,10 +167,21 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     filesystem, root = arrow_filesystem(base)
     return pa_dataset.dataset(
         [join(root, part.path) for part in state.of_kind(EMBEDDINGS)],
-        schema=schema_of(EMBEDDINGS, state.spec),
+        schema=schema_of(EMBEDDINGS, state.spec, carried_columns(base, state)),
         format="parquet",
         filesystem=filesystem,
     )
+
+
+def carried_columns(output: str, state: EncoderState) -> pa.Schema:
+    """The columns that live embeddings have besides those that all have."""
+    for part in state.of_kind(EMBEDDINGS):
+        path = join(output, part.path)
+        with store_for(path).open(path) as file:
+            found = pq.read_schema(file).remove_metadata()
+        own = schema_of(EMBEDDINGS, state.spec).names
+        return pa.schema([field for field in found if field.name not in own])
+    return NO_COLUMNS
 
 
 def read_record(output: str, run_id: str) -> dict[str, Any]:
@@ -179,6 +206,16 @@ def encoder_folder(kind: str, encoder_id: str) -> str:
 def part_path(kind: str, encoder_id: str, run_id: str, name: str) -> str:
     """A part's path, relative to the output."""
     return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
+
+
+def uris_path(encoder_id: str, digest: str) -> str:
+    """Where the uris of a list are remembered, relative to the output; by what they are."""
+    return f"{encoder_folder(LISTS, encoder_id)}/uris-{digest[:32]}.parquet"
+
+
+def is_uris(path: str) -> bool:
+    """Whether a path is one that uris_path makes."""
+    return _URIS_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_part(path: str) -> bool:

@@ -18,13 +18,14 @@ from pipeline.job import Job
 from pipeline.parts import PartBuffer
 from pipeline.plan_steps import METRICS, at_end
 from pipeline.progress import EMBEDDED, FAILED, Tally
-from pipeline.reading import ReadAhead
+from pipeline.reading import ReadAhead, Reading
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
     Decoded,
     Embedded,
     Failure,
+    ListState,
     Part,
     Rewrite,
     Snapshot,
@@ -32,19 +33,25 @@ from pipeline.records import (
     Touched,
 )
 
-READ_THREADS = 16
 READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
 
 
 @dataclasses.dataclass
 class ReadImages(beam.PTransform):  # type: ignore[misc]
-    """Read and decode: Todo -> decoded Decoded, touched (part, Touched), failures Failure."""
+    """Read and decode: (work, Todo) -> decoded Decoded, touched (part, Touched), failures Failure.
+
+    Work is a file, or a segment of an archive, which is read as one stream. The one shuffle of
+    the pixels' way is at its beginning.
+    """
 
     job: Job
 
     def expand(self, todo: Any) -> Any:
-        return todo | "ReadAndDecode" >> beam.ParDo(_Read(self.job)).with_outputs(
-            "touched", "failures", main="decoded"
+        return (
+            todo
+            | "Spread" >> beam.GroupByKey()
+            | "ReadAndDecode"
+            >> beam.ParDo(_Read(self.job)).with_outputs("touched", "failures", main="decoded")
         )
 
 
@@ -103,6 +110,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     counts: Any
     written: Any
     rewritten: Any
+    lists: Any
 
     def expand(self, snapshot: Any) -> Any:
         return (
@@ -115,6 +123,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 counts=AsIter(self.counts),
                 written=AsIter(self.written),
                 rewritten=AsIter(self.rewritten),
+                lists=AsIter(self.lists),
             )
         )
 
@@ -124,16 +133,23 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         self._job = job
 
     def setup(self) -> None:
-        window = READ_AHEAD_BATCHES * self._job.batch_size
-        self._ahead = ReadAhead(self._job.spec, window, READ_THREADS)
+        job = self._job
+        reading = Reading(job.spec, job.limits, job.max_bytes, job.packing)
+        self._ahead = ReadAhead(reading, READ_AHEAD_BATCHES * job.batch_size)
         self._tally = Tally(self._job.tally_folder)
 
     def start_bundle(self) -> None:
         self._ahead.clear()
 
-    def process(self, element: Todo) -> Iterator[Any]:
-        for outcome in self._ahead.put(element):
-            yield self._routed(outcome)
+    def process(self, element: tuple[str, Iterable[Todo]]) -> Iterator[Any]:
+        todos = sorted(element[1], key=_place)
+        if todos[0].image.archive:
+            for outcome in self._ahead.put_segment(todos):
+                yield self._routed(outcome)
+            return
+        for todo in todos:
+            for outcome in self._ahead.put(todo):
+                yield self._routed(outcome)
 
     def finish_bundle(self) -> Iterator[Any]:
         for outcome in self._ahead.drain():
@@ -206,8 +222,14 @@ def _commit(
     counts: Iterable[Counter[str]],
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
+    lists: Iterable[ListState],
 ) -> dict[str, Any]:
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
-    return commit(job, Outcome(snapshot, total, list(written), list(rewritten)))
+    outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists))
+    return commit(job, outcome)
+
+
+def _place(todo: Todo) -> int:
+    return todo.image.place

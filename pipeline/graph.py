@@ -1,11 +1,11 @@
 """The whole job on one screen.
 
-    inputs -- ListImages --+                       +- ReadImages - EmbedImages - WriteParts -+
-                           +- PlanRun - todo ------+        +------- failures - WriteParts --+- Commit
-    output -- ReadIndex ---+      +---- stale ------------------------------- RewriteParts --+
+    inputs -- ListImages ------+                    +- ReadImages - EmbedImages - WriteParts -+
+                 +- ListMembers+- PlanRun - todo ---+        +------- failures - WriteParts --+- Commit
+    output -- ReadIndex -------+      +---- stale ---------------------------- RewriteParts --+
 
-From ReadImages to WriteParts everything runs fused, behind the one Reshuffle: pixels never cross
-a shuffle, and a part file is there to stay while the job still runs.
+From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
+pixels never cross a shuffle, and a part file is there to stay while the job still runs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import apache_beam as beam
 
 from pipeline.embed_steps import Commit, EmbedImages, ReadImages, RewriteParts, WriteParts
 from pipeline.job import Job
-from pipeline.plan_steps import ListImages, PlanRun, ReadIndex
+from pipeline.plan_steps import ListImages, ListMembers, PlanRun, ReadIndex
 from pipeline.records import EMBEDDINGS, FAILURES
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:
     """Add the job to a pipeline; gives the PCollection of its one run record."""
     listing, index, plan = add_plan(pipeline, job)
-    read = plan.todo | "Spread" >> beam.Reshuffle() | "ReadImages" >> ReadImages(job)
+    read = plan.todo | "ReadImages" >> ReadImages(job)
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
     parts = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
     failed = (
@@ -31,19 +31,33 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
         | "Failures" >> beam.Flatten()
         | "WriteFailures" >> WriteParts(job, FAILURES)
     )
-    stale = {"stale": plan.stale, "touched": read.touched}
+    stale = {
+        "stale": (plan.stale, index["outdated"]) | "Stale" >> beam.Flatten(),
+        "touched": (read.touched, plan.renewed) | "Touched" >> beam.Flatten(),
+    }
     return index["snapshot"] | "Commit" >> Commit(
         job,
-        counts=(listing.counts, plan.counts) | "Counts" >> beam.Flatten(),
+        counts=plan.counts,
         written=(parts, failed) | "Parts" >> beam.Flatten(),
         rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
         | "Rewritten" >> beam.Flatten(),
+        lists=listing.lists,
     )
 
 
-def add_plan(pipeline: beam.Pipeline, job: Job) -> tuple[Any, Any, Any]:
-    """The first half, which decides and writes nothing: listing, index and plan."""
-    listing = pipeline | "ListImages" >> ListImages(job)
+def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[Any, Any, Any]:
+    """The first half, which decides: listing, index and plan. It writes what lists name, at most."""
+    listing = pipeline | "ListImages" >> ListImages(job, remember)
     index = pipeline | "ReadIndex" >> ReadIndex(job)
-    sides = {"listed": listing.images, "known": index["rows"]}
-    return listing, index, sides | "PlanRun" >> PlanRun(job)
+    archives = {
+        "archives": listing.archives,
+        "known": index["rows"],
+        "snapshot": index["snapshot"],
+    }
+    members = archives | "ListMembers" >> ListMembers(job)
+    sides = {
+        "listed": (listing.images, members) | "Listed" >> beam.Flatten(),
+        "known": index["rows"],
+        "named": index["named"],
+    }
+    return listing, index, sides | "PlanRun" >> PlanRun(job, listing.unreadable)

@@ -107,4 +107,4 @@ def _outcome(image: Decoded, vector: np.ndarray[Any, Any], load_id: str) -> Embe
     if not np.isfinite(vector).all():
         error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
         return failure_of(image, EMBED, error)
-    return Embedded(*image[:6], vector, load_id)
+    return Embedded(*image[:8], vector, load_id)

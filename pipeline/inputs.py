@@ -1,32 +1,39 @@
-"""Which images there are: folders, globs and single files, on disk or in a bucket."""
+"""What an ``--input`` means: a folder, a glob, an image, an archive or a list of images."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
+import bracex
 from wcmatch import glob
 
 from encoder.errors import InputError
-from encoder.storage import is_remote, join, normalize, store_for
-from pipeline.records import Image
+from encoder.storage import is_remote, normalize
+from pipeline.names import (
+    PARQUET,
+    archive_kind,
+    archive_of,
+    is_image_name,
+    is_searched,
+    list_kind,
+    path_of,
+)
 
-# Names that a folder is searched for. A glob or a file that is named takes whatever it says.
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
-_FLAGS = glob.GLOBSTAR | glob.BRACE
 _MAGIC = re.compile(r"[*?\[{]")
+_EXTENSION = re.compile(r"\.[^./]*$")
 
 
 class Input(NamedTuple):
-    """One ``--input``: all image files below a folder, what matches a glob, or one file.
+    """One ``--input``.
 
     Attributes:
         text: as the user wrote it.
         base: the folder (or the one file) where listing starts; absolute, or gs://.
         pattern: a glob relative to the base; empty for a folder or a file.
-        is_file: whether the base is itself the one image.
+        is_file: whether the base is itself the one file.
         excluded: a folder that is never listed: the job's own output.
     """
 
@@ -37,38 +44,48 @@ class Input(NamedTuple):
     excluded: str = ""
 
     def covers(self, uri: str) -> bool:
-        """Whether listing this input would have named the uri if it existed."""
+        """Whether listing this input would have named the uri if it existed.
+
+        What a list names is another matter: see pipeline.lists.
+        """
+        archive = archive_of(uri)
+        path = path_of(archive or uri)
         if self.is_file:
-            return uri == self.base
-        inside = uri.removeprefix(self.base.rstrip("/") + "/")
-        if inside == uri or (self.excluded and uri.startswith(f"{self.excluded}/")):
+            return path == self.base
+        return self.takes(path) or (path.endswith("/") and self._inside(path) is not None)
+
+    def takes(self, path: str) -> bool:
+        """Whether a file of this path is part of the input."""
+        if self.is_file:
+            return path == self.base
+        inside = self._inside(path)
+        if inside is None:
             return False
         if self.pattern:
-            return glob.globmatch(inside, self.pattern, flags=_FLAGS, limit=0)
-        return _is_image_name(inside)
+            return _matcher(self.pattern).fullmatch(_lower_extension(inside)) is not None
+        return is_searched(inside)
 
-    def list_images(self) -> Iterator[Image]:
-        """The images that exist now.
+    def takes_as_list(self, path: str) -> bool:
+        """Whether a file of this path is a list of images, by how the input names it.
 
-        Raises:
-            OSError: the folder is missing or can't be read; nothing may be concluded then.
+        A glob must say so by its extension: ``*.csv`` is lists, and ``*`` is images only. Of a
+        Parquet file this says only that it may be one.
         """
-        if is_remote(self.base):
-            every = _list_remote(self.base, self.is_file)
-        elif self.is_file:
-            every = _local_image(self.base)
-        else:
-            every = self._list_local()
-        for image in every:
-            if image.error or self.covers(image.uri):
-                yield image
+        if not list_kind(path) or not self.takes(path):
+            return False
+        return self.is_file or _extension(path) in _extensions(self.pattern)
 
-    def _list_local(self) -> Iterator[Image]:
-        depth = None if not self.pattern or "**" in self.pattern else self.pattern.count("/") + 1
-        hidden = self.pattern.startswith(".") or "/." in self.pattern
-        for path in _walk(self.base, depth, hidden, ()):
-            if self.covers(path):
-                yield from _local_image(path)
+    def may_hold_lists(self) -> bool:
+        """Whether files of the input can be lists."""
+        if self.is_file:
+            return bool(list_kind(self.base))
+        return any(list_kind(extension) for extension in _extensions(self.pattern))
+
+    def _inside(self, path: str) -> str | None:
+        inside = path.removeprefix(self.base.rstrip("/") + "/")
+        if inside == path or (self.excluded and path.startswith(f"{self.excluded}/")):
+            return None
+        return inside
 
 
 def parse_input(text: str, excluding: str = "") -> Input:
@@ -83,7 +100,10 @@ def parse_input(text: str, excluding: str = "") -> Input:
     Raises:
         InputError: a local path without wildcards does not exist, or the folder of a glob.
     """
-    path = normalize(text)
+    try:
+        path = normalize(text)
+    except InputError as error:
+        raise InputError(f"--input {error}") from error
     if not is_remote(path) and os.path.lexists(path):
         return Input(text, path, "", not os.path.isdir(path), excluding)
     magic = _MAGIC.search(path)
@@ -95,77 +115,34 @@ def parse_input(text: str, excluding: str = "") -> Input:
         return Input(text, base or "/", pattern, False, excluding)
     if not is_remote(path):
         raise InputError(f"--input {text!r}: there is no such file or folder ({path})")
-    return Input(text, path, "", _is_image_name(path) and not text.endswith("/"), excluding)
+    named = is_image_name(path) or archive_kind(path) or list_kind(path)
+    return Input(text, path, "", bool(named) and not text.endswith("/"), excluding)
 
 
-def _is_image_name(path: str) -> bool:
-    """Whether a folder search takes the file; hidden files and folders are left alone."""
-    hidden = path.startswith(".") or "/." in path
-    return path.lower().endswith(IMAGE_EXTENSIONS) and not hidden
+def may_be_list(path: str) -> bool:
+    """Whether only the content tells if the file is a list of images or an archive of them."""
+    return list_kind(path) == PARQUET
 
 
-def _list_remote(base: str, is_file: bool) -> Iterator[Image]:
-    store = store_for(base)
-    if is_file:
-        info = store.stat(base)
-        infos = iter([info] if info is not None else [])
-    else:
-        infos = store.list_files(base)
-    for info in infos:
-        yield Image(*info)
+@functools.cache
+def _matcher(pattern: str) -> re.Pattern[str]:
+    """Matches what `_lower_extension` gives: extensions in any case, all else as written."""
+    forms: list[str] = []
+    for each in bracex.iexpand(pattern, limit=0):
+        forms.extend(glob.translate(_lower_extension(each), flags=glob.GLOBSTAR)[0])
+    return re.compile("|".join(forms))
 
 
-def _walk(
-    folder: str, depth: int | None, hidden: bool, above: tuple[tuple[int, int], ...]
-) -> Iterator[str]:
-    """Paths of what is no folder, through links but never in circles; at most `depth` levels."""
-    try:
-        state = os.stat(folder)
-        with os.scandir(folder) as scanned:
-            entries = sorted(scanned, key=_name)
-    except FileNotFoundError:
-        if above:  # it vanished meanwhile, with all that was in it
-            return
-        raise
-    place = (state.st_dev, state.st_ino)
-    if place in above:
-        return
-    for entry in entries:
-        path = join(folder, entry.name)
-        if not _is_folder(entry):
-            yield path
-        elif (depth is None or depth > 1) and (hidden or not entry.name.startswith(".")):
-            below = None if depth is None else depth - 1
-            yield from _walk(path, below, hidden, (*above, place))
+@functools.cache
+def _extensions(pattern: str) -> frozenset[str]:
+    return frozenset(_extension(each) for each in bracex.iexpand(pattern, limit=0))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle, or into a place that may not be entered
-        return False
+def _extension(name: str) -> str:
+    found = _EXTENSION.search(name)
+    return found[0].lower() if found else ""
 
 
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
-def _local_image(path: str) -> Iterator[Image]:
-    """The image at a path; with an error where it can't be one; none where it has vanished."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        readable = os.fsencode(path).decode(errors="backslashreplace")
-        yield Image(readable, "", 0, "the name is not valid UTF-8; rename the file")
-        return
-    try:
-        info = store_for(path).stat(path)
-    except OSError as error:
-        yield Image(path, "", 0, str(error.strerror or error))
-        return
-    if info is not None:
-        yield Image(*info)
-    elif os.path.exists(path):
-        yield Image(path, "", 0, "not a regular file")
-    elif os.path.islink(path):
-        yield Image(path, "", 0, f"broken link to {os.readlink(path)!r}")
+def _lower_extension(name: str) -> str:
+    found = _EXTENSION.search(name)
+    return name[: found.start()] + found[0].lower() if found else name

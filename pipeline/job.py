@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
 
 from encoder.errors import InputError
+from encoder.images import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage import join, normalize, store_for
+from pipeline.archives import Packing
+from pipeline.columns import all_columns, kept_columns
 from pipeline.dataset import check_run_id
 from pipeline.inputs import Input, parse_input
+from pipeline.lists import DEFAULT_URI_COLUMN
 from pipeline.parts import PartWriter
+from pipeline.schema import NO_COLUMNS
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_MAX_FAILURE_RATIO = 0.5
+DEFAULT_MAX_BYTES = 512 << 20  # of one image file
 
 
 def new_token() -> str:
@@ -37,6 +47,12 @@ class Job:
         max_failure_ratio: the share of listed images that may fail.
         allow_empty: a listing without images is meant so.
         retry_failures: try again what could not be decoded.
+        uri_column: of manifests.
+        kept: columns of manifests that are carried over, with their types.
+        carried: all columns of the dataset besides those that every dataset has.
+        image_field, id_field: of archives of records; see pipeline.archives.Packing.
+        max_pixels, max_bytes: what is larger is a failure.
+        allow_truncated: embed what can be seen of damaged images, too.
         trust: the bundle may bring layers with code of their own.
         across_processes: load the encoder once for all processes of a machine.
         token: tells this launch from any other, also from one with the same run id.
@@ -53,6 +69,14 @@ class Job:
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     allow_empty: bool = False
     retry_failures: bool = False
+    uri_column: str = DEFAULT_URI_COLUMN
+    kept: pa.Schema = NO_COLUMNS
+    carried: pa.Schema = NO_COLUMNS
+    image_field: str = ""
+    id_field: str = ""
+    max_pixels: int = Limits.max_pixels
+    max_bytes: int = DEFAULT_MAX_BYTES
+    allow_truncated: bool = False
     trust: bool = False
     across_processes: bool = False
     token: str = dataclasses.field(default_factory=new_token)
@@ -66,31 +90,68 @@ class Job:
             raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
         if not 0 <= self.max_failure_ratio <= 1:
             raise InputError(f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1")
+        for option, value in (("pixels", self.max_pixels), ("bytes", self.max_bytes)):
+            if value < 1:
+                raise InputError(f"--max-{option} is {value}; expected at least 1")
 
     @property
     def writer(self) -> PartWriter:
         """Writes this run's parts."""
-        return PartWriter(self.output, self.run_id, self.spec)
+        kept = tuple(self.kept.names)
+        return PartWriter(self.output, self.run_id, self.spec, self.carried, kept)
+
+    @property
+    def packing(self) -> Packing:
+        """How to read archives."""
+        return Packing(self.image_field, self.id_field, self.kept)
+
+    @property
+    def packing_names(self) -> tuple[str, str]:
+        """What of it decides which images an archive holds, and their uris."""
+        return (self.image_field, self.id_field)
+
+    @property
+    def limits(self) -> Limits:
+        """What decoding may cost."""
+        return Limits(self.max_pixels, self.allow_truncated)
 
 
 def new_job(
-    inputs: list[str], encoder: str, output: str, run_id: str | None = None, **options: object
+    inputs: list[str],
+    encoder: str,
+    output: str,
+    run_id: str | None = None,
+    keep: Sequence[str] = (),
+    **options: Any,
 ) -> Job:
     """A job that starts now.
+
+    Args:
+        inputs, encoder, output, run_id: as on the command line.
+        keep: columns of manifests to carry over.
+        options: further attributes of Job.
 
     Raises:
         InputError: an option is wrong; the message names it.
     """
     now = datetime.now(timezone.utc)
     place = normalize(output)
+    spec = _read_spec(encoder)
+    sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
+    uri_column = options.get("uri_column", DEFAULT_URI_COLUMN)
+    image_field = options.get("image_field", "")
+    kept = kept_columns(sources, keep, uri_column, image_field)
+    carried = all_columns(place, spec, kept, bool(options.get("allow_truncated")))
     return Job(
-        inputs=tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs)),
+        inputs=sources,
         bundle=normalize(encoder),
-        spec=_read_spec(encoder),
+        spec=spec,
         output=place,
+        kept=pa.schema([carried.field(name) for name in kept.names]),
+        carried=carried,
         run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
         started=now.isoformat(timespec="milliseconds"),
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 

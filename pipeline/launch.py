@@ -81,7 +81,7 @@ def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
     """What a run would do, by the names of the run record. Writes nothing."""
     _check_reachable(job, options)
     pipeline = _new_pipeline(options)
-    add_plan(pipeline, job)
+    add_plan(pipeline, job, remember=False)
     result = _finish(pipeline, options)
     counts = dict.fromkeys(PLAN_COUNTS, 0)
     if result is not None:

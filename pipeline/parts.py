@@ -16,8 +16,18 @@ import pyarrow.parquet as pq
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
 from pipeline.dataset import part_path
-from pipeline.records import EMBEDDINGS, FAILURES, Embedded, Failure, Known, Part, Touched
-from pipeline.schema import schema_of
+from pipeline.records import (
+    EMBEDDINGS,
+    FAILURES,
+    Embedded,
+    Failure,
+    Known,
+    KnownRow,
+    Part,
+    Touched,
+)
+from pipeline.schema import NO_COLUMNS, TRUNCATED, schema_of
+from pipeline.values import to_arrow, to_plain
 
 # What a run that is killed loses per worker at most, besides what it had just begun.
 MAX_ROWS = 1024
@@ -29,11 +39,20 @@ _NAME_DIGITS = 24
 
 @dataclasses.dataclass(frozen=True)
 class PartWriter:
-    """Writes parts of one run: where to, for which encoder."""
+    """Writes parts of one run.
+
+    Attributes:
+        output, run_id: where to.
+        spec: of the encoder.
+        carried: columns of embeddings besides those that all have.
+        kept: those of them whose values this run knows, in the order of Embedded.kept.
+    """
 
     output: str
     run_id: str
     spec: EncoderSpec
+    carried: pa.Schema = NO_COLUMNS
+    kept: tuple[str, ...] = ()
 
     def write(self, kind: str, table: pa.Table, load_ids: Sequence[str] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
@@ -59,10 +78,11 @@ class PartWriter:
         """Write embedded images as one part."""
         vectors = np.stack([row.embedding for row in rows]).astype(np.float32, copy=False)
         embedding = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), self.spec.dim)
-        columns = {name: [getattr(row, name) for row in rows] for name in _PLAIN_COLUMNS}
-        schema = schema_of(EMBEDDINGS, self.spec)
+        schema = schema_of(EMBEDDINGS, self.spec, self.carried)
         arrays = [
-            embedding if field.name == "embedding" else pa.array(columns[field.name], field.type)
+            embedding
+            if field.name == "embedding"
+            else to_arrow([self._value(row, field.name) for row in rows], field.type)
             for field in schema
         ]
         loads = sorted({row.load_id for row in rows})
@@ -82,18 +102,42 @@ class PartWriter:
 
         Gives None where no row is left. The old file stays; the commit removes it.
         """
-        table = read_part(self.output, path)
+        table = self._conformed(kind, read_part(self.output, path))
         uris = table.column("uri").to_pylist()
-        versions = [
-            touched[uri].version if uri in touched else version
-            for uri, version in zip(uris, table.column("version").to_pylist(), strict=True)
-        ]
-        place = table.schema.get_field_index("version")
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array(versions, field.type))
-        keep = pa.array([uri in touched or uri not in stale for uri in uris])
+        for name in ("version", *self.kept) if touched else ():
+            place = table.schema.get_field_index(name)
+            field = table.schema.field(place)
+            values = [
+                self._renewed(touched.get(uri), name, value)
+                for uri, value in zip(uris, to_plain(table.column(place)), strict=True)
+            ]
+            table = table.set_column(place, field, to_arrow(values, field.type))
+        keep = pa.array([uri in touched or uri not in stale for uri in uris], pa.bool_())
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
+
+    def _value(self, row: Embedded, name: str) -> Any:
+        if name in self.kept:
+            return None if row.kept is None else row.kept[self.kept.index(name)]
+        return getattr(row, name, None)
+
+    def _renewed(self, touched: Touched | None, name: str, value: Any) -> Any:
+        if touched is None:
+            return value
+        if name == "version":
+            return touched.version
+        return value if touched.kept is None else touched.kept[self.kept.index(name)]
+
+    def _conformed(self, kind: str, table: pa.Table) -> pa.Table:
+        """With the columns that this run's parts have; a reader by glob wants them all alike."""
+        schema = schema_of(kind, self.spec, self.carried)
+        arrays = [
+            table.column(field.name).cast(field.type)
+            if field.name in table.schema.names
+            else pa.array([False if field == TRUNCATED else None] * len(table), field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
 
 class PartBuffer:
@@ -130,29 +174,46 @@ class PartBuffer:
         return rows
 
 
-class KnownRow(NamedTuple):
-    """A row of a part, by its uri."""
+class Keys(NamedTuple):
+    """What planning needs of a part.
 
-    uri: str
-    known: Known
+    Attributes:
+        rows: its keys.
+        outdated: whether it lacks columns that parts of this run have, or has others.
+    """
+
+    rows: list[KnownRow]
+    outdated: bool
 
 
-def read_known(output: str, part: Part, committed: bool) -> list[KnownRow]:
-    """Read what planning needs of a part: the key columns, not the vectors."""
-    full = join(output, part.path)
-    extra = "sha256" if part.kind == EMBEDDINGS else "stage"
+def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
+    """Read what planning needs of a part: the key columns, not the vectors.
+
+    Args:
+        part: in the writer's output.
+        committed: whether the manifest names it.
+        writer: of this run.
+    """
+    full = join(writer.output, part.path)
     with store_for(full).open(full) as file:
-        columns = pq.read_table(file, columns=["uri", "version", extra]).to_pydict()
-    rows = zip(columns["uri"], columns["version"], columns[extra], strict=True)
-    if part.kind == EMBEDDINGS:
-        return [
-            KnownRow(uri, Known(part.path, version, sha256, "", committed))
-            for uri, version, sha256 in rows
-        ]
-    return [
-        KnownRow(uri, Known(part.path, version, "", stage, committed))
-        for uri, version, stage in rows
-    ]
+        opened = pq.ParquetFile(file)
+        schema = opened.schema_arrow.remove_metadata()
+        expected = schema_of(part.kind, writer.spec, writer.carried).remove_metadata()
+        carries = part.kind == EMBEDDINGS and all(name in schema.names for name in writer.kept)
+        kept = writer.kept if carries else ()
+        extra = "sha256" if part.kind == EMBEDDINGS else "stage"
+        table = opened.read(columns=["uri", "version", extra, *kept])
+    keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
+    values: Any = [None] * len(table)
+    if kept:
+        types = [expected.field(name).type for name in kept]
+        columns = zip(kept, types, strict=True)
+        values = zip(*(to_plain(table.column(n).cast(t)) for n, t in columns), strict=True)
+    rows = []
+    for uri, version, value, carried in zip(*keys, values, strict=True):
+        sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
+        rows.append(KnownRow(uri, Known(part.path, version, sha256, stage, committed, carried)))
+    return Keys(rows, schema != expected)
 
 
 def read_part(output: str, path: str) -> pa.Table:
@@ -170,9 +231,6 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
         raise FileNotFoundError(f"{full} is gone; another run has removed it")
     with store_for(full).open(full) as file:
         return pq.read_metadata(file).num_rows, info.bytes
-
-
-_PLAIN_COLUMNS = ("uri", "width", "height", "bytes", "version", "sha256")
 
 
 def _content_name(table: pa.Table) -> str:

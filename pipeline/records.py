@@ -10,25 +10,49 @@ from numpy.typing import NDArray
 
 EMBEDDINGS = "embeddings"
 FAILURES = "failures"
+LISTS = "lists"
 
 # The stages at which an image can fail.
 LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"
 
 
+# Values of the columns that --keep names, in that order, as plain Python values.
+Kept = tuple[Any, ...]
+
+
 class Image(NamedTuple):
-    """An image as it was listed. A listing error makes it a failure without further ado."""
+    """An image as it was listed, alone or packed in an archive; or such an archive itself.
+
+    Attributes:
+        uri, version, bytes: of the image; the version of what is packed is that of its archive.
+        error: makes it a failure without further ado, of the given stage.
+        stage, error_type: of that failure.
+        source: the text of the input that listed it.
+        kept: the values that the listing carries over; None where it carries none.
+        archive: uri of the archive that it is packed in; "" for a file of its own.
+        place: where in that archive, in the terms of its kind.
+        segment: which stretch of the archive that is; a stretch is read in one go.
+    """
 
     uri: str
     version: str
     bytes: int
     error: str = ""
+    stage: str = LIST
+    error_type: str = "ListError"
+    source: str = ""
+    kept: Kept | None = None
+    archive: str = ""
+    place: int = 0
+    segment: int = 0
 
 
 class Known(NamedTuple):
     """A row that the output already holds for some image: where it is, and for which version.
 
     The part is a path relative to the output. Rows that are not committed come from a run that
-    died. The stage is empty for an embedding.
+    died. The stage is empty for an embedding. Kept values are None where the part has not all of
+    the columns.
     """
 
     part: str
@@ -36,6 +60,28 @@ class Known(NamedTuple):
     sha256: str
     stage: str
     committed: bool
+    kept: Kept | None = None
+
+
+class KnownRow(NamedTuple):
+    """A known row, by its uri."""
+
+    uri: str
+    known: Known
+
+
+class NamedBy(NamedTuple):
+    """A uri that a list named when the output was last brought up to date."""
+
+    uri: str
+    list_path: str
+
+
+class ListState(NamedTuple):
+    """What a list names now: a file with its uris lies in the output, at a relative path."""
+
+    list_path: str
+    uris_path: str
 
 
 class Todo(NamedTuple):
@@ -62,6 +108,8 @@ class Decoded(NamedTuple):
     sha256: str
     width: int
     height: int
+    truncated: bool
+    kept: Kept | None
     pixels: NDArray[np.uint8]
 
 
@@ -74,6 +122,8 @@ class Embedded(NamedTuple):
     sha256: str
     width: int
     height: int
+    truncated: bool
+    kept: Kept | None
     embedding: NDArray[np.float32]
     load_id: str
 
@@ -90,12 +140,17 @@ class Failure(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """An image whose version changed but not its content: its row in old_part stays valid."""
+    """An image whose vector in old_part stays valid, while other values of its row change.
+
+    Its version changed but not its content, or what a list carries over for it changed. Counted
+    is the count of the run record that it leaves for "unchanged"; "" if it is there already.
+    """
 
     old_part: str
     uri: str
     version: str
     counted: str
+    kept: Kept | None = None
 
 
 class Part(NamedTuple):
@@ -128,6 +183,8 @@ class Snapshot(NamedTuple):
         left_over: embedding parts that no manifest names, from runs that died.
         debris: files that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
+        lists: the lists that earlier runs read, and where their uris lie.
+        packing: how earlier runs read archives.
     """
 
     manifest_version: str | None
@@ -135,6 +192,8 @@ class Snapshot(NamedTuple):
     left_over: tuple[str, ...]
     debris: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
+    lists: tuple[ListState, ...] = ()
+    packing: tuple[str, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from encoder.spec import EncoderSpec
 from pipeline.records import EMBEDDINGS
 
 SPEC_KEY = b"encoder"  # in the Parquet schema metadata
+NO_COLUMNS = pa.schema([])
+TRUNCATED = pa.field("truncated", pa.bool_())  # with --allow-truncated
 
 
-def schema_of(kind: str, spec: EncoderSpec) -> pa.Schema:
-    """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES."""
+def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) -> pa.Schema:
+    """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES.
+
+    Args:
+        kind: of part.
+        spec: of the encoder.
+        carried: further columns of embeddings.
+    """
     if kind == EMBEDDINGS:
         fields = [
             pa.field("uri", pa.string(), nullable=False),
@@ -21,6 +31,7 @@ def schema_of(kind: str, spec: EncoderSpec) -> pa.Schema:
             pa.field("bytes", pa.int64(), nullable=False),
             pa.field("version", pa.string(), nullable=False),
             pa.field("sha256", pa.string(), nullable=False),
+            *carried,
         ]
     else:
         fields = [

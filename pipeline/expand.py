@@ -1,0 +1,144 @@
+"""From the files of an input to images: lists are read, archives are told apart from images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoder.storage import join, store_for
+from pipeline.archives import ArchiveError, Packing
+from pipeline.dataset import uris_path
+from pipeline.errors import JobError
+from pipeline.inputs import Input, may_be_list
+from pipeline.listing import Unreadable, list_files, look_at
+from pipeline.lists import Entry, ListError, read_list
+from pipeline.names import archive_kind, path_of, readable, uri_of
+from pipeline.parquet_images import find_image_column
+from pipeline.records import Image, ListState, NamedBy
+
+_BATCH_ROWS = 65536
+_URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
+
+
+class ListSettings(NamedTuple):
+    """How lists are read, and where is kept what they named.
+
+    Attributes:
+        uri_column: of manifests.
+        kept: columns to carry over, with their types.
+        output, encoder_id: of the dataset.
+        remember: write down what lists name, for the runs to come.
+    """
+
+    uri_column: str
+    kept: pa.Schema
+    output: str
+    encoder_id: str
+    remember: bool = True
+
+
+Found = Image | Unreadable | ListState
+
+
+def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
+    """The images and archives of an input, folders that can't be read, and the lists it read.
+
+    Raises:
+        OSError, JobError: the input can't be listed; nothing may be concluded then.
+    """
+    for found in list_files(source):
+        if isinstance(found, Unreadable):
+            yield Image(f"{uri_of(found.folder)}/", "", 0, found.error, source=source.text)
+            yield found
+        elif not found.error and is_list(source, path_of(found.uri), packing.image_field):
+            yield from _expand_list(source, path_of(found.uri), settings)
+        else:
+            yield found
+
+
+def is_list(source: Input, path: str, image_field: str) -> bool:
+    """Whether a file of an input is a list; of a Parquet file the columns tell.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if not source.takes_as_list(path):
+        return False
+    if not may_be_list(path):
+        return True
+    try:
+        with store_for(path).open(path) as file:
+            find_image_column(pq.read_schema(file), image_field)
+    except ArchiveError:
+        return True
+    except pa.ArrowInvalid:
+        return False  # a damaged file: as an archive it becomes a failure
+    return False
+
+
+def is_archive(image: Image) -> bool:
+    """Whether what was listed is an archive, which has yet to be looked into."""
+    return not image.archive and bool(archive_kind(image.uri))
+
+
+def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
+    """What a list named in an earlier run."""
+    path = join(output, state.uris_path)
+    with store_for(path).open(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
+            for uri in batch.column(0).to_pylist():
+                yield NamedBy(uri, state.list_path)
+
+
+def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
+    named = _Named()
+    try:
+        for entry in read_list(path, settings.uri_column, settings.kept):
+            for image in _images_of(entry, source.text):
+                named.add(image.uri)
+                yield image
+    except ListError as error:
+        raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
+    if settings.remember:
+        yield ListState(path, named.write(settings.output, settings.encoder_id))
+
+
+def _images_of(entry: Entry, text: str) -> Iterable[Image]:
+    if entry.error:
+        return [Image(readable(entry.path), "", 0, entry.error, source=text, kept=entry.kept)]
+    return (image._replace(kept=entry.kept) for image in look_at(entry.path, text, expected=True))
+
+
+class _Named:
+    """Collects what a list names, to be compared with what it names in later runs."""
+
+    def __init__(self) -> None:
+        self._rows: list[str] = []
+        self._digest = hashlib.sha256()
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._buffer, _URIS, compression="zstd")
+
+    def add(self, uri: str) -> None:
+        self._digest.update(uri.encode() + b"\0")
+        self._rows.append(uri)
+        if len(self._rows) == _BATCH_ROWS:
+            self._flush()
+
+    def write(self, output: str, encoder_id: str) -> str:
+        """Write the uris, if they are not there yet; gives the path, relative to the output."""
+        self._flush()
+        self._writer.close()
+        relative = uris_path(encoder_id, self._digest.hexdigest())
+        full = join(output, relative)
+        if store_for(full).stat(full) is None:
+            store_for(full).write(full, self._buffer.getvalue())
+        return relative
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.table({"uri": self._rows}, schema=_URIS))
+        self._rows = []

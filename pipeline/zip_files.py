@@ -1,0 +1,59 @@
+"""Images in zip files. Their directory says what is in them; the content has checksums."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from pipeline.archives import SEGMENT_BYTES, Member, Packing
+from pipeline.names import is_image_name
+from pipeline.records import Image
+from pipeline.signatures import HEAD_BYTES, has_no_extension, looks_like_image
+
+_ENCRYPTED = 0x1
+# What zipfile raises for one file that can't be had, besides its own BadZipFile.
+_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+
+
+def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
+    """Every file whose name is that of an image; see pipeline.archives.Kind."""
+    with zipfile.ZipFile(file) as archive:
+        for number, info in enumerate(archive.infolist()):
+            if _is_image(archive, info):
+                segment = info.header_offset // SEGMENT_BYTES
+                yield Member(info.filename, info.file_size, number, segment, _refused(info))
+
+
+def read(
+    file: BinaryIO, wanted: Iterable[Image], packing: Packing
+) -> Iterator[tuple[Image, bytes | Exception]]:
+    """See pipeline.archives.Kind."""
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        for image in wanted:
+            try:
+                yield image, archive.read(infos[image.place])
+            except _UNREADABLE as error:
+                yield image, error
+
+
+def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    if info.is_dir():
+        return False
+    if is_image_name(info.filename) or not has_no_extension(info.filename):
+        return is_image_name(info.filename)
+    try:
+        with archive.open(info) as content:
+            return looks_like_image(content.read(HEAD_BYTES))
+    except _UNREADABLE:
+        return False
+
+
+def _refused(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & _ENCRYPTED:
+        return "encrypted in the archive; pack it without a password"
+    mode = info.external_attr >> 16
+    return "a link in the archive; pack files instead of links" if stat.S_ISLNK(mode) else ""
