@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,15 +22,21 @@ _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _SAMPLES = 256, 257, 258, 262, 27
 _STRIP_ROWS, _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 278, 279, 284, 322, 323
 _TILES, _TILE_BYTES, _JPEG_TABLES, _YCBCR = 324, 325, 347, 6
 
+_LARGEST_TILE = 1 << 24  # pixels; a tile is decoded whole, however small the image
+_CODESTREAM, _TILE_PART = b"\xff\x4f\xff\x51", b"\xff\x90"  # of JPEG 2000: SOC and SIZ, SOT
+
 
 def check_before(image: Image.Image, data: bytes) -> None:
     """Check an opened file before it is decoded, which may lose what it says of itself.
 
     Raises:
         TruncatedError: data is missing.
+        ValueError: the file is damaged.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_tiff(image, data)
+    if image.format == "JPEG2000":
+        _check_tiles(data)
 
 
 def check_after(image: Image.Image, data: bytes) -> None:
@@ -89,6 +96,12 @@ def _check_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
     """Pillow takes a TIFF that lacks strips, or ends in the middle of its list of tags."""
     _check_tags(data)
     tags = image.tag_v2
+    tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
+    if tile > max(tags[_WIDTH] * tags[_HEIGHT], _LARGEST_TILE):
+        raise ValueError(
+            f"a damaged TIFF file: its tiles have {tile:,} pixels; expected no more than the "
+            f"image has, or {_LARGEST_TILE:,}"
+        )
     compression = image.info.get("compression")
     if compression == "raw" and tags.get(_PHOTOMETRIC) != _YCBCR:
         _check_raw_pieces(tags, len(data))
@@ -145,3 +158,34 @@ def _raw_sizes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> list[int]:
     rows = min(tags.get(_STRIP_ROWS, height), height)
     heights = [min(rows, height - top) for top in range(0, height, rows)]
     return [lines * ((width * pixel + 7) // 8) for lines in heights] * planes
+
+
+def _check_tiles(data: bytes) -> None:
+    """OpenJPEG takes a JPEG 2000 file that lacks whole tiles, or whole parts of them."""
+    start = data.find(_CODESTREAM)
+    right, bottom, _, _, width, height, left, top = struct.unpack(
+        ">8I", data[start + 8 : start + 40].ljust(32, b"\0")
+    )
+    if start < 0 or not width or not height:
+        raise ValueError("a damaged JPEG2000 file: its tiles have no size")
+    count = -((left - right) // width) * -((top - bottom) // height)
+    found, told = collections.Counter[int](), collections.Counter[int]()
+    for tile, parts in _tile_parts(data, start + 2):
+        found[tile] += 1
+        told[tile] = max(parts, 1)
+    missing = count - sum(found[tile] >= told[tile] for tile in found)
+    if missing > 0:
+        raise TruncatedError(
+            f"the JPEG2000 file is truncated: {missing} of its {count} tiles aren't whole"
+        )
+
+
+def _tile_parts(data: bytes, position: int) -> Iterator[tuple[int, int]]:
+    """(tile, how many parts it has or 0 where it isn't told) of every part of a tile."""
+    while len(head := data[position : position + 12]) == 12:
+        marker, length, tile, size, _, parts = struct.unpack(">2sHHIBB", head)
+        if marker == _TILE_PART:
+            yield tile, parts
+            position += max(size, 12) if size else len(data)  # the last one may not say its size
+        else:
+            position += 2 + length

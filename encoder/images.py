@@ -107,6 +107,8 @@ def decode_image(
             return _decode(data, spec, limits, admit)
     except (OSError, ValueError, SyntaxError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:  # of a GIF whose frame is larger than its canvas
+        raise LimitError(f"{error}; expected at most {limits.max_pixels:,} pixels") from error
     except Exception as error:  # a damaged file leads Pillow to any of them
         raise ValueError(f"a damaged image file: {type(error).__name__}: {error}") from error
 

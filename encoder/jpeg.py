@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
@@ -29,6 +29,8 @@ _HARMLESS = re.compile(
 _UNHEARD = "?"  # decoded by Pillow, which tells nothing
 # Any bytes that decode to something else than the zeros which libjpeg puts for missing data.
 _FILLER = bytes.fromhex("35a65c93d2694b1e") * 32
+# A decoder that waits for its next restart marker finds it in here; one that has finished doesn't.
+_RESTARTED_FILLER = _FILLER + b"".join(bytes([0xFF, code]) + _FILLER for code in _RESTARTS)
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
@@ -199,10 +201,11 @@ def _with_filler(stream: bytes) -> bytes:
     pieces, done, coded = [], 0, False
     for code, start, _ in _markers(stream):
         if coded:
-            pieces += [stream[done:start], _FILLER]
+            filler = _FILLER if code in _RESTARTS else _RESTARTED_FILLER
+            pieces += [stream[done:start], filler]
             done = start
         coded = code == _SOS or code in _RESTARTS
-    return b"".join([*pieces, stream[done:]])
+    return b"".join([*pieces, stream[done:], _RESTARTED_FILLER if coded else b""])
 
 
 def _by_pillow(stream: bytes) -> NDArray[np.uint8]:

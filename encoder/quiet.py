@@ -1,10 +1,11 @@
-"""Warnings of Python's kind, kept away from users while an image is decoded in this thread."""
+"""Pillow's warnings and log lines, kept away from users while this thread decodes an image."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,15 +24,19 @@ class _AnyWarning(Warning, metaclass=_OnlyWhileDecoding):
     """Is every category of warnings, in a thread that decodes an image, and none in others."""
 
 
+def _is_elsewhere(record: logging.LogRecord) -> bool:
+    return not getattr(_here, "decoding", False)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Let no warning through from this thread, and change nothing for the others.
 
-    Pillow warns of odd metadata, once per file and without its name. The filters of Python's
-    warnings belong to the whole process, and ``catch_warnings`` swaps them for every thread; this
-    adds one filter that acts only in threads that are in here.
+    Pillow warns of odd metadata, without the file's name, and logs to stderr where nobody set up
+    logging. The filters of Python's warnings belong to the whole process, and ``catch_warnings``
+    swaps them for every thread; this adds filters that act only in threads that are in here.
     """
-    _silence_libtiff()
+    _silence_tiff()
     if warnings.filters[:1] != [("ignore", None, _AnyWarning, None, 0)]:
         warnings.simplefilter("ignore", _AnyWarning)
     before = getattr(_here, "decoding", False)
@@ -43,7 +48,11 @@ def quiet() -> Iterator[None]:
 
 
 @functools.cache
-def _silence_libtiff() -> None:
-    """Keep Pillow's libtiff from writing to stderr what Pillow raises as an error anyway."""
+def _silence_tiff() -> None:
+    """Keep TIFF's decoders from writing to stderr what Pillow raises as an error anyway.
+
+    For libtiff that is so in the whole process, but only for the copy of it inside Pillow.
+    """
+    logging.getLogger("PIL.TiffImagePlugin").addFilter(_is_elsewhere)
     with contextlib.suppress(OSError, AttributeError):  # a build that hides libtiff goes on talking
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)

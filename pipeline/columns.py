@@ -11,6 +11,7 @@ from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import store_for
 from pipeline.dataset import carried_columns, read_manifest
+from pipeline.errors import JobError
 from pipeline.expand import is_list
 from pipeline.inputs import Input
 from pipeline.listing import Unreadable, list_files
@@ -68,7 +69,10 @@ def all_columns(output: str, spec: EncoderSpec, kept: pa.Schema, truncated: bool
                 "manifest"
             )
     state = read_manifest(output)[0].encoders.get(spec.id)
-    before = carried_columns(output, state) if state else NO_COLUMNS
+    try:
+        before = carried_columns(output, state) if state else NO_COLUMNS
+    except OSError as error:
+        raise JobError(f"the output can't be read ({error}); start the run again") from error
     added = [*kept, *([TRUNCATED] if truncated else [])]
     return _unified([before, pa.schema(added)], "--keep: the dataset has other types")
 

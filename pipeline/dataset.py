@@ -175,13 +175,25 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
 
 def carried_columns(output: str, state: EncoderState) -> pa.Schema:
     """The columns that live embeddings have besides those that all have."""
-    for part in state.of_kind(EMBEDDINGS):
-        path = join(output, part.path)
-        with store_for(path).open(path) as file:
+    part = next(iter(state.of_kind(EMBEDDINGS)), None)
+    if part is None:
+        return NO_COLUMNS
+    path = join(output, part.path)
+    with store_for(path).open(path) as file:
+        try:
             found = pq.read_schema(file).remove_metadata()
-        own = schema_of(EMBEDDINGS, state.spec).names
-        return pa.schema([field for field in found if field.name not in own])
-    return NO_COLUMNS
+        except pa.ArrowException as error:
+            raise unreadable(part.path, error) from error
+    own = schema_of(EMBEDDINGS, state.spec).names
+    return pa.schema([field for field in found if field.name not in own])
+
+
+def unreadable(part: str, error: Exception) -> JobError:
+    """What to say of a live part that can't be read."""
+    return JobError(
+        f"{part} in the output can't be read ({error}). Restore it from a backup; if another run "
+        "has just ended, start this one again"
+    )
 
 
 def read_record(output: str, run_id: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def read_list(path: str, uri_column: str, kept: pa.Schema) -> Iterator[Entry]:
         for rows in _READERS[list_kind(path)](file, path, uri_column, kept):
             for row, uri in enumerate(rows.uris):
                 number += 1
-                values = tuple(column[row] for column in rows.kept) if len(kept) else None
+                values = tuple(column[row] for column in rows.kept) if rows.kept else None
                 error = rows.errors[row] if rows.errors else ""
                 yield _entry(path, number, uri, error, values)
 
@@ -150,7 +150,7 @@ def _text_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> I
         text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
         uri = os.fsdecode(text.rstrip(b"\r\n"))
         if uri.strip():
-            yield _Rows([uri], [[None]] * len(kept))
+            yield _Rows([uri], [])
 
 
 def _csv_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[_Rows]:

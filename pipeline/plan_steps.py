@@ -16,7 +16,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.commit import take_snapshot
-from pipeline.errors import JobError
+from pipeline.dataset import unreadable
 from pipeline.expand import ListSettings, expand_input, is_archive, read_uris
 from pipeline.inputs import Input
 from pipeline.job import Job
@@ -182,10 +182,7 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
                 yield TaggedOutput("outdated", (part.path, ""))
         except (OSError, pa.ArrowException) as error:
             if committed:
-                raise JobError(
-                    f"{part.path} in the output can't be read ({error}). Restore it from a backup; "
-                    "if another run has just ended, start this one again"
-                ) from error
+                raise unreadable(part.path, error) from error
             yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
 
 

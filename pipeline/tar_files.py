@@ -88,6 +88,7 @@ def _archive(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, bool]]:
             archive = tarfile.open(  # noqa: SIM115 - closed by the stack
                 fileobj=stream,
                 mode="r|" if opener else "r:",
+                bufsize=tarfile.BLOCKSIZE,  # what a cut gzip has in a larger buffer would be lost
                 tarinfo=_StrictHeader,
                 ignore_zeros=True,  # archives may be appended to each other
                 encoding="utf-8",

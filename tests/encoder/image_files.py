@@ -89,7 +89,9 @@ def gif(pixels, interlaced=False, end_after=None):
     """A GIF of gray pixels (height, width); its codes may end early, with all else in order."""
     height, width = pixels.shape
     flat = pixels.ravel()[:end_after]
-    codes = [code for k, v in enumerate(flat) for code in ([256] if k % 100 == 0 else []) + [int(v)]]
+    codes = [
+        code for k, v in enumerate(flat) for code in ([256] if k % 100 == 0 else []) + [int(v)]
+    ]
     bits, count, stream = 0, 0, bytearray()
     for code in [*codes, 257]:  # all of nine bits, since the table is cleared before it grows
         bits |= code << count
@@ -136,13 +138,19 @@ def without(data, marker):
 
 def with_segment(data, marker, content):
     """A JPEG file with one more segment, at its beginning."""
-    return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + data[2:]
+    return (
+        data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + data[2:]
+    )
 
 
 def exif(orientation):
     block = Image.Exif()
     block[0x0112] = orientation
     return block
+
+
+def two_frames(image):
+    return {"save_all": True, "append_images": [image.rotate(180)]}
 
 
 @functools.cache
@@ -153,7 +161,6 @@ def every_kind():
     colors, grays = np.asarray(photo), np.asarray(gray)
     wide, wide_gray = colors.astype(np.uint16) * 257, grays.astype(np.uint16) * 257
     cmyk, palette = photo.convert("CMYK"), photo.quantize(64)
-    frames = {"save_all": True, "append_images": [photo.rotate(180)]}
     return {
         "jpeg": saved(photo, "JPEG"),
         "jpeg progressive": saved(photo, "JPEG", progressive=True),
@@ -162,7 +169,7 @@ def every_kind():
         "jpeg cmyk": saved(cmyk, "JPEG"),
         "jpeg odd sampling": saved(cmyk, "JPEG", subsampling=2),
         "jpeg restarts": saved(photo, "JPEG", restart_marker_blocks=2),
-        "jpeg mpo": saved(photo, "MPO", **frames),
+        "jpeg mpo": saved(photo, "MPO", **two_frames(photo)),
         "png": saved(photo, "PNG"),
         **{f"png {b} bits": png(grays >> 8 - b, b) for b in (1, 2, 4, 8)},
         "png 16 bits": png(wide_gray, 16),
@@ -170,14 +177,14 @@ def every_kind():
         "png palette": saved(palette, "PNG"),
         "png alpha": saved(rgba, "PNG"),
         "png interlaced": png(colors, interlaced=True),
-        "png animated": saved(photo, "PNG", **frames),
+        "png animated": saved(photo, "PNG", **two_frames(photo)),
         "gif": saved(palette, "GIF"),
         "gif interlaced": gif(grays, interlaced=True),
-        "gif animated": saved(palette, "GIF", **frames),
+        "gif animated": saved(palette, "GIF", **two_frames(palette)),
         "webp": saved(photo, "WEBP"),
         "webp lossless": saved(photo, "WEBP", lossless=True),
         "webp alpha": saved(rgba, "WEBP"),
-        "webp animated": saved(photo, "WEBP", **frames),
+        "webp animated": saved(photo, "WEBP", **two_frames(photo)),
         "bmp": saved(photo, "BMP"),
         "bmp palette": saved(palette, "BMP"),
         "bmp 1 bit": saved(two, "BMP"),
@@ -191,7 +198,7 @@ def every_kind():
         "tiff float": tiff((grays / 255).astype(np.float32)),
         "tiff cmyk": saved(cmyk, "TIFF"),
         "tiff alpha": saved(rgba, "TIFF"),
-        "tiff pages": saved(photo, "TIFF", **frames),
+        "tiff pages": saved(photo, "TIFF", **two_frames(photo)),
         "tiff lzw": saved(photo, "TIFF", compression="tiff_lzw"),
         "tiff packbits": saved(photo, "TIFF", compression="packbits"),
         "tiff jpeg": saved(photo, "TIFF", compression="jpeg"),

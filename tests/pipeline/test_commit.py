@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from pipeline.commit import Outcome, commit, listed_by, take_snapshot
+from pipeline.commit import Outcome, commit, take_snapshot
 from pipeline.dataset import open_dataset, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.job import new_job
+from pipeline.planning import listed_by
 from pipeline.records import DECODE, Embedded, Failure, Rewrite
 
 
@@ -27,7 +28,10 @@ def make(tmp_path, small_bundle):
 
 def embedded(*numbers):
     vector = np.zeros(16, np.float32)
-    return [Embedded(f"/{n}.jpg", f"v{n}", 1, f"s{n}", 1, 1, vector, "load1") for n in numbers]
+    return [
+        Embedded(f"/{n}.jpg", f"v{n}", 1, f"s{n}", 1, 1, False, None, vector, "load1")
+        for n in numbers
+    ]
 
 
 def failures(*numbers):
@@ -251,7 +255,9 @@ def test_the_manifest_keeps_other_encoders(make, tmp_path, small_model_file):
     job = new_job([str(tmp_path / "images")], str(tmp_path / "second"), str(tmp_path / "out"))
     assert take_snapshot(job).live == ()
     vector = np.zeros(8, np.float32)
-    part = job.writer.write_embeddings([Embedded("/1.jpg", "v", 1, "s", 1, 1, vector, "l")])
+    part = job.writer.write_embeddings(
+        [Embedded("/1.jpg", "v", 1, "s", 1, 1, False, None, vector, "l")]
+    )
     commit(job, outcome(job, [part], listed=1, new=1))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [len(state["embeddings"]) for state in manifest["encoders"].values()] == [1, 1]

@@ -19,7 +19,8 @@ class Picky:
 
 
 def decoded(number, value):
-    return Decoded(f"{number}.jpg", "v", 1, "sha", 2, 2, np.full((2, 2, 3), value, np.uint8))
+    pixels = np.full((2, 2, 3), value, np.uint8)
+    return Decoded(f"{number}.jpg", "v", 1, "sha", 2, 2, False, None, pixels)
 
 
 HANDLER = EncoderHandler("nowhere", "0123", batch_size=8)

@@ -1,15 +1,14 @@
-import os
-
 import pytest
 
 from encoder.errors import InputError
 from encoder.storage import store_for
 from pipeline.inputs import parse_input
+from pipeline.listing import list_files
 from tests.conftest import write_image
 
 
 def listed(text):
-    return sorted(image.uri for image in parse_input(str(text)).list_images())
+    return sorted(image.uri for image in list_files(parse_input(str(text))))
 
 
 @pytest.fixture
@@ -34,11 +33,14 @@ def tree(tmp_path):
         ("*", ["a.jpg", "b.PNG", "c.txt"]),
         ("*.jpg", ["a.jpg"]),
         ("**/*.jpg", ["a.jpg", "sub/deep/e.jpg"]),
+        ("*.{jpg,png}", ["a.jpg", "b.PNG"]),
+        ("*.JPG", ["a.jpg"]),
         ("*/*", ["sub/d.jpeg"]),
         ("sub/**", ["sub/d.jpeg", "sub/deep/e.jpg"]),
         ("{a,b}.*", ["a.jpg", "b.PNG"]),
         ("?.[jt]*", ["a.jpg", "c.txt"]),
         ("a.jpg", ["a.jpg"]),
+        ("sub/d.jpe[a-g]", ["sub/d.jpeg"]),
     ],
 )
 def test_folders_globs_and_files(tree, pattern, expected):
@@ -61,74 +63,10 @@ def test_a_name_that_exists_is_no_pattern(tmp_path):
     assert listed(tmp_path / "photos [1]") == [str(tmp_path / "photos [1]" / "a.jpg")]
 
 
-def test_versions_follow_the_file(tmp_path):
-    path = write_image(tmp_path / "a.jpg", 1)
-    (before,) = parse_input(str(path)).list_images()
-    assert before.bytes == path.stat().st_size
-    os.utime(path, ns=(1, 1))
-    (after,) = parse_input(str(path)).list_images()
-    assert after.version == f"1-{before.bytes}" != before.version
-
-
-def test_links(tmp_path):
-    write_image(tmp_path / "real" / "a.jpg", 1)
-    (tmp_path / "real" / "circle").symlink_to(tmp_path / "real")
-    (tmp_path / "real" / "broken.jpg").symlink_to("nowhere")
-    images = {image.uri: image.error for image in parse_input(str(tmp_path / "real")).list_images()}
-    assert images == {
-        f"{tmp_path}/real/a.jpg": "",
-        f"{tmp_path}/real/broken.jpg": "broken link to 'nowhere'",
-    }
-
-
-def test_names_that_are_not_utf8_are_reported(tmp_path):
-    (tmp_path / os.fsdecode(b"\xff.jpg")).touch()
-    (image,) = parse_input(str(tmp_path)).list_images()
-    assert image.uri.endswith("\\xff.jpg")
-    assert "UTF-8" in image.error
-
-
 @pytest.mark.parametrize("name", ["missing", "missing/*.jpg", "missing.jpg"])
 def test_what_does_not_exist(tmp_path, name):
     with pytest.raises(InputError, match=r"--input .*missing"):
         parse_input(str(tmp_path / name))
-
-
-def test_a_folder_that_vanishes_is_not_an_empty_one(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    parsed = parse_input(str(folder))
-    folder.rmdir()
-    with pytest.raises(FileNotFoundError):
-        list(parsed.list_images())
-
-
-def errors(text):
-    return {image.uri: image.error for image in parse_input(str(text)).list_images()}
-
-
-def test_what_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
-    found = errors(tmp_path)
-    assert found[f"{tmp_path}/pipe.jpg"] == "not a regular file"
-    assert "symbolic links" in found[f"{tmp_path}/circle.jpg"]
-    assert errors(tmp_path / "pipe.jpg") == {f"{tmp_path}/pipe.jpg": "not a regular file"}
-
-
-def test_a_named_file_whose_name_is_not_utf8(tmp_path):
-    path = tmp_path / os.fsdecode(b"\xff.jpg")
-    path.touch()
-    (error,) = errors(path).values()
-    assert "UTF-8" in error
-
-
-def test_the_output_is_not_listed(tmp_path):
-    write_image(tmp_path / "a.jpg", 1)
-    write_image(tmp_path / "out" / "b.jpg", 1)
-    parsed = parse_input(f"{tmp_path}/**", excluding=str(tmp_path / "out"))
-    assert [image.uri for image in parsed.list_images()] == [f"{tmp_path}/a.jpg"]
-    assert not parsed.covers(f"{tmp_path}/out/c.jpg")
 
 
 def test_long_braces(tmp_path):
@@ -136,9 +74,11 @@ def test_long_braces(tmp_path):
     assert listed(f"{tmp_path}/{{0001..5000}}.jpg") == [f"{tmp_path}/1234.jpg"]
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/x", "file:///x", "gs://"])
+@pytest.mark.parametrize("text", ["s3://bucket/x", "file://elsewhere/x", "gs://"])
 def test_other_stores_are_refused(text):
-    with pytest.raises(InputError, match=r"only local paths and gs://|names no bucket"):
+    with pytest.raises(
+        InputError, match=r"--input .*(only local paths and gs://|names no bucket|another machine)"
+    ):
         parse_input(text)
 
 
@@ -152,3 +92,38 @@ def test_a_bucket(bucket):
         f"{bucket}/photos/sub/c.txt",
     ]
     assert listed(f"{bucket}/photos/a.jpg") == [f"{bucket}/photos/a.jpg"]
+
+
+def test_what_is_packed_belongs_to_whoever_lists_the_archive(tmp_path):
+    (tmp_path / "a.tar").touch()
+    member = f"{tmp_path}/a.tar#x/1.jpg"
+    assert parse_input(f"{tmp_path}").covers(member)
+    assert parse_input(f"{tmp_path}/*.TAR").covers(member)
+    assert parse_input(f"{tmp_path}/a.tar").covers(member)
+    assert not parse_input(f"{tmp_path}/**/*.jpg").covers(member)
+
+
+def test_folders_are_searched_for_archives_but_not_for_lists(tmp_path):
+    names = ["a.tar", "b.tar.gz", "c.TGZ", "d.zip", "e.tfrecord", "f-00000-of-00002"]
+    names += ["g.tfrecord-00001-of-00002", "h.csv", "i.txt", "j.parquet", "k.jsonl", ".l.zip"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [uri.rpartition("/")[2] for uri in listed(tmp_path)] == names[:7]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*.csv", "a.CSV", True),
+        ("*.{jpg,txt}", "a.txt", True),
+        ("a.txt", "a.txt", True),
+        ("*", "a.txt", False),
+        ("*.jpg", "a.txt", False),
+        ("*.txt", "a.jpg", False),
+        ("", "a.txt", False),
+    ],
+)
+def test_a_glob_must_say_that_it_means_lists(tmp_path, pattern, name, expected):
+    (tmp_path / name).touch()
+    text = f"{tmp_path}/{pattern}"
+    assert parse_input(text).takes_as_list(f"{tmp_path}/{name}") == expected

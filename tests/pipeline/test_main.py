@@ -122,7 +122,7 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
     failed, number = rows(tmp_path, "failures")
     assert number == 4
     assert {name: (row["stage"], row["error"]) for name, row in failed.items()} == {
-        "truncated.jpg": ("decode", "OSError"),
+        "truncated.jpg": ("decode", "TruncatedError"),
         "empty.jpg": ("decode", "UnidentifiedImageError"),
         "text.jpg": ("decode", "UnidentifiedImageError"),
         "broken.jpg": ("list", "ListError"),
@@ -163,10 +163,10 @@ def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
 
     read = LocalStore.read
 
-    def refuse(self, path):
+    def refuse(self, path, most=None):
         if path.endswith("0.jpg"):
             raise PermissionError(13, "Permission denied", path)
-        return read(self, path)
+        return read(self, path, most)
 
     monkeypatch.setattr(LocalStore, "read", refuse)
     assert shell()[0] == 0

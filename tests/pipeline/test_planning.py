@@ -1,5 +1,5 @@
 from pipeline.inputs import Input
-from pipeline.planning import decide
+from pipeline.planning import Scope, decide
 from pipeline.records import DECODE, READ, Image, Known
 
 INPUTS = (Input("photos", "/photos"),)
@@ -12,7 +12,7 @@ def row(part="p1", version="v2", stage="", committed=True):
 
 
 def plan(listed, *known, retry=False, uri=URI):
-    decision = decide(uri, listed, known, INPUTS, retry)
+    decision = decide(uri, listed, known, Scope(INPUTS, retry_failures=retry))
     counts = {name: n for name, n in decision.counts.items() if n and " " not in name}
     return decision.todo, sorted(decision.stale), counts
 
@@ -92,6 +92,6 @@ def test_a_listing_error_is_a_failure_whatever_was_known():
 
 
 def test_deletions_are_counted_by_the_input_they_rest_on():
-    decision = decide(URI, [], [row()], (*INPUTS, Input("other", "/other")), False)
+    decision = decide(URI, [], [row()], Scope((*INPUTS, Input("other", "/other"))))
     assert decision.counts["gone from photos"] == 1
     assert decision.counts["gone from other"] == 0

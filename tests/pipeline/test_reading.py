@@ -1,12 +1,17 @@
 import hashlib
+import tarfile
 import threading
 import time
 
+import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
+from encoder.images import Limits
 from encoder.spec import read_spec
 from pipeline import reading
-from pipeline.reading import ReadAhead, read_image
+from pipeline.archives import index_archive
+from pipeline.reading import ReadAhead, Reading
 from pipeline.records import Decoded, Failure, Image, Todo, Touched
 from tests.conftest import write_image
 
@@ -16,13 +21,29 @@ def spec(small_bundle):
     return read_spec(small_bundle)
 
 
+@pytest.fixture
+def outcome(spec):
+    """Reads one image."""
+
+    def read(todo, **settings):
+        ahead = ReadAhead(Reading(spec, **settings), window=4)
+        try:
+            found = [*ahead.put(todo), *ahead.drain()]
+        finally:
+            ahead.close()
+        (one,) = found
+        return one
+
+    return read
+
+
 def todo(path, **changes):
     return Todo(Image(str(path), "v1", 1, **changes))
 
 
-def test_an_image(tmp_path, spec):
+def test_an_image(tmp_path, outcome):
     path = write_image(tmp_path / "a.png", 1, size=(40, 30))
-    decoded = read_image(todo(path), spec)
+    decoded = outcome(todo(path))
     assert isinstance(decoded, Decoded)
     assert decoded.pixels.shape == (32, 32, 3)
     assert (decoded.width, decoded.height, decoded.bytes) == (40, 30, path.stat().st_size)
@@ -31,13 +52,13 @@ def test_an_image(tmp_path, spec):
     assert decoded.version == f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
 
 
-def test_known_content_is_not_decoded(tmp_path, spec):
+def test_known_content_is_not_decoded(tmp_path, outcome):
     path = tmp_path / "a.png"
     path.write_bytes(b"not even an image")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    outcome = read_image(Todo(Image(str(path), "v2", 17), "changed", "part", sha256), spec)
-    assert isinstance(outcome, Touched)
-    assert (outcome.old_part, outcome.uri, outcome.counted) == ("part", str(path), "changed")
+    found = outcome(Todo(Image(str(path), "v2", 17), "changed", "part", sha256))
+    assert isinstance(found, Touched)
+    assert (found.old_part, found.uri, found.counted) == ("part", str(path), "changed")
 
 
 @pytest.mark.parametrize(
@@ -48,33 +69,66 @@ def test_known_content_is_not_decoded(tmp_path, spec):
         (b"text", "decode", "UnidentifiedImageError"),
     ],
 )
-def test_failures(tmp_path, spec, content, stage, error):
+def test_failures(tmp_path, outcome, content, stage, error):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
-    outcome = read_image(todo(path), spec)
-    assert isinstance(outcome, Failure)
-    assert (outcome.uri, outcome.stage, outcome.error) == (str(path), stage, error)
-    assert outcome.message
-    assert "\n" not in outcome.message
+    found = outcome(todo(path))
+    assert isinstance(found, Failure)
+    assert (found.uri, found.stage, found.error) == (str(path), stage, error)
+    assert found.message
+    assert "\n" not in found.message
 
 
-def test_a_listing_error_is_passed_on(spec):
-    outcome = read_image(todo("/x.jpg", error="broken link"), spec)
-    assert (outcome.stage, outcome.message) == ("list", "broken link")
+def test_a_listing_error_is_passed_on(outcome):
+    found = outcome(todo("/x.jpg", error="broken link"))
+    assert (found.stage, found.error, found.message) == ("list", "ListError", "broken link")
+
+
+def test_what_is_too_large_is_a_failure_that_says_so(tmp_path, outcome):
+    path = write_image(tmp_path / "a.png", 1)
+    found = outcome(todo(path), max_bytes=100)
+    assert (found.stage, found.error) == ("decode", "TooLargeError")
+    assert "more than --max-bytes 100 allows" in found.message
+    found = outcome(todo(path), limits=Limits(max_pixels=1199))
+    assert found.stage == "decode"
+    assert "--max-pixels" in found.message
+    assert isinstance(outcome(todo(path), limits=Limits(max_pixels=1200)), Decoded)
+
+
+def test_a_sparse_file_is_not_read(tmp_path, outcome):
+    path = tmp_path / "huge.jpg"
+    path.touch()
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    assert outcome(todo(path)).error == "TooLargeError"
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
+    path = write_image(tmp_path / "a.png", 1)
+    fstat = reading.os.fstat
+
+    def growing(descriptor):
+        with path.open("ab") as file:
+            file.write(b"more")
+        return fstat(descriptor)
+
+    monkeypatch.setattr("encoder.storage.os.fstat", growing)
+    found = outcome(todo(path))
+    assert (found.stage, found.error) == ("read", "ChangedError")
 
 
 def test_ahead_keeps_order_and_bounds_the_window(spec, monkeypatch):
     started = []
     release = threading.Event()
 
-    def slow(item, _):
+    def slow(self, item):
         started.append(item)
         release.wait(10)
         return item
 
-    monkeypatch.setattr(reading, "read_image", slow)
-    ahead = ReadAhead(spec, window=4, threads=8)
+    monkeypatch.setattr(ReadAhead, "_read_file", slow)
+    ahead = ReadAhead(Reading(spec), window=4)
     for number in range(4):
         assert list(ahead.put(number)) == []
     deadline = time.monotonic() + 10
@@ -84,4 +138,57 @@ def test_ahead_keeps_order_and_bounds_the_window(spec, monkeypatch):
     release.set()
     assert list(ahead.put(4)) == [0]
     assert list(ahead.drain()) == [1, 2, 3, 4]
+    ahead.close()
+
+
+def packed(tmp_path, count, size=(40, 30)):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for seed in range(count):
+            archive.add(write_image(tmp_path / "src" / f"{seed}.png", seed, size), f"{seed}.png")
+    version = f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
+    archive = Image(str(path), version, 0)
+    return path, [
+        Todo(Image(f"{path}#{m.name}", version, m.bytes, archive=str(path), place=m.place))
+        for m in index_archive(archive, Reading(None).packing)
+    ]
+
+
+def test_a_segment_is_read_in_order_and_in_bounded_memory(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(reading, "BYTES_HELD", 4000)  # one or two of the files
+    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 1)
+    _, todos = packed(tmp_path, 50)
+    ahead = ReadAhead(Reading(spec), window=4)
+    found = [*ahead.put_segment(todos), *ahead.put(todo("/none")), *ahead.drain()]
+    ahead.close()
+    assert [each.uri for each in found] == [each.image.uri for each in todos] + ["/none"]
+    assert all(isinstance(each, Decoded) for each in found[:-1])
+    expected = PillowImage.open(tmp_path / "src" / "7.png").resize((32, 32), 2)
+    np.testing.assert_array_equal(found[7].pixels, np.asarray(expected))
+
+
+def test_an_archive_that_vanishes_or_changes_fails_its_images_only(tmp_path, spec):
+    path, todos = packed(tmp_path, 3)
+    path.write_bytes(path.read_bytes() + b"more")
+    ahead = ReadAhead(Reading(spec), window=4)
+    assert {each.error for each in [*ahead.put_segment(todos), *ahead.drain()]} == {"ChangedError"}
+    path.unlink()
+    found = [*ahead.put_segment(todos), *ahead.drain()]
+    ahead.close()
+    assert [(each.uri, each.stage, each.error) for each in found] == [
+        (each.image.uri, "read", "FileNotFoundError") for each in todos
+    ]
+
+
+def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
+    _, todos = packed(tmp_path, 50)
+    ahead = ReadAhead(Reading(spec), window=1)
+    next(ahead.put_segment(todos))  # and the generator is dropped
+    ahead.clear()
+    deadline = time.monotonic() + 10
+    while ahead._bytes._held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ahead._bytes._held == 0
+    assert list(ahead.put(todo("/none"))) == []
+    assert [each.uri for each in ahead.drain()] == ["/none"]
     ahead.close()
