@@ -51,8 +51,13 @@ def check_after(image: Image.Image, data: bytes) -> None:
 
 def _ends_in_black(image: Image.Image) -> bool:
     """Whether one of the last two rows is all zeros, as rows are that were never decoded."""
-    rows = range(max(image.height - 2, 0), image.height)
-    return any(not any(image.crop((0, y, image.width, y + 1)).tobytes()) for y in rows)
+    for y in range(max(image.height - 2, 0), image.height):
+        row = image.resize(
+            (image.width, 1), Image.Resampling.NEAREST, box=(0, y, image.width, y + 1)
+        )
+        if not any(row.tobytes()):
+            return True
+    return False
 
 
 def _check_png(data: bytes) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from encoder.complete import check_after, check_before
 from encoder.jpeg import TruncatedError
@@ -149,6 +149,9 @@ def _decode(file: PillowFile, check: bool = True) -> Image.Image:
         raise
     if check:
         check_after(image, file.data)
+    if image.format == "HEIF" and not (b"irot" in file.data or b"imir" in file.data):
+        # The reader drops EXIF's orientation for that of the container, also where it has none.
+        image.getexif()[ExifTags.Base.Orientation] = image.info.get("original_orientation") or 1
     if image.format == "PNG":
         _mend_transparency(image, file.data)
     return image

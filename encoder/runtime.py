@@ -74,8 +74,11 @@ class Encoder:
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image file to uint8 (height, width, channels), as the spec says.
 
+        See ``docs/images.md`` for what is decoded, and how.
+
         Raises:
-            OSError, ValueError, SyntaxError: the data is no image, or a damaged one.
+            OSError, ValueError, SyntaxError, MemoryError: the data is no image, a damaged one, one
+                of which data is missing, or one of more than 200 million pixels.
         """
         return decode_image(data, self.spec).pixels
 

@@ -34,12 +34,14 @@ def list_members(
         retry_failures: what could not be decoded will be tried again.
         as_before: earlier runs read archives in the same way, so that their rows can be relied on.
     """
+    rows = list(known)
     if archive.error:
         yield archive
+        yield from _as_known(archive, rows, damaged=True)
         return
-    rows = list(known)
     if as_before and _is_settled(archive, rows, packing, retry_failures):
-        yield from _as_known(archive, rows, seen=set())
+        damaged = any(row.uri == archive.uri for row in rows)
+        yield from _as_known(archive, rows, damaged)
         return
     seen = set()
     failure = None
@@ -54,7 +56,12 @@ def list_members(
         failure = archive._replace(error=message, stage=stage, error_type=error_type)
     if failure is not None:
         yield failure
-        yield from _as_known(archive, rows, seen | {archive.uri})
+        seen.add(archive.uri)
+        failed = {row.uri for row in rows if row.known.stage}
+        for image in _as_known(archive, [row for row in rows if row.uri not in seen], True):
+            # A failure might be tried again, but the archive can't be read up to it.
+            refused = image._replace(error=_NOT_REACHED, stage=DECODE)
+            yield refused if image.uri in failed else image
 
 
 def _is_settled(
@@ -73,17 +80,14 @@ def _is_current(archive: Image, known: Known) -> bool:
     return known.committed and known.version == archive.version
 
 
-def _as_known(archive: Image, rows: list[KnownRow], seen: set[str]) -> Iterator[Image]:
+def _as_known(archive: Image, rows: list[KnownRow], damaged: bool) -> Iterator[Image]:
     """Images as the output knows them; of a damaged archive, also those of its earlier versions."""
-    damaged = bool(seen) or any(row.uri == archive.uri for row in rows)
+    seen = set()
     for row in rows:
         wanted = _is_current(archive, row.known) or (damaged and row.known.committed)
         if wanted and row.uri not in seen:
             seen.add(row.uri)
-            image = Image(row.uri, row.known.version, 0, source=archive.source)
-            # A failure might be tried again, but the archive can't be read up to it.
-            refused = image._replace(error=_NOT_REACHED, stage=DECODE)
-            yield refused if damaged and row.known.stage else image
+            yield Image(row.uri, row.known.version, 0, source=archive.source)
 
 
 def _image(archive: Image, member: Member) -> Image:

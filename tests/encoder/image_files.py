@@ -88,6 +88,8 @@ def png(pixels, bits=8, color=None, interlaced=False, chunks=b"", rows=None):
 def gif(pixels, interlaced=False, end_after=None):
     """A GIF of gray pixels (height, width); its codes may end early, with all else in order."""
     height, width = pixels.shape
+    if interlaced:
+        pixels = np.concatenate([pixels[0::8], pixels[4::8], pixels[2::4], pixels[1::2]])
     flat = pixels.ravel()[:end_after]
     codes = [
         code for k, v in enumerate(flat) for code in ([256] if k % 100 == 0 else []) + [int(v)]

