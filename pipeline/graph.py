@@ -52,12 +52,13 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[
     archives = {
         "archives": listing.archives,
         "known": index["rows"],
+        "named": index["named"],
         "snapshot": index["snapshot"],
     }
     members = archives | "ListMembers" >> ListMembers(job)
     sides = {
-        "listed": (listing.images, members) | "Listed" >> beam.Flatten(),
+        "listed": (listing.images, members.images) | "Listed" >> beam.Flatten(),
         "known": index["rows"],
-        "named": index["named"],
+        "named": (index["named"], members.named) | "Named" >> beam.Flatten(),
     }
     return listing, index, sides | "PlanRun" >> PlanRun(job, listing.unreadable)

@@ -87,7 +87,7 @@ def _as_known(archive: Image, rows: list[KnownRow], damaged: bool) -> Iterator[I
         wanted = _is_current(archive, row.known) or (damaged and row.known.committed)
         if wanted and row.uri not in seen:
             seen.add(row.uri)
-            yield Image(row.uri, row.known.version, 0, source=archive.source)
+            yield Image(row.uri, row.known.version, 0, source=archive.source, kept=archive.kept)
 
 
 def _image(archive: Image, member: Member) -> Image:
@@ -99,7 +99,7 @@ def _image(archive: Image, member: Member) -> Image:
         stage=DECODE,
         error_type=ArchiveError.__name__,
         source=archive.source,
-        kept=member.kept,
+        kept=archive.kept if member.kept is None else member.kept,
         archive=archive.uri,
         place=member.place,
         segment=member.segment,

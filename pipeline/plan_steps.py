@@ -66,7 +66,8 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class ListMembers(beam.PTransform):  # type: ignore[misc]
-    """Look into archives: {archives, known, snapshot} -> (str, Image).
+    """Look into archives: {archives, known, named, snapshot} -> images (str, Image), named
+    (str, str), which says of each known image which lists named its archive.
 
     One that was read in this version before is not opened; see pipeline.members.
     """
@@ -77,11 +78,15 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
         sides = {
             "archives": found["archives"],
             "known": found["known"] | "OfArchives" >> beam.FlatMap(_by_archive),
+            "named": found["named"],
         }
         return (
             sides
             | "ByArchive" >> beam.CoGroupByKey()
-            | "Look" >> beam.FlatMap(_members, self.job, AsSingleton(found["snapshot"]))
+            | "Look"
+            >> beam.ParDo(_Look(self.job), AsSingleton(found["snapshot"])).with_outputs(
+                "named", main="images"
+            )
         )
 
 
@@ -156,6 +161,25 @@ class _List(beam.DoFn):  # type: ignore[misc]
                 yield found.uri, found
 
 
+class _Look(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def process(
+        self, element: tuple[str, dict[str, Iterable[Any]]], snapshot: Snapshot
+    ) -> Iterator[Any]:
+        _, sides = element
+        job, known = self._job, list(sides["known"])
+        archive = next(iter(sorted(sides["archives"], key=_source)), None)
+        if archive is not None:
+            as_before = snapshot.packing == job.packing_names
+            for image in list_members(archive, known, job.packing, job.retry_failures, as_before):
+                yield image.uri, image
+        for list_path in sides["named"]:
+            for row in known:
+                yield TaggedOutput("named", (row.uri, list_path))
+
+
 class _Snapshot(beam.DoFn):  # type: ignore[misc]
     def process(self, element: Job) -> Iterator[Any]:
         snapshot = take_snapshot(element)
@@ -227,18 +251,6 @@ def _by_archive(row: KnownRow) -> Iterator[tuple[str, KnownRow]]:
     archive = archive_of(row.uri) or (row.uri if archive_kind(row.uri) else "")
     if archive:
         yield archive, row
-
-
-def _members(
-    element: tuple[str, dict[str, Iterable[Any]]], job: Job, snapshot: Snapshot
-) -> Iterator[tuple[str, Image]]:
-    _, sides = element
-    archive = next(iter(sorted(sides["archives"], key=_source)), None)
-    if archive is not None:
-        as_before = snapshot.packing == job.packing_names
-        known = sides["known"]
-        for image in list_members(archive, known, job.packing, job.retry_failures, as_before):
-            yield image.uri, image
 
 
 def _source(image: Image) -> tuple[bool, str]:

@@ -419,3 +419,37 @@ def test_a_webdataset_folder_of_shards(job, tmp_path):
         archive.addfile(info, io.BytesIO(picture(50, "JPEG")))
     counts = job(f"{tmp_path}/in/*.tar")
     assert counts == {"listed": 21, "new": 1, "unchanged": 20, "embedded": 1}
+
+
+def test_a_list_of_archives(job, tmp_path):
+    for n in range(3):
+        tar(tmp_path / f"{n}.tar", [("a.png", picture(n)), ("b.png", picture(n + 10))])
+    path = tmp_path / "shards.csv"
+    path.write_text("uri,day\n0.tar,5\n1.tar,6\n")
+    assert job(path, options=["--keep", "day"])["embedded"] == 4
+    path.write_text("uri,day\n1.tar,7\n2.tar,8\n")
+    counts = {"listed": 4, "new": 2, "unchanged": 2, "deleted": 2, "embedded": 2}
+    assert job(path, options=["--keep", "day"]) == counts
+    assert {uri: row["day"] for uri, row in rows(tmp_path).items()} == {
+        "1.tar#a.png": 7,
+        "1.tar#b.png": 7,
+        "2.tar#a.png": 8,
+        "2.tar#b.png": 8,
+    }
+
+
+def test_a_run_over_archives_that_died_is_taken_up(job, everything, tmp_path, monkeypatch):
+    from pipeline.errors import JobError
+
+    def die(*_):
+        raise JobError("killed before the commit")
+
+    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    assert "killed" in job(everything, code=1)
+    monkeypatch.undo()
+    tar(everything / "a.tar", [("0.png", picture(0)), ("9.png", picture(9))])
+    counts = job(everything)
+    # Of the new archive one picture is known by its content, and the rest had been embedded.
+    assert counts == {"listed": 18, "new": 1, "unchanged": 1, "embedded": 1}
+    assert len(rows(tmp_path)) == 18
+    assert "a.tar#1.png" not in {uri.rpartition("/")[2] for uri in rows(tmp_path)}

@@ -1,0 +1,139 @@
+"""Are images read from archives as fast as from files of their own?
+
+Packs the same JPEG files into a tar file, a compressed one, a zip file, TFRecord and Parquet.
+Measures, taking turns in one run: reading and decoding alone, and the whole job; both as ratios to
+loose files.
+
+    python -m benchmarks.packed --encoder demo-output/encoder
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pathlib
+import statistics
+import tarfile
+import tempfile
+import time
+import warnings
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.throughput import job_seconds, make_jpegs
+from encoder.spec import EncoderSpec, read_spec
+from encoder.terminal import import_tensorflow
+from pipeline.archives import Packing, in_order, index_archive
+from pipeline.inputs import parse_input
+from pipeline.listing import list_files
+from pipeline.reading import ReadAhead, Reading
+from pipeline.records import Decoded, Todo
+
+
+def main() -> None:
+    """Print the two rates of every kind of input, and their ratios to loose files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser.add_argument("--images", type=int, default=192, help="of each kind, for the whole job")
+    parser.add_argument("--decoded", type=int, default=2000, help="of each kind, without the job")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    import_tensorflow()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    spec = read_spec(options.encoder)
+    with tempfile.TemporaryDirectory() as folder:
+        base = pathlib.Path(folder)
+        print(f"reading and decoding alone, {options.decoded} images of each kind")
+        compare(
+            pack(base / "decoded", options.decoded),
+            lambda source: options.decoded / decode_seconds(source, spec),
+            options.rounds,
+        )
+        print(f"whole job, {options.images} images of each kind, start-up included")
+        outputs = iter(range(10**6))
+        compare(
+            pack(base / "job", options.images),
+            lambda source: (
+                options.images / job_seconds(source, options, base / f"out-{next(outputs)}")
+            ),
+            options.rounds,
+        )
+
+
+def compare(sources: dict[str, pathlib.Path], rate: object, rounds: int) -> None:
+    """Print images per second of every source, taking turns, and the median ratio to the first."""
+    rates: dict[str, list[float]] = {name: [] for name in sources}
+    for _ in range(rounds):
+        for name, source in sources.items():
+            rates[name].append(rate(source))
+    first = next(iter(rates.values()))
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, first, strict=True))
+        print(f"  {name:<10} {statistics.median(found):8.1f} images/s, ratio {ratio:.3f}")
+
+
+def pack(folder: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
+    """The same images in every kind of input."""
+    from tensorflow.io import TFRecordWriter
+    from tensorflow.train import BytesList, Example, Feature, Features
+
+    folder.mkdir()
+    loose = folder / "loose"
+    make_jpegs(loose, count)
+    files = sorted(loose.iterdir())
+    for name, mode in (("tar", "w"), ("tar.gz", "w:gz")):
+        with tarfile.open(folder / f"a.{name}", mode) as archive:
+            for path in files:
+                archive.add(path, path.name)
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for path in files:
+            archive.write(path, path.name)
+    with TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+        for path in files:
+            value = Feature(bytes_list=BytesList(value=[path.read_bytes()]))
+            example = Example(features=Features(feature={"image/encoded": value}))
+            writer.write(example.SerializeToString())
+    table = pa.table({"image": [path.read_bytes() for path in files]})
+    pq.write_table(table, folder / "a.parquet", row_group_size=500)
+    packed = {name: folder / f"a.{name}" for name in ("tar", "tar.gz", "zip", "tfrecord")}
+    return {"loose": loose, **packed, "parquet": folder / "a.parquet"}
+
+
+def decode_seconds(source: pathlib.Path, spec: EncoderSpec) -> float:
+    """How long it takes to list, read and decode a folder or an archive."""
+    began = time.perf_counter()
+    ahead = ReadAhead(Reading(spec), window=64)
+    outcomes = []
+    if source.is_dir():
+        for image in list_files(parse_input(str(source))):
+            outcomes += [isinstance(each, Decoded) for each in ahead.put(Todo(image))]
+    else:
+        (archive,) = list_files(parse_input(str(source)))
+        segments: dict[int, list[Todo]] = {}
+        for image in in_order([_image(archive, m) for m in index_archive(archive, Packing())]):
+            segments.setdefault(image.segment, []).append(Todo(image))
+        for todos in segments.values():
+            outcomes += [isinstance(each, Decoded) for each in ahead.put_segment(todos)]
+    outcomes += [isinstance(each, Decoded) for each in ahead.drain()]
+    ahead.close()
+    assert outcomes
+    assert all(outcomes)
+    return time.perf_counter() - began
+
+
+def _image(archive: object, member: object) -> object:
+    return archive._replace(
+        uri=f"{archive.uri}#{member.name}",
+        bytes=member.bytes,
+        archive=archive.uri,
+        place=member.place,
+        segment=member.segment,
+    )
+
+
+if __name__ == "__main__":
+    main()
