@@ -7,7 +7,6 @@ UTF-8 or since it looks like something packed, is written as a percent-encoded `
 
 from __future__ import annotations
 
-import functools
 import os
 import pathlib
 import re
@@ -75,7 +74,6 @@ def member_uri(archive: str, name: str) -> str:
     return f"{archive}#{name}"
 
 
-@functools.lru_cache(maxsize=65536)
 def archive_of(uri: str) -> str:
     """The uri of the archive that something is packed in; "" for a file of its own."""
     place = uri.find("#")

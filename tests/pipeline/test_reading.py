@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import tarfile
 import threading
@@ -165,6 +166,40 @@ def test_a_segment_is_read_in_order_and_in_bounded_memory(tmp_path, spec, monkey
     assert all(isinstance(each, Decoded) for each in found[:-1])
     expected = PillowImage.open(tmp_path / "src" / "7.png").resize((32, 32), 2)
     np.testing.assert_array_equal(found[7].pixels, np.asarray(expected))
+
+
+def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeypatch):
+    """Eight cores, large and small images: no more pixels at the same time than fit."""
+    now, most, lock = [0], [0], threading.Lock()
+    decode_image = reading.decode_image
+
+    def counting(data, spec, limits, admit):
+        @contextlib.contextmanager
+        def admitting(pixels):
+            with admit(pixels):
+                with lock:
+                    now[0] += pixels
+                    most[0] = max(most[0], now[0])
+                time.sleep(0.002)
+                yield
+                with lock:
+                    now[0] -= pixels
+
+        return decode_image(data, spec, limits, admitting)
+
+    monkeypatch.setattr(reading, "decode_image", counting)
+    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 in all: two large images
+    ahead = ReadAhead(Reading(spec), window=64)
+    found = []
+    for n in range(48):
+        size = (100, 100) if n % 2 else (20, 20)
+        found += ahead.put(todo(write_image(tmp_path / f"{n}.png", n, size=size)))
+    found += ahead.drain()
+    ahead.close()
+    assert len(found) == 48
+    assert all(isinstance(each, Decoded) for each in found)
+    assert 10_000 < most[0] <= 20_000
 
 
 def test_an_archive_that_vanishes_or_changes_fails_its_images_only(tmp_path, spec):
