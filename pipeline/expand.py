@@ -19,7 +19,7 @@ from pipeline.listing import Unreadable, list_files, look_at
 from pipeline.lists import Entry, ListError, read_list
 from pipeline.names import archive_kind, path_of, readable, uri_of
 from pipeline.parquet_images import find_image_column
-from pipeline.records import Image, ListState, NamedBy
+from pipeline.records import Image, ListState
 
 _BATCH_ROWS = 65536
 _URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
@@ -86,13 +86,12 @@ def is_archive(image: Image) -> bool:
     return not image.archive and bool(archive_kind(image.uri))
 
 
-def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
+def read_uris(output: str, state: ListState) -> Iterator[str]:
     """What a list named in an earlier run."""
     path = join(output, state.uris_path)
     with store_for(path).open(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
-            for uri in batch.column(0).to_pylist():
-                yield NamedBy(uri, state.list_path)
+            yield from batch.column(0).to_pylist()
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:

@@ -16,7 +16,8 @@ import apache_beam as beam
 
 from pipeline.embed_steps import Commit, EmbedImages, ReadImages, RewriteParts, WriteParts
 from pipeline.job import Job
-from pipeline.plan_steps import ListImages, ListMembers, PlanRun, ReadIndex
+from pipeline.list_steps import ListImages, ListMembers, ReadIndex
+from pipeline.plan_steps import PlanRun
 from pipeline.records import EMBEDDINGS, FAILURES
 
 
@@ -52,7 +53,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[
     archives = {
         "archives": listing.archives,
         "known": index["rows"],
-        "named": index["named"],
+        "named": index["named_archives"],
         "snapshot": index["snapshot"],
     }
     members = archives | "ListMembers" >> ListMembers(job)

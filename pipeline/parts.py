@@ -15,14 +15,13 @@ import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
+from pipeline.batches import KnownTuple
 from pipeline.dataset import part_path
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
     Embedded,
     Failure,
-    Known,
-    KnownRow,
     Part,
     Touched,
 )
@@ -182,7 +181,7 @@ class Keys(NamedTuple):
         outdated: whether it lacks columns that parts of this run have, or has others.
     """
 
-    rows: list[KnownRow]
+    rows: list[KnownTuple]
     outdated: bool
 
 
@@ -209,10 +208,10 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         types = [expected.field(name).type for name in kept]
         columns = zip(kept, types, strict=True)
         values = zip(*(to_plain(table.column(n).cast(t)) for n, t in columns), strict=True)
-    rows = []
+    rows: list[KnownTuple] = []
     for uri, version, value, carried in zip(*keys, values, strict=True):
         sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
-        rows.append(KnownRow(uri, Known(part.path, version, sha256, stage, committed, carried)))
+        rows.append((uri, part.path, version, sha256, stage, committed, carried))
     return Keys(rows, schema != expected)
 
 

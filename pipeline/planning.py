@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from pipeline.batches import KnownTuple, ListedBatch, NamedBatch, as_known
 from pipeline.inputs import Input
 from pipeline.names import path_of
 from pipeline.records import DECODE, Image, Kept, Known, Todo, Touched
@@ -78,6 +79,56 @@ def decide(
     counts[counted] += 1
     todo = Todo(image, counted, old.part, old.sha256) if old else Todo(image, counted)
     return Decision(todo, [row.part for row in rows], counts)
+
+
+def decide_bucket(
+    listed: Iterable[ListedBatch],
+    known: Iterable[list[KnownTuple]],
+    named: Iterable[NamedBatch],
+    scope: Scope,
+) -> Iterator[tuple[str, Decision]]:
+    """Apply the rules to all uris of one bucket.
+
+    Gives (uri, Decision) for each of which there is something to say, and in the end one for ""
+    with the counts of all that have not changed: they are many, and looked at only here.
+    """
+    rows: dict[str, list[KnownTuple]] = {}
+    for tuples in known:
+        for row in tuples:
+            rows.setdefault(row[0], []).append(row)
+    lists: dict[str, list[str]] = {}
+    for batch in named:
+        for uri in batch.uris:
+            lists.setdefault(uri, []).append(batch.list_path)
+    unchanged: Counter[str] = Counter()
+    for uri, images in _by_uri(listed).items():
+        found = rows.pop(uri, [])
+        if len(found) == len(images) == 1 and _is_settled(images[0], found[0]):
+            unchanged[images[0].source] += 1
+            continue
+        yield uri, decide(uri, images, map(as_known, found), scope, lists.get(uri, ()))
+    for uri, found in rows.items():
+        yield uri, decide(uri, (), map(as_known, found), scope, lists.get(uri, ()))
+    total = unchanged.total()
+    counts = Counter({listed_by(source): count for source, count in unchanged.items()})
+    yield "", Decision(None, [], counts + Counter(listed=total, unchanged=total))
+
+
+def _by_uri(listed: Iterable[ListedBatch]) -> dict[str, list[Image]]:
+    images: dict[str, list[Image]] = {}
+    for batch in listed:
+        for plain in batch.plain:
+            images.setdefault(plain[0], []).append(Image(*plain, source=batch.source))
+        for image in batch.others:
+            images.setdefault(image.uri, []).append(image)
+    return images
+
+
+def _is_settled(image: Image, row: KnownTuple) -> bool:
+    """The usual case: an embedding of this version, committed, and nothing else to be said."""
+    _, _, version, _, stage, committed, _ = row
+    same = version == image.version and committed and not stage
+    return same and not image.error and image.kept is None
 
 
 def gone_from(text: str) -> str:

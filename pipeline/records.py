@@ -70,13 +70,6 @@ class KnownRow(NamedTuple):
     known: Known
 
 
-class NamedBy(NamedTuple):
-    """A uri that a list named when the output was last brought up to date."""
-
-    uri: str
-    list_path: str
-
-
 class ListState(NamedTuple):
     """What a list names now: a file with its uris lies in the output, at a relative path."""
 

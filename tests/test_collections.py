@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.dataset import open_dataset
@@ -453,3 +454,54 @@ def test_a_run_over_archives_that_died_is_taken_up(job, everything, tmp_path, mo
     assert counts == {"listed": 18, "new": 1, "unchanged": 1, "embedded": 1}
     assert len(rows(tmp_path)) == 18
     assert "a.tar#1.png" not in {uri.rpartition("/")[2] for uri in rows(tmp_path)}
+
+
+def test_one_photograph_in_many_forms_has_one_vector(job, tmp_path):
+    """Lossless formats, 16 bits, and the eight orientations of EXIF, through the whole job."""
+    from tests.encoder.image_files import photograph, png, saved
+
+    photo = photograph(300, 200)
+    pixels = np.asarray(photo)
+    base = tmp_path / "img"
+    base.mkdir()
+    for kind, options in (
+        ("PNG", {}),
+        ("BMP", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ):
+        (base / f"{kind.lower()}.png").write_bytes(saved(photo, kind, **options))
+    (base / "sixteen.png").write_bytes(png(pixels.astype(np.uint16) * 257, bits=16))
+    turned = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: np.rot90(pixels),
+        7: pixels[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(pixels, -1),
+    }
+    for orientation, stored in turned.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image = Image.fromarray(np.ascontiguousarray(stored))
+        (base / f"turned{orientation}.png").write_bytes(saved(image, "PNG", exif=exif))
+    assert job(base) == {"listed": 13, "new": 13, "embedded": 13}
+    vectors = np.array([row["embedding"] for row in rows(tmp_path).values()])
+    np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], vectors.shape), rtol=1e-5)
+
+
+def test_a_tree_of_a_hundred_thousand_files(job, tmp_path):
+    """Planned in one go; each file of its own in a folder, or in a crowd."""
+    picture_bytes = picture(1)
+    for n in range(1000):
+        folder = tmp_path / "in" / f"{n % 10}" / f"{n}" / "deep" / "er"
+        folder.mkdir(parents=True)
+        first = folder / "0.png"
+        first.write_bytes(picture_bytes)
+        for k in range(1, 100):
+            os.link(first, folder / f"{k}.png")
+    planned = job(tmp_path / "in", command="plan").split()
+    assert planned[:4] == ["listed", "100000", "new", "100000"] or planned[1] == "100,000"
+    shutil.rmtree(tmp_path / "in")

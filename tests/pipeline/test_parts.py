@@ -82,19 +82,18 @@ def test_rewrite_of_a_part_without_rows_left(writer):
 
 def test_keys(writer):
     part = writer.write_embeddings([embedded(1)])
-    (((uri, known),), outdated) = read_known(part, True, writer)
-    assert uri == "/p/1.jpg"
-    assert known == (part.path, "v1", "sha1", "", True, None)
+    ((row,), outdated) = read_known(part, True, writer)
+    assert row == ("/p/1.jpg", part.path, "v1", "sha1", "", True, None)
     part = writer.write_failures([failure(2)])
-    (((uri, known),), _) = read_known(part, False, writer)
-    assert known == (part.path, "v2", "", DECODE, False, None)
+    ((row,), _) = read_known(part, False, writer)
+    assert row == ("/p/2.jpg", part.path, "v2", "", DECODE, False, None)
     assert not outdated
 
 
 def test_parts_in_a_bucket(small_bundle, bucket):
     writer = PartWriter(f"{bucket}/out", "run1", read_spec(small_bundle))
     part = writer.write_embeddings([embedded(1)])
-    assert [row.uri for row in read_known(part, True, writer).rows] == ["/p/1.jpg"]
+    assert [row[0] for row in read_known(part, True, writer).rows] == ["/p/1.jpg"]
     assert parts.count_rows(writer.output, part.path) == (1, part.bytes)
 
 
