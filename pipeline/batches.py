@@ -40,7 +40,7 @@ class ListedBatch(NamedTuple):
 class NamedBatch(NamedTuple):
     """Uris that a list named in an earlier state."""
 
-    list_path: str
+    list_uri: str
     uris: list[str]
 
 

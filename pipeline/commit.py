@@ -31,6 +31,7 @@ from pipeline.dataset import (
 )
 from pipeline.errors import JobError
 from pipeline.job import Job
+from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part, Rewrite, Snapshot
@@ -70,7 +71,6 @@ def take_snapshot(job: Job) -> Snapshot:
         debris=tuple(sorted(debris)),
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
-        packing=state.packing,
     )
 
 
@@ -88,7 +88,7 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         _check(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
-        state = EncoderState(job.spec, tuple(live.values()), lists, job.packing_names)
+        state = EncoderState(job.spec, tuple(live.values()), lists)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
@@ -130,7 +130,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "encoder_id": job.spec.id,
         "started": job.started,
         "finished": finished.isoformat(timespec="milliseconds"),
-        "inputs": [each.text for each in job.inputs],
+        "inputs": [readable(each.text) for each in job.inputs],
         "listed": counts["listed"],
         "new": counts["new"] - touched["new"],
         "changed": counts["changed"] - touched["changed"],
@@ -200,11 +200,11 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
     """What this run read, and what earlier ones read of which this one does not speak."""
     lists = {
-        each.list_path: each
+        each.list_uri: each
         for each in outcome.snapshot.lists
-        if not any(source.takes_as_list(each.list_path) for source in job.inputs)
+        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs)
     }
-    lists.update({each.list_path: each for each in outcome.lists})
+    lists.update({each.list_uri: each for each in outcome.lists})
     return tuple(lists[path] for path in sorted(lists))
 
 

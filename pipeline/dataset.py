@@ -37,13 +37,11 @@ class EncoderState:
         spec: of the encoder.
         parts: that hold the rows.
         lists: that runs have read, and what they named.
-        packing: how the last run read archives.
     """
 
     spec: EncoderSpec
     parts: tuple[Part, ...] = ()
     lists: tuple[ListState, ...] = ()
-    packing: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> list[Part]:
         """The live parts of one kind, EMBEDDINGS or FAILURES."""
@@ -86,8 +84,7 @@ class Manifest:
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
                 },
-                "lists": {each.list_path: each.uris_path for each in state.lists},
-                "packing": state.packing,
+                "lists": {each.list_uri: each.uris_path for each in state.lists},
             }
             for name, state in sorted(self.encoders.items())
         }
@@ -114,7 +111,6 @@ class Manifest:
                         for entry in state[kind]
                     ),
                     tuple(ListState(*each) for each in state.get("lists", {}).items()),
-                    tuple(state.get("packing", ())),
                 )
                 for name, state in values["encoders"].items()
             }

@@ -38,18 +38,22 @@ READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
 
 @dataclasses.dataclass
 class ReadImages(beam.PTransform):  # type: ignore[misc]
-    """Read and decode: (work, Todo) -> decoded Decoded, touched (part, Touched), failures Failure.
+    """Read and decode: {loose [Todo], packed (segment, Todo)} -> decoded Decoded, touched (part,
+    Touched), failures Failure.
 
-    Work is a file, or a segment of an archive, which is read as one stream. The one shuffle of
-    the pixels' way is at its beginning.
+    A segment of an archive is read as one stream. After the Reshuffle no pixels are shuffled.
     """
 
     job: Job
 
     def expand(self, todo: Any) -> Any:
+        packed = (
+            todo["packed"] | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
+        )
         return (
-            todo
-            | "Spread" >> beam.GroupByKey()
+            (todo["loose"], packed)
+            | "Todo" >> beam.Flatten()
+            | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
             >> beam.ParDo(_Read(self.job)).with_outputs("touched", "failures", main="decoded")
         )
@@ -104,7 +108,7 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class Commit(beam.PTransform):  # type: ignore[misc]
-    """Make it all live, once everything is written: Snapshot -> the run record."""
+    """Make it all live, once everything is written: Snapshot -> the run's id."""
 
     job: Job
     counts: Any
@@ -141,15 +145,13 @@ class _Read(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._ahead.clear()
 
-    def process(self, element: tuple[str, Iterable[Todo]]) -> Iterator[Any]:
-        todos = sorted(element[1], key=_place)
-        if todos[0].image.archive:
-            for outcome in self._ahead.put_segment(todos):
-                yield self._routed(outcome)
-            return
-        for todo in todos:
-            for outcome in self._ahead.put(todo):
-                yield self._routed(outcome)
+    def process(self, element: list[Todo]) -> Iterator[Any]:
+        if element[0].image.archive:
+            outcomes = self._ahead.put_segment(element)
+        else:
+            outcomes = self._ahead.put(element[0])
+        for outcome in outcomes:
+            yield self._routed(outcome)
 
     def finish_bundle(self) -> Iterator[Any]:
         for outcome in self._ahead.drain():
@@ -223,12 +225,17 @@ def _commit(
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
     lists: Iterable[ListState],
-) -> dict[str, Any]:
+) -> str:
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
     outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists))
-    return commit(job, outcome)
+    return str(commit(job, outcome)["run_id"])
+
+
+def _todos(segment: str, todos: Iterable[Todo]) -> list[Todo]:
+    """All that is wanted of a segment, in the order of its stream."""
+    return sorted(todos, key=_place)
 
 
 def _place(todo: Todo) -> int:

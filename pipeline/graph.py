@@ -22,9 +22,10 @@ from pipeline.records import EMBEDDINGS, FAILURES
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:
-    """Add the job to a pipeline; gives the PCollection of its one run record."""
+    """Add the job to a pipeline; gives the PCollection of its run's id, once committed."""
     listing, index, plan = add_plan(pipeline, job)
-    read = plan.todo | "ReadImages" >> ReadImages(job)
+    todo = {"loose": plan.loose, "packed": plan.packed}
+    read = todo | "ReadImages" >> ReadImages(job)
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
     parts = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
     failed = (
@@ -54,7 +55,6 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[
         "archives": listing.archives,
         "known": index["rows"],
         "named": index["named_archives"],
-        "snapshot": index["snapshot"],
     }
     members = archives | "ListMembers" >> ListMembers(job)
     sides = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,29 @@ from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 
 
 class LoadedEncoder:
-    """An encoder in memory, and an id by which this one load of it can be told from others."""
+    """An encoder that is loaded for the first images, and an id that tells this load from others.
 
-    def __init__(self, encoder: Any) -> None:
-        self._encoder = encoder
+    Runners load what RunInference asks for even where no image comes.
+
+    Args:
+        load: gives the encoder; called once.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._encoder: Any = None
         self._load_id = uuid.uuid4().hex
 
     def embed(self, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], str]:
-        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id."""
+        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id.
+
+        Raises:
+            JobError: the encoder can't be loaded.
+        """
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._load()
         return self._encoder.embed(images), self._load_id
 
 
@@ -50,18 +66,29 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         super().__init__()
 
     def load_model(self) -> LoadedEncoder:
-        """Load and warm up; RunInference sees to it that this happens once."""
+        """One for the machine, as RunInference sees to it; see LoadedEncoder."""
+        return LoadedEncoder(self.load_encoder)
+
+    def load_encoder(self) -> Any:
+        """Load and warm up.
+
+        Raises:
+            JobError: the bundle can't be loaded, or is another encoder than the job began with.
+        """
         import_tensorflow()
         from encoder.bundle import load
 
-        encoder = load(self.bundle, trust=self.trust)
+        try:
+            encoder = load(self.bundle, trust=self.trust)
+        except Exception as error:
+            raise JobError(f"the encoder can't be loaded: {error}") from error
         if encoder.spec.id != self.encoder_id:
             raise JobError(
                 f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
                 f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
             )
         encoder.warm_up(self.batch_size)
-        return LoadedEncoder(encoder)
+        return encoder
 
     def run_inference(
         self,
@@ -72,7 +99,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         """One call for the batch. Where it fails, halves are tried, down to single images."""
         try:
             vectors, load_id = model.embed(np.stack([image.pixels for image in batch]))
-        except (ConnectionError, EOFError):  # the process that holds the encoder is gone
+        except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
             raise
         except Exception as error:
             if len(batch) == 1:

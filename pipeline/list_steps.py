@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.pvalue import TaggedOutput
 
 from pipeline.batches import (
     Batches,
@@ -28,17 +28,16 @@ from pipeline.inputs import Input
 from pipeline.job import Job
 from pipeline.listing import Unreadable
 from pipeline.members import list_members
-from pipeline.names import archive_kind, archive_of
+from pipeline.names import archive_kind, archive_of, path_of, uri_of
 from pipeline.parts import read_known
 from pipeline.plan_steps import at_end
+from pipeline.planning import usefulness
 from pipeline.records import (
     EMBEDDINGS,
-    Image,
     KnownRow,
     ListState,
     Part,
     Rewrite,
-    Snapshot,
 )
 
 
@@ -66,7 +65,7 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class ListMembers(beam.PTransform):  # type: ignore[misc]
-    """Look into archives: {archives, known, named archives, snapshot} -> images (bucket,
+    """Look into archives: {archives, known, named archives} -> images (bucket,
     ListedBatch), named (bucket, NamedBatch), which says what the lists that named archives named.
 
     One that was read in this version before is not opened; see pipeline.members.
@@ -83,10 +82,7 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
         return (
             sides
             | "ByArchive" >> beam.CoGroupByKey()
-            | "Look"
-            >> beam.ParDo(_Look(self.job), AsSingleton(found["snapshot"])).with_outputs(
-                "named", main="images"
-            )
+            | "Look" >> beam.ParDo(_Look(self.job)).with_outputs("named", main="images")
         )
 
 
@@ -135,7 +131,7 @@ class _List(beam.DoFn):  # type: ignore[misc]
         batches = Batches()
         for found in expand_input(element, self._packing, self._lists):
             if isinstance(found, Unreadable):
-                yield TaggedOutput("unreadable", found.folder)
+                yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
                 yield TaggedOutput("lists", found)
             elif is_archive(found):
@@ -154,22 +150,21 @@ class _Look(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._batches = Batches()
 
-    def process(
-        self, element: tuple[str, dict[str, Iterable[Any]]], snapshot: Snapshot
-    ) -> Iterator[Any]:
+    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
         _, sides = element
         job = self._job
         known = [KnownRow(row[0], as_known(row)) for rows in sides["known"] for row in unpack(rows)]
-        archive = next(iter(sorted(sides["archives"], key=_source)), None)
-        if archive is not None:
-            as_before = snapshot.packing == job.packing_names
-            for image in list_members(archive, known, job.packing, job.retry_failures, as_before):
-                key = (bucket_of(image.uri), image.source)
-                for (bucket, source), images in self._batches.add(key, image):
-                    yield bucket, listed_batch(source, images)
-        for list_path in sides["named"]:
+        archives = sorted(sides["archives"], key=usefulness)
+        for archive in archives[:1]:
+            for image in list_members(archive, known, job.packing, job.retry_failures):
+                # Each input that reaches the archive has listed what is in it.
+                for source in {each.source for each in archives}:
+                    key = (bucket_of(image.uri), source)
+                    for _, images in self._batches.add(key, image._replace(source=source)):
+                        yield key[0], listed_batch(source, images)
+        for list_uri in sides["named"]:
             for row in known:
-                batch = pack(NamedBatch(list_path, [row.uri]))
+                batch = pack(NamedBatch(list_uri, [row.uri]))
                 yield TaggedOutput("named", (bucket_of(row.uri), batch))
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -181,7 +176,7 @@ class _Snapshot(beam.DoFn):  # type: ignore[misc]
     def process(self, element: Job) -> Iterator[Any]:
         snapshot = take_snapshot(element)
         for state in snapshot.lists:
-            if any(source.takes_as_list(state.list_path) for source in element.inputs):
+            if any(source.takes_as_list(path_of(state.list_uri)) for source in element.inputs):
                 yield TaggedOutput("lists", state)
         for part in snapshot.live:
             yield part, True
@@ -224,11 +219,11 @@ class _ReadNamed(beam.DoFn):  # type: ignore[misc]
         batches = Batches()
         for uri in read_uris(self._output, element):
             if archive_kind(uri):
-                yield TaggedOutput("archives", (uri, element.list_path))
+                yield TaggedOutput("archives", (uri, element.list_uri))
             for bucket, uris in batches.add(bucket_of(uri), uri):
-                yield bucket, pack(NamedBatch(element.list_path, uris))
+                yield bucket, pack(NamedBatch(element.list_uri, uris))
         for bucket, uris in batches.rest():
-            yield bucket, pack(NamedBatch(element.list_path, uris))
+            yield bucket, pack(NamedBatch(element.list_uri, uris))
 
 
 def _by_archive(element: tuple[int, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -239,7 +234,3 @@ def _by_archive(element: tuple[int, bytes]) -> Iterator[tuple[str, bytes]]:
             archives.setdefault(archive, []).append(row)
     for archive, rows in archives.items():
         yield archive, pack(rows)
-
-
-def _source(image: Image) -> tuple[bool, str]:
-    return bool(image.error), image.source

@@ -44,14 +44,17 @@ class PartWriter:
         output, run_id: where to.
         spec: of the encoder.
         carried: columns of embeddings besides those that all have.
-        kept: those of them whose values this run knows, in the order of Embedded.kept.
     """
 
     output: str
     run_id: str
     spec: EncoderSpec
     carried: pa.Schema = NO_COLUMNS
-    kept: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that come from manifests, in the order of Embedded.kept."""
+        return tuple(name for name in self.carried.names if name != TRUNCATED.name)
 
     def write(self, kind: str, table: pa.Table, load_ids: Sequence[str] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
@@ -131,7 +134,7 @@ class PartWriter:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
         schema = schema_of(kind, self.spec, self.carried)
         arrays = [
-            table.column(field.name).cast(field.type)
+            table.column(field.name).cast(field.type, safe=False)
             if field.name in table.schema.names
             else pa.array([False if field == TRUNCATED else None] * len(table), field.type)
             for field in schema
@@ -207,7 +210,8 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     if kept:
         types = [expected.field(name).type for name in kept]
         columns = zip(kept, types, strict=True)
-        values = zip(*(to_plain(table.column(n).cast(t)) for n, t in columns), strict=True)
+        casts = (table.column(name).cast(kind, safe=False) for name, kind in columns)
+        values = zip(*map(to_plain, casts), strict=True)
     rows: list[KnownTuple] = []
     for uri, version, value, carried in zip(*keys, values, strict=True):
         sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)

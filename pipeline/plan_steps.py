@@ -26,8 +26,8 @@ PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
 
 @dataclasses.dataclass
 class PlanRun(beam.PTransform):  # type: ignore[misc]
-    """Decide about every image: {listed, known, named} by bucket -> todo (work, Todo), stale (part,
-    uri), renewed (part, Touched), counts Counter.
+    """Decide about every image: {listed, known, named} by bucket -> loose [Todo], packed (segment,
+    Todo), stale (part, uri), renewed (part, Touched), counts Counter.
 
     An anti-join on the uri, a bucket of uris at a time; see pipeline.planning for the rules.
     """
@@ -41,7 +41,7 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
             | "ByBucket" >> beam.CoGroupByKey()
             | "Decide"
             >> beam.ParDo(_Decide(self.job), AsList(self.unreadable)).with_outputs(
-                "stale", "renewed", "counts", main="todo"
+                "packed", "stale", "renewed", "counts", main="loose"
             )
         )
 
@@ -58,7 +58,8 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         self, element: tuple[int, dict[str, Iterable[bytes]]], unreadable: list[str]
     ) -> Iterator[Any]:
         _, batches = element
-        scope = Scope(self._job.inputs, unreadable, self._job.retry_failures)
+        job = self._job
+        scope = Scope(job.inputs, unreadable, job.retry_failures, job.merged)
         listed, known, named = (map(unpack, batches[name]) for name in ("listed", "known", "named"))
         for uri, decision in decide_bucket(listed, known, named, scope):
             self._counts.update(decision.counts)
@@ -66,7 +67,7 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
                 yield TaggedOutput("stale", (part, uri))
             if decision.todo is not None:
                 self._planned += 1
-                yield work_of(decision.todo), decision.todo
+                yield _routed(decision.todo)
             if decision.renewed is not None:
                 yield TaggedOutput("renewed", (decision.renewed.old_part, decision.renewed))
 
@@ -77,10 +78,11 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         yield TaggedOutput("counts", at_end(self._counts))
 
 
-def work_of(todo: Todo) -> str:
-    """What is read in one go: a file, or one segment of an archive."""
+def _routed(todo: Todo) -> Any:
     image = todo.image
-    return f"{image.archive}#{image.segment}" if image.archive else image.uri
+    if not image.archive:
+        return [todo]
+    return TaggedOutput("packed", (f"{image.archive}#{image.segment}", todo))
 
 
 def at_end(value: Any) -> WindowedValue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.batches import KnownTuple, ListedBatch, NamedBatch, as_known
@@ -31,18 +31,24 @@ class Decision(NamedTuple):
     renewed: Touched | None = None
 
 
+def _listed_first(kept: Kept | None, before: Kept | None) -> Kept | None:
+    return before if kept is None else kept
+
+
 class Scope(NamedTuple):
     """What a run can speak of.
 
     Attributes:
         inputs: of this run.
-        unreadable: folders below them, of whose content nothing is known.
+        unreadable: uris of folders below them, of whose content nothing is known.
         retry_failures: try again what could not be decoded, too.
+        merged: makes the kept values of a row, from those of the listing and the row before.
     """
 
     inputs: Sequence[Input]
     unreadable: Sequence[str] = ()
     retry_failures: bool = False
+    merged: Callable[[Kept | None, Kept | None], Kept | None] = _listed_first
 
 
 def decide(
@@ -59,10 +65,10 @@ def decide(
         listed: what the inputs said of it; several where several inputs reach it.
         known: its rows in the output, embeddings and failures.
         scope: of the run.
-        named_by: paths of the lists that named it in an earlier state.
+        named_by: uris of the lists that named it in an earlier state.
     """
     rows = sorted(known, key=_preference)
-    images = sorted(listed, key=_usefulness)
+    images = sorted(listed, key=usefulness)
     if not images:
         return _not_listed(uri, rows, scope, named_by)
     image = images[0]
@@ -72,8 +78,9 @@ def decide(
     if kept is not None:
         counts["unchanged" if kept.committed else "resumed"] += 1
         stale = [row.part for row in rows if row is not kept]
-        return Decision(None, stale, counts, _renewal(uri, kept, image.kept))
+        return Decision(None, stale, counts, _renewal(uri, kept, image.kept, scope))
     old = next((row for row in rows if not row.stage), None)
+    image = image._replace(kept=scope.merged(image.kept, old.kept if old else None))
     known_before = any(row.committed and row.version != image.version for row in rows)
     counted = "changed" if known_before else "new"
     counts[counted] += 1
@@ -99,7 +106,7 @@ def decide_bucket(
     lists: dict[str, list[str]] = {}
     for batch in named:
         for uri in batch.uris:
-            lists.setdefault(uri, []).append(batch.list_path)
+            lists.setdefault(uri, []).append(batch.list_uri)
     unchanged: Counter[str] = Counter()
     for uri, images in _by_uri(listed).items():
         found = rows.pop(uri, [])
@@ -146,10 +153,10 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     speaking = [
         each
         for each in scope.inputs
-        if each.covers(uri) or any(each.takes_as_list(path) for path in lists)
+        if each.covers(uri) or any(each.takes_as_list(path_of(list_uri)) for list_uri in lists)
     ]
     path = path_of(uri)
-    if any(path.startswith(f"{folder}/") for folder in scope.unreadable):
+    if any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable):
         speaking = []
     if not speaking:  # this run knows nothing of it: one row stays, as if its run had ended well
         return Decision(None, [row.part for row in rows[1:]], Counter())
@@ -170,10 +177,13 @@ def _kept_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | 
     return None
 
 
-def _renewal(uri: str, row: Known, kept: Kept | None) -> Touched | None:
-    if row.stage or kept is None or (row.kept is not None and same(row.kept, kept)):
+def _renewal(uri: str, row: Known, kept: Kept | None, scope: Scope) -> Touched | None:
+    if row.stage or kept is None:
         return None
-    return Touched(row.part, uri, row.version, "", kept)
+    values = scope.merged(kept, row.kept)
+    if row.kept is not None and values is not None and same(row.kept, values):
+        return None
+    return Touched(row.part, uri, row.version, "", values)
 
 
 def _preference(row: Known) -> tuple[bool, bool, str]:
@@ -181,6 +191,6 @@ def _preference(row: Known) -> tuple[bool, bool, str]:
     return (row.stage != "", not row.committed, row.part)
 
 
-def _usefulness(image: Image) -> tuple[bool, bool, str, str]:
+def usefulness(image: Image) -> tuple[bool, bool, str, str]:
     """Whole ones first, then those that carry values; then in a fixed order."""
     return (bool(image.error), image.kept is None, image.version, image.source)

@@ -17,8 +17,9 @@ from encoder.errors import ChangedError
 from encoder.images import Limits, decode_image
 from encoder.spec import EncoderSpec
 from encoder.storage import TooLargeError, check_size, store_for
-from pipeline.archives import DAMAGED, Packing, read_archive
+from pipeline.archives import ArchiveError, Packing, read_archive
 from pipeline.budget import Budget
+from pipeline.members import archive_version
 from pipeline.names import path_of
 from pipeline.records import DECODE, READ, Decoded, Failure, Image, Todo, Touched, failure_of
 
@@ -139,11 +140,18 @@ class ReadAhead:
         try:
             first = todos[0].image
             for image, data in read_archive(
-                first.archive, first.version, wanted(), self._reading.packing
+                first.archive,
+                archive_version(first.version),
+                wanted(),
+                self._reading.packing,
             ):
                 todo = waiting.popleft()
                 if isinstance(data, bytes):
-                    stream.put(self._decode_later(todo, data, image.bytes))
+                    amount = image.bytes
+                    if not amount:  # only now it is known how much it is
+                        amount = len(data)
+                        self._bytes.take(amount)
+                    stream.put(self._decode_later(todo, data, amount))
                 else:
                     self._bytes.give_back(image.bytes)
                     stream.put(_done(failure_of(image, _stage_of(data), data)))
@@ -250,4 +258,4 @@ def _refused(image: Image) -> Failure:
 
 def _stage_of(error: Exception) -> str:
     """What lies in the content won't get better by reading it again."""
-    return DECODE if isinstance(error, (*DAMAGED, TooLargeError)) else READ
+    return DECODE if isinstance(error, ArchiveError | TooLargeError) else READ

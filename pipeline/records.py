@@ -73,7 +73,7 @@ class KnownRow(NamedTuple):
 class ListState(NamedTuple):
     """What a list names now: a file with its uris lies in the output, at a relative path."""
 
-    list_path: str
+    list_uri: str
     uris_path: str
 
 
@@ -177,7 +177,6 @@ class Snapshot(NamedTuple):
         debris: files that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, and where their uris lie.
-        packing: how earlier runs read archives.
     """
 
     manifest_version: str | None
@@ -186,13 +185,12 @@ class Snapshot(NamedTuple):
     debris: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
-    packing: tuple[str, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """The type's name and a one-line message, for a failure row."""
     message = " ".join(str(error).split()) or type(error).__name__
-    return type(error).__name__, message
+    return type(error).__name__, message.encode("utf-8", "backslashreplace").decode()
 
 
 def failure_of(image: Any, stage: str, error: BaseException) -> Failure:

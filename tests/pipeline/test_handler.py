@@ -27,7 +27,7 @@ HANDLER = EncoderHandler("nowhere", "0123", batch_size=8)
 
 
 def test_a_batch_that_fails_costs_only_the_images_that_fail():
-    model = LoadedEncoder(Picky())
+    model = LoadedEncoder(Picky)
     outcomes = list(
         HANDLER.run_inference([decoded(n, 255 if n == 3 else n) for n in range(7)], model)
     )
@@ -45,7 +45,7 @@ def test_values_that_are_not_finite_are_a_failure():
         def embed(self, images):
             return np.array([[1, 2], [np.nan, np.inf]], np.float32)
 
-    good, bad = HANDLER.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken()))
+    good, bad = HANDLER.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken))
     assert isinstance(good, Embedded)
     assert (bad.stage, bad.message) == ("embed", "2 values are not finite")
 
@@ -59,8 +59,15 @@ def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
 
 
 def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle):
+    model = EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
     with pytest.raises(JobError, match="somebody has replaced it"):
-        EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
+        HANDLER.run_inference([decoded(0, 0)], model)
+
+
+def test_a_bundle_that_can_not_be_loaded_is_no_failure_of_images(tmp_path):
+    model = EncoderHandler(str(tmp_path), "0123456789abcdef", batch_size=2).load_model()
+    with pytest.raises(JobError, match=r"can't be loaded: .*is not an encoder bundle"):
+        HANDLER.run_inference([decoded(0, 0)], model)
 
 
 def test_a_lost_model_process_is_no_failure_of_images():
