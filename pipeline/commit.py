@@ -139,6 +139,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "embedded": embedded,
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
         "resumed": counts["resumed"],
+        "copied": sum(part.copied for part in outcome.written),
         "encoder_loads": len({load for part in outcome.written for load in part.load_ids}),
         "seconds": round(seconds, 3),
         "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
@@ -191,7 +192,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
         if path not in removed:
             yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
     for part in outcome.written:
-        yield part._replace(load_ids=())
+        yield part._replace(load_ids=(), copied=0)
     for rewrite in outcome.rewritten:
         if rewrite.replacement is not None:
             yield rewrite.replacement

@@ -13,6 +13,7 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
 from pipeline.commit import Outcome, commit
+from pipeline.contents import ContentIndex, Contents
 from pipeline.handler import EncoderHandler
 from pipeline.job import Job
 from pipeline.parts import PartBuffer
@@ -38,13 +39,15 @@ READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
 
 @dataclasses.dataclass
 class ReadImages(beam.PTransform):  # type: ignore[misc]
-    """Read and decode: {loose [Todo], packed (segment, Todo)} -> decoded Decoded, touched (part,
-    Touched), failures Failure.
+    """Read and decode: {loose [Todo], packed (segment, Todo)} -> decoded Decoded, copied Embedded,
+    touched (part, Touched), failures Failure.
 
-    A segment of an archive is read as one stream. After the Reshuffle no pixels are shuffled.
+    A segment of an archive is read as one stream. Of content that the output has a vector of,
+    that vector is taken. After the Reshuffle no pixels are shuffled.
     """
 
     job: Job
+    contents: Any
 
     def expand(self, todo: Any) -> Any:
         packed = (
@@ -55,7 +58,9 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             | "Todo" >> beam.Flatten()
             | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
-            >> beam.ParDo(_Read(self.job)).with_outputs("touched", "failures", main="decoded")
+            >> beam.ParDo(_Read(self.job), AsIter(self.contents)).with_outputs(
+                "copied", "touched", "failures", main="decoded"
+            )
         )
 
 
@@ -144,8 +149,12 @@ class _Read(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._ahead.clear()
+        self._has_index = False
 
-    def process(self, element: list[Todo]) -> Iterator[Any]:
+    def process(self, element: list[Todo], contents: Iterable[Contents]) -> Iterator[Any]:
+        if not self._has_index:
+            self._ahead.index = ContentIndex(self._job.output, contents)
+            self._has_index = True
         if element[0].image.archive:
             outcomes = self._ahead.put_segment(element)
         else:
@@ -164,9 +173,11 @@ class _Read(beam.DoFn):  # type: ignore[misc]
     def teardown(self) -> None:
         self._ahead.close()
 
-    def _routed(self, outcome: Decoded | Failure | Touched) -> Any:
+    def _routed(self, outcome: Decoded | Embedded | Failure | Touched) -> Any:
         if isinstance(outcome, Decoded):
             return outcome
+        if isinstance(outcome, Embedded):
+            return TaggedOutput("copied", outcome)
         if isinstance(outcome, Touched):
             self._tally.add(EMBEDDED, 1)
             return TaggedOutput("touched", (outcome.old_part, outcome))

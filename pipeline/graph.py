@@ -25,9 +25,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     """Add the job to a pipeline; gives the PCollection of its run's id, once committed."""
     listing, index, plan = add_plan(pipeline, job)
     todo = {"loose": plan.loose, "packed": plan.packed}
-    read = todo | "ReadImages" >> ReadImages(job)
+    read = todo | "ReadImages" >> ReadImages(job, index["contents"])
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
-    parts = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
+    parts = (
+        (embedded.embedded, read.copied)
+        | "Embedded" >> beam.Flatten()
+        | "WriteParts" >> WriteParts(job, EMBEDDINGS)
+    )
     failed = (
         (read.failures, embedded.failures)
         | "Failures" >> beam.Flatten()

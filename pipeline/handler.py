@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
+from numpy.typing import NDArray
 
 from encoder.terminal import import_tensorflow
 from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
+
+RECENT_CONTENTS = 4096
+
+# A vector float32 (dim,) with the id of its load, or why there is none.
+_Result = tuple[NDArray[np.float32], str] | Exception
 
 
 class LoadedEncoder:
@@ -64,6 +71,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._recent: collections.OrderedDict[str, _Result] = collections.OrderedDict()
 
     def load_model(self) -> LoadedEncoder:
         """One for the machine, as RunInference sees to it; see LoadedEncoder."""
@@ -96,22 +104,16 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         model: LoadedEncoder,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded | Failure]:
-        """One call for the batch. Where it fails, halves are tried, down to single images."""
-        try:
-            vectors, load_id = model.embed(np.stack([image.pixels for image in batch]))
-        except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return [failure_of(batch[0], EMBED, error)]
-            middle = len(batch) // 2
-            return [
-                *self.run_inference(batch[:middle], model),
-                *self.run_inference(batch[middle:], model),
-            ]
-        return [
-            _outcome(image, vector, load_id) for image, vector in zip(batch, vectors, strict=True)
-        ]
+        """One call for the batch, and each content once, also of the batches shortly before.
+
+        Where the call fails, halves are tried, down to single images.
+        """
+        fresh = {each.sha256: each for each in batch if each.sha256 not in self._recent}
+        self._recent.update(_embedded(list(fresh.values()), model))
+        outcomes = [_outcome(image, self._recent[image.sha256]) for image in batch]
+        while len(self._recent) > RECENT_CONTENTS:
+            self._recent.popitem(last=False)
+        return outcomes
 
     def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
         """For Beam's metrics; its own way would pickle every batch."""
@@ -130,7 +132,30 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         return self.across_processes
 
 
-def _outcome(image: Decoded, vector: np.ndarray[Any, Any], load_id: str) -> Embedded | Failure:
+def _embedded(images: list[Decoded], model: LoadedEncoder) -> Iterator[tuple[str, _Result]]:
+    """sha256 and result of each image."""
+    if not images:
+        return
+    try:
+        vectors, load_id = model.embed(np.stack([image.pixels for image in images]))
+    except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
+        raise
+    except Exception as error:
+        if len(images) == 1:
+            yield images[0].sha256, error
+            return
+        middle = len(images) // 2
+        yield from _embedded(images[:middle], model)
+        yield from _embedded(images[middle:], model)
+        return
+    for image, vector in zip(images, vectors, strict=True):
+        yield image.sha256, (vector, load_id)
+
+
+def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:
+    if isinstance(result, Exception):
+        return failure_of(image, EMBED, result)
+    vector, load_id = result
     if not np.isfinite(vector).all():
         error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
         return failure_of(image, EMBED, error)

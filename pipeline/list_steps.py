@@ -89,7 +89,8 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
 @dataclasses.dataclass
 class ReadIndex(beam.PTransform):  # type: ignore[misc]
     """Read what the output holds: PBegin -> rows (bucket, KnownTuples), named (bucket, NamedBatch)
-    and archives (str, list) by lists, snapshot Snapshot, damaged Rewrite, outdated (part, uri).
+    and archives (str, list) by lists, snapshot Snapshot, damaged Rewrite, outdated (part, uri),
+    contents Contents.
 
     A damaged part of a run that died is given up: its images are embedded again. A part whose
     columns are not those of this run will be written again, which its one entry without a uri asks.
@@ -107,7 +108,9 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             found.parts
             | "Spread" >> beam.Reshuffle()
             | "ReadKeys"
-            >> beam.ParDo(_ReadKeys(self.job)).with_outputs("damaged", "outdated", main="rows")
+            >> beam.ParDo(_ReadKeys(self.job)).with_outputs(
+                "damaged", "outdated", "contents", main="rows"
+            )
         )
         named = found.lists | "ReadNamed" >> beam.ParDo(_ReadNamed(self.job.output)).with_outputs(
             "archives", main="named"
@@ -116,6 +119,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             "rows": keys.rows,
             "damaged": keys.damaged,
             "outdated": keys.outdated,
+            "contents": keys.contents,
             "snapshot": found.snapshot,
             "named": named.named,
             "named_archives": named.archives,
@@ -199,6 +203,8 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
             for row in keys.rows:
                 for bucket, rows in self._batches.add(bucket_of(row[0]), row):
                     yield bucket, pack(rows)
+            if keys.contents is not None:
+                yield TaggedOutput("contents", keys.contents)
             if keys.outdated:
                 yield TaggedOutput("outdated", (part.path, ""))
         except (OSError, pa.ArrowException) as error:

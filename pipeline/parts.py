@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
 from pipeline.batches import KnownTuple
+from pipeline.contents import Contents, contents_of
 from pipeline.dataset import part_path
 from pipeline.records import (
     EMBEDDINGS,
@@ -87,8 +88,9 @@ class PartWriter:
             else to_arrow([self._value(row, field.name) for row in rows], field.type)
             for field in schema
         ]
-        loads = sorted({row.load_id for row in rows})
-        return self.write(EMBEDDINGS, pa.Table.from_arrays(arrays, schema=schema), loads)
+        loads = sorted({row.load_id for row in rows if row.load_id})
+        part = self.write(EMBEDDINGS, pa.Table.from_arrays(arrays, schema=schema), loads)
+        return part._replace(copied=sum(not row.load_id for row in rows))
 
     def write_failures(self, rows: Sequence[Failure]) -> Part:
         """Write failed images as one part."""
@@ -182,10 +184,12 @@ class Keys(NamedTuple):
     Attributes:
         rows: its keys.
         outdated: whether it lacks columns that parts of this run have, or has others.
+        contents: what its vectors are of; None for failures.
     """
 
     rows: list[KnownTuple]
     outdated: bool
+    contents: Contents | None = None
 
 
 def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
@@ -204,7 +208,8 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         carries = part.kind == EMBEDDINGS and all(name in schema.names for name in writer.kept)
         kept = writer.kept if carries else ()
         extra = "sha256" if part.kind == EMBEDDINGS else "stage"
-        table = opened.read(columns=["uri", "version", extra, *kept])
+        more = [TRUNCATED.name] if TRUNCATED.name in schema.names else []
+        table = opened.read(columns=["uri", "version", extra, *kept, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
     values: Any = [None] * len(table)
     if kept:
@@ -216,7 +221,12 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     for uri, version, value, carried in zip(*keys, values, strict=True):
         sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
         rows.append((uri, part.path, version, sha256, stage, committed, carried))
-    return Keys(rows, schema != expected)
+    if part.kind != EMBEDDINGS:
+        return Keys(rows, schema != expected)
+    # The vector of a damaged image is not that of its content for all times.
+    damaged = table.column(more[0]).to_pylist() if more else [False] * len(rows)
+    hashes = ("" if cut else row[3] for row, cut in zip(rows, damaged, strict=True))
+    return Keys(rows, schema != expected, contents_of(part.path, hashes))
 
 
 def read_part(output: str, path: str) -> pa.Table:

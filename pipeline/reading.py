@@ -19,11 +19,22 @@ from encoder.spec import EncoderSpec
 from encoder.storage import TooLargeError, check_size, store_for
 from pipeline.archives import ArchiveError, Packing, read_archive
 from pipeline.budget import Budget
+from pipeline.contents import ContentIndex
 from pipeline.members import archive_version
 from pipeline.names import path_of
-from pipeline.records import DECODE, READ, Decoded, Failure, Image, Todo, Touched, failure_of
+from pipeline.records import (
+    DECODE,
+    READ,
+    Decoded,
+    Embedded,
+    Failure,
+    Image,
+    Todo,
+    Touched,
+    failure_of,
+)
 
-Outcome = Decoded | Failure | Touched
+Outcome = Decoded | Embedded | Failure | Touched
 
 READ_THREADS = 16
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
@@ -56,9 +67,13 @@ class ReadAhead:
     Args:
         reading: how to read.
         window: how many images may be in work or waiting to be fetched.
+
+    Attributes:
+        index: finds vectors of content that the output has.
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
+        self.index = ContentIndex("", [])
         self._reading = reading
         self._window = window
         cores = len(os.sched_getaffinity(0))
@@ -168,20 +183,28 @@ class ReadAhead:
 
     def _decode(self, todo: Todo, data: bytes, amount: int) -> Outcome:
         try:
-            return decode(todo, data, self._reading, self._pixels)
+            return decode(todo, data, self._reading, self._pixels, self.index)
         finally:
             self._bytes.give_back(amount)
 
 
-def decode(todo: Todo, data: bytes, reading: Reading, pixels: Budget) -> Outcome:
+def decode(
+    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: ContentIndex
+) -> Outcome:
     """Decode one image; whatever goes wrong becomes a Failure.
 
-    Where the content is that of the row which the output already has, the image is not decoded.
+    Content that the output has a vector of is not decoded: where it is the image's own row, that
+    stays (Touched), else its vector is taken (Embedded).
     """
     image = todo.image._replace(bytes=len(data))
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 == todo.old_sha256:
         return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
+    known = index.find(sha256)
+    if known is not None:
+        return Embedded(
+            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, ""
+        )
     try:
         check_size(len(data), reading.max_bytes)
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)

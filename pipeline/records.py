@@ -107,7 +107,10 @@ class Decoded(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """An image with its vector, float32 (dim,), and the id of the encoder load that made it."""
+    """An image with its vector, float32 (dim,), and the id of the encoder load that made it.
+
+    The id is "" where the vector was copied from another row of the same content.
+    """
 
     uri: str
     version: str
@@ -147,13 +150,17 @@ class Touched(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A finished Parquet file; path relative to the output, size in bytes."""
+    """A finished Parquet file; path relative to the output, size in bytes.
+
+    Load ids tell the encoder loads that its rows come from; copied is how many come from none.
+    """
 
     kind: str
     path: str
     rows: int
     bytes: int
     load_ids: tuple[str, ...] = ()
+    copied: int = 0
 
 
 class Rewrite(NamedTuple):

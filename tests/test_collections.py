@@ -523,7 +523,7 @@ def test_names_that_are_not_utf8_in_all_places(job, tmp_path):
     assert job(odd) == expected
     found = rows(tmp_path)
     assert len(found) == 3
-    assert all(uri.startswith("file:///") for uri in found)
+    assert all(uri.startswith("file://") for uri in found)
     assert job(odd / "b.tar") == {"listed": 2, "unchanged": 2}
     assert job(f"{odd}/*.tar") == {"listed": 2, "unchanged": 2}
     counts = {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
@@ -596,3 +596,37 @@ def test_a_manifest_with_digests_is_no_archive(job, tmp_path):
     pq.write_table(table, tmp_path / "m.parquet")
     assert job(tmp_path / "m.parquet")["embedded"] == 1
     assert list(rows(tmp_path)) == ["a.png"]
+
+
+def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeypatch):
+    for n in range(5):
+        write_image(tmp_path / "img" / f"{n}.png", n, size=(30 + n, 20))
+    job(tmp_path / "img")
+    old = rows(tmp_path)
+
+    def never(*_):
+        raise AssertionError("the encoder was loaded")
+
+    monkeypatch.setattr("pipeline.handler.EncoderHandler.load_encoder", never)
+    (tmp_path / "img" / "0.png").rename(tmp_path / "img" / "new.png")
+    shutil.copy(tmp_path / "img" / "1.png", tmp_path / "img" / "copy.png")
+    shutil.copy(tmp_path / "img" / "2.png", tmp_path / "img" / "3.png")
+    tar(tmp_path / "img" / "a.tar", [("4.png", (tmp_path / "img" / "4.png").read_bytes())])
+    counts = {"listed": 7, "new": 3, "changed": 1, "unchanged": 3, "deleted": 1, "embedded": 4}
+    assert job(tmp_path / "img") == counts
+    new = rows(tmp_path)
+    for uri, source in (("new", 0), ("copy", 1), ("3", 2), ("a.tar#4", 4)):
+        row, origin = new[f"img/{uri}.png"], old[f"img/{source}.png"]
+        for name in ("embedding", "sha256", "width", "height", "bytes"):
+            assert row[name] == origin[name]
+    record = json.loads(
+        max((tmp_path / "out" / "runs").iterdir(), key=os.path.getmtime).read_text()
+    )
+    assert (record["copied"], record["encoder_loads"]) == (4, 0)
+
+
+def test_a_run_with_nothing_to_do_loads_no_encoder(job, tmp_path, monkeypatch):
+    write_image(tmp_path / "img" / "a.png", 1)
+    job(tmp_path / "img")
+    monkeypatch.setattr("pipeline.handler.import_tensorflow", lambda: pytest.fail("loaded"))
+    assert job(tmp_path / "img") == {"listed": 1, "unchanged": 1}

@@ -17,7 +17,7 @@ def writer(tmp_path, small_bundle):
 def embedded(number):
     vector = np.arange(16, dtype=np.float32) + number
     return Embedded(
-        f"/p/{number}.jpg", f"v{number}", 10, f"sha{number}", 4, 3, False, None, vector, "load"
+        f"/p/{number}.jpg", f"v{number}", 10, f"{number:064x}", 4, 3, False, None, vector, "load"
     )
 
 
@@ -82,10 +82,12 @@ def test_rewrite_of_a_part_without_rows_left(writer):
 
 def test_keys(writer):
     part = writer.write_embeddings([embedded(1)])
-    ((row,), outdated) = read_known(part, True, writer)
-    assert row == ("/p/1.jpg", part.path, "v1", "sha1", "", True, None)
+    ((row,), outdated, contents) = read_known(part, True, writer)
+    assert (contents.part, len(contents.digests)) == (part.path, 16)
+    assert row == ("/p/1.jpg", part.path, "v1", f"{1:064x}", "", True, None)
     part = writer.write_failures([failure(2)])
-    ((row,), _) = read_known(part, False, writer)
+    ((row,), _, contents) = read_known(part, False, writer)
+    assert contents is None
     assert row == ("/p/2.jpg", part.path, "v2", "", DECODE, False, None)
     assert not outdated
 
