@@ -60,7 +60,7 @@ def main() -> None:
             written = size_of(base / "out") - before
         print(
             f"{size:>12,}  {listing:6.1f} s  {idle:6.1f} s {memory:5.2f} GiB  {busy:6.1f} s "
-            f"{busy_memory:5.2f} GiB, {written / 1e6:.1f} MB written onto {known / 1e6:.1f} MB",
+            f"{busy_memory:5.2f} GiB, {written / 1e3:,.0f} kB written onto {known / 1e3:,.0f} kB",
             flush=True,
         )
 

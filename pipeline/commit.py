@@ -26,6 +26,7 @@ from pipeline.dataset import (
     is_uris,
     read_manifest,
     record_path,
+    run_of,
     stray_records,
     write_manifest,
 )
@@ -34,7 +35,16 @@ from pipeline.job import Job
 from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part, Rewrite, Snapshot
+from pipeline.records import (
+    CHANGES,
+    EMBEDDINGS,
+    FAILURES,
+    LISTS,
+    ListState,
+    Part,
+    Rewrite,
+    Snapshot,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Outcome:
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
     lists: Sequence[ListState] = ()
+    changes: Sequence[Part] = ()
 
 
 def take_snapshot(job: Job) -> Snapshot:
@@ -64,6 +75,8 @@ def take_snapshot(job: Job) -> Snapshot:
             # again by trying again, at little cost.
             useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             (debris if useless else left_over).append(path)
+    logs = _files_of(job, CHANGES)
+    debris += [path for path in logs if run_of(path) not in manifest.runs]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
@@ -90,6 +103,7 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        doomed -= {part.path for part in outcome.changes}
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
@@ -110,7 +124,7 @@ def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
     """
     doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
     doomed |= {each.uris_path for each in snapshot.lists}
-    for kind in (EMBEDDINGS, FAILURES):
+    for kind in (EMBEDDINGS, FAILURES, CHANGES):
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
         doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
     return doomed

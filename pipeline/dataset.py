@@ -226,6 +226,12 @@ def is_uris(path: str) -> bool:
     return _URIS_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
+def run_of(path: str) -> str:
+    """The id of the run that wrote a part, from the part's path; "" if it says none."""
+    found = re.search(r"/run=([^/]+)/", path)
+    return found[1] if found else ""
+
+
 def is_part(path: str) -> bool:
     """Whether a path is that of a part file, as part_path makes it."""
     return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None

@@ -14,7 +14,14 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.embed_steps import Commit, EmbedImages, ReadImages, RewriteParts, WriteParts
+from pipeline.embed_steps import (
+    Commit,
+    EmbedImages,
+    ReadImages,
+    RewriteParts,
+    WriteChanges,
+    WriteParts,
+)
 from pipeline.job import Job
 from pipeline.list_steps import ListImages, ListMembers, ReadIndex
 from pipeline.plan_steps import PlanRun
@@ -27,7 +34,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     todo = {"loose": plan.loose, "packed": plan.packed}
     read = todo | "ReadImages" >> ReadImages(job, index["contents"])
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
-    parts = (
+    written = (
         (embedded.embedded, read.copied)
         | "Embedded" >> beam.Flatten()
         | "WriteParts" >> WriteParts(job, EMBEDDINGS)
@@ -44,10 +51,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     return index["snapshot"] | "Commit" >> Commit(
         job,
         counts=plan.counts,
-        written=(parts, failed) | "Parts" >> beam.Flatten(),
+        written=(written.parts, failed.parts) | "Parts" >> beam.Flatten(),
         rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
         | "Rewritten" >> beam.Flatten(),
         lists=listing.lists,
+        changes=(plan.seen, read.seen, written.seen)
+        | "Seen" >> beam.Flatten()
+        | "WriteChanges" >> WriteChanges(job),
     )
 
 

@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
 from pipeline.batches import KnownTuple
+from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
 from pipeline.dataset import part_path
 from pipeline.records import (
+    CHANGES,
     EMBEDDINGS,
     FAILURES,
     Embedded,
@@ -69,7 +71,7 @@ class PartWriter:
             table,
             buffer,
             compression="zstd",
-            use_dictionary=kind == FAILURES,
+            use_dictionary=kind != EMBEDDINGS,
             use_byte_stream_split=["embedding.list.element"] if kind == EMBEDDINGS else False,
         )
         data = buffer.getvalue()
@@ -98,6 +100,10 @@ class PartWriter:
         return self.write(
             FAILURES, pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
         )
+
+    def write_changes(self, changes: Sequence[Change]) -> Part:
+        """Write what the run changed, as one file of its log."""
+        return self.write(CHANGES, pa.Table.from_pylist([c._asdict() for c in changes], LOG))
 
     def rewrite(
         self, kind: str, path: str, stale: set[str], touched: Mapping[str, Touched]
@@ -248,6 +254,7 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
 
 def _content_name(table: pa.Table) -> str:
     digest = hashlib.sha256()
-    for row in zip(*(table.column(name).to_pylist() for name in ("uri", "version")), strict=True):
+    names = [name for name in ("uri", "version", "change") if name in table.schema.names]
+    for row in zip(*(table.column(name).to_pylist() for name in names), strict=True):
         digest.update("\0".join(row).encode() + b"\1")
     return digest.hexdigest()[:_NAME_DIGITS]

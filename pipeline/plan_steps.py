@@ -14,20 +14,21 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.batches import unpack
+from pipeline.batches import Batches, bucket_of, pack, unpack
 from pipeline.job import Job
 from pipeline.planning import Scope, decide_bucket
 from pipeline.progress import PLANNED, Tally
 from pipeline.records import Todo
 
 METRICS = "embed_images"
+LOGS = 4  # files of changes that a run writes at most
 PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
 
 
 @dataclasses.dataclass
 class PlanRun(beam.PTransform):  # type: ignore[misc]
     """Decide about every image: {listed, known, named} by bucket -> loose [Todo], packed (segment,
-    Todo), stale (part, uri), renewed (part, Touched), counts Counter.
+    Todo), stale (part, uri), renewed (part, Touched), seen (key, [uri, what]), counts Counter.
 
     An anti-join on the uri, a bucket of uris at a time; see pipeline.planning for the rules.
     """
@@ -41,7 +42,7 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
             | "ByBucket" >> beam.CoGroupByKey()
             | "Decide"
             >> beam.ParDo(_Decide(self.job), AsList(self.unreadable)).with_outputs(
-                "packed", "stale", "renewed", "counts", main="loose"
+                "packed", "stale", "renewed", "seen", "counts", main="loose"
             )
         )
 
@@ -53,6 +54,7 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._counts: Counter[str] = Counter()
         self._planned = 0
+        self._seen = Batches()
 
     def process(
         self, element: tuple[int, dict[str, Iterable[bytes]]], unreadable: list[str]
@@ -63,6 +65,8 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         listed, known, named = (map(unpack, batches[name]) for name in ("listed", "known", "named"))
         for uri, decision in decide_bucket(listed, known, named, scope):
             self._counts.update(decision.counts)
+            for what in decision.seen:
+                yield from seen_batches(self._seen.add(log_of(uri), (uri, what)))
             for part in decision.stale:
                 yield TaggedOutput("stale", (part, uri))
             if decision.todo is not None:
@@ -72,6 +76,8 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
                 yield TaggedOutput("renewed", (decision.renewed.old_part, decision.renewed))
 
     def finish_bundle(self) -> Iterator[Any]:
+        for seen in seen_batches(self._seen.rest()):
+            yield TaggedOutput(seen.tag, at_end(seen.value))
         Tally(self._job.tally_folder).add(PLANNED, self._planned)
         for name in PLAN_COUNTS:
             Metrics.counter(METRICS, name).inc(self._counts[name])
@@ -83,6 +89,17 @@ def _routed(todo: Todo) -> Any:
     if not image.archive:
         return [todo]
     return TaggedOutput("packed", (f"{image.archive}#{image.segment}", todo))
+
+
+def log_of(uri: str) -> int:
+    """Which of a run's logs of changes a uri goes to."""
+    return bucket_of(uri) % LOGS
+
+
+def seen_batches(batches: Iterable[tuple[Any, list[Any]]]) -> Iterator[Any]:
+    """What was seen of uris, on its way to the log of changes."""
+    for key, rows in batches:
+        yield TaggedOutput("seen", (key, pack(rows)))
 
 
 def at_end(value: Any) -> WindowedValue:

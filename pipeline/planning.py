@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.batches import KnownTuple, ListedBatch, NamedBatch, as_known
+from pipeline.changes import HAD, HAS
 from pipeline.inputs import Input
 from pipeline.names import path_of
 from pipeline.records import DECODE, Image, Kept, Known, Todo, Touched
@@ -23,12 +24,14 @@ class Decision(NamedTuple):
             listed the image, and "gone from INPUT" for each that would have listed an image which
             is deleted.
         renewed: the row that stays, where a list carries other values over now.
+        seen: what is to be said of the change, as in pipeline.changes.
     """
 
     todo: Todo | None
     stale: list[str]
     counts: Counter[str]
     renewed: Touched | None = None
+    seen: tuple[str, ...] = ()
 
 
 def _listed_first(kept: Kept | None, before: Kept | None) -> Kept | None:
@@ -78,14 +81,15 @@ def decide(
     if kept is not None:
         counts["unchanged" if kept.committed else "resumed"] += 1
         stale = [row.part for row in rows if row is not kept]
-        return Decision(None, stale, counts, _renewal(uri, kept, image.kept, scope))
+        renewed = _renewal(uri, kept, image.kept, scope)
+        return Decision(None, stale, counts, renewed, _seen_of(kept, rows, renewed))
     old = next((row for row in rows if not row.stage), None)
     image = image._replace(kept=scope.merged(image.kept, old.kept if old else None))
     known_before = any(row.committed and row.version != image.version for row in rows)
     counted = "changed" if known_before else "new"
     counts[counted] += 1
     todo = Todo(image, counted, old.part, old.sha256) if old else Todo(image, counted)
-    return Decision(todo, [row.part for row in rows], counts)
+    return Decision(todo, [row.part for row in rows], counts, seen=_had(rows))
 
 
 def decide_bucket(
@@ -159,12 +163,29 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     if any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable):
         speaking = []
     if not speaking:  # this run knows nothing of it: one row stays, as if its run had ended well
-        return Decision(None, [row.part for row in rows[1:]], Counter())
+        return Decision(None, [row.part for row in rows[1:]], Counter(), seen=_adopted(rows))
     counts: Counter[str] = Counter()
     if any(row.committed for row in rows):
         counts["deleted"] += 1
         counts.update(gone_from(each.text) for each in speaking)
-    return Decision(None, [row.part for row in rows], counts)
+    return Decision(None, [row.part for row in rows], counts, seen=_had(rows))
+
+
+def _had(rows: list[Known]) -> tuple[str, ...]:
+    return (HAD,) if any(row.committed and not row.stage for row in rows) else ()
+
+
+def _adopted(rows: list[Known]) -> tuple[str, ...]:
+    """The row of a run that died becomes one of the output."""
+    return (HAS,) if rows and not (rows[0].committed or rows[0].stage) else ()
+
+
+def _seen_of(kept: Known, rows: list[Known], renewed: Touched | None) -> tuple[str, ...]:
+    if renewed is not None:
+        return (HAD, HAS) if kept.committed else (*_had(rows), HAS)
+    if kept.stage:
+        return _had(rows)
+    return () if kept.committed else (*_had(rows), HAS)
 
 
 def _kept_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | None:

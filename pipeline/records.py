@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 EMBEDDINGS = "embeddings"
 FAILURES = "failures"
 LISTS = "lists"
+CHANGES = "changes"
 
 # The stages at which an image can fail.
 LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"

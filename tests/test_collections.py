@@ -631,3 +631,66 @@ def test_a_run_with_nothing_to_do_loads_no_encoder(job, tmp_path, monkeypatch):
     job(tmp_path / "img")
     monkeypatch.setattr("pipeline.handler.import_tensorflow", lambda: pytest.fail("loaded"))
     assert job(tmp_path / "img") == {"listed": 1, "unchanged": 1}
+
+
+def test_the_log_of_changes(job, tmp_path, monkeypatch):
+    """Played through: each run's changes, and what several amount to."""
+    from pipeline.changes import changes_since
+    from pipeline.errors import JobError
+
+    def since(run):
+        found = changes_since(str(tmp_path / "out"), run)
+        return {each.uri.rpartition("/")[2]: each.change for each in found}
+
+    img = tmp_path / "img"
+    for n in range(4):
+        write_image(img / f"{n}.png", n)
+    job(img, options=["--run-id", "r1"])
+    assert since("") == {f"{n}.png": "added" for n in range(4)}
+    assert since("r1") == {}
+    write_image(img / "0.png", 50)
+    (img / "1.png").write_text("broken")
+    os.utime(img / "2.png", ns=(1, 1))
+    (img / "3.png").rename(img / "3b.png")
+    job(img, options=["--run-id", "r2"])
+    expected = {
+        "0.png": "changed",
+        "1.png": "removed",
+        "3.png": "removed",
+        "3b.png": "added",
+    }
+    assert since("r1") == expected
+    (img / "0.png").unlink()
+    (img / "3b.png").rename(img / "3.png")
+    write_image(img / "1.png", 60)
+    write_image(img / "new.png", 70)
+
+    def die(*_):
+        raise JobError("killed before the commit")
+
+    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    job(img, options=["--run-id", "dead"], code=1)
+    monkeypatch.undo()
+    assert since("r1") == expected
+    job(img, options=["--run-id", "r3"])
+    assert since("r2") == {
+        "0.png": "removed",
+        "1.png": "added",
+        "3.png": "added",
+        "3b.png": "removed",
+        "new.png": "added",
+    }
+    assert since("r1") == {
+        "0.png": "removed",
+        "1.png": "changed",
+        "3.png": "changed",
+        "new.png": "added",
+    }
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("uri,label\nimg/1.png,7\n")
+    job(img, manifest, options=["--run-id", "r4", "--keep", "label"])
+    assert since("r3") == {"1.png": "changed"}  # its label is new
+    logs = {path.parent.name for path in (tmp_path / "out" / "changes").rglob("*.parquet")}
+    assert logs == {"run=r1", "run=r2", "run=r3", "run=r4"}
+    with pytest.raises(ValueError, match="--since 'r9': no such run"):
+        since("r9")
