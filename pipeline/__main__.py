@@ -111,6 +111,11 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         "--allow-empty", action="store_true", help="an input without images is right"
     )
     parser.add_argument(
+        "--allow-deletes",
+        action="store_true",
+        help="more than half of the known images may be gone",
+    )
+    parser.add_argument(
         "--retry-failures", action="store_true", help="try again what could not be decoded"
     )
     parser.add_argument(
@@ -151,6 +156,7 @@ def _job(options: argparse.Namespace) -> Job:
         batch_size=options.batch_size,
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,
+        allow_deletes=options.allow_deletes,
         retry_failures=options.retry_failures,
         trust=options.trust,
     )

@@ -170,6 +170,8 @@ def _check(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
         )
     if not job.allow_empty:
         _check_listings(job, outcome.counts)
+    if not job.allow_deletes and listed:
+        _check_deletions(outcome.counts)
     if failed and (failed == listed or failed > job.max_failure_ratio * listed):
         raise JobError(
             f"{failed} of {listed} images failed, more than --max-failure-ratio "
@@ -188,6 +190,17 @@ def _check_listings(job: Job, counts: Counter[str]) -> None:
                 f"--input {each.text} lists no image, but the output has {gone} from there; pass "
                 "--allow-empty to delete their rows"
             )
+
+
+def _check_deletions(counts: Counter[str]) -> None:
+    deleted = counts["deleted"]
+    known = counts["listed"] - counts["new"] + deleted
+    if deleted > known / 2:
+        raise JobError(
+            f"{deleted:,} of the {known:,} known images are gone from the inputs, more than half; "
+            "nothing was committed. Pass --allow-deletes if that is right; what this run embedded "
+            "is kept for then"
+        )
 
 
 def _reasons(job: Job, outcome: Outcome) -> str:

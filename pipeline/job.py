@@ -47,6 +47,7 @@ class Job:
         batch_size: images per call of the encoder.
         max_failure_ratio: the share of listed images that may fail.
         allow_empty: a listing without images is meant so.
+        allow_deletes: a listing without most of the known images is meant so.
         retry_failures: try again what could not be decoded.
         uri_column: of manifests.
         kept: columns of manifests that are carried over, with their types.
@@ -69,6 +70,7 @@ class Job:
     batch_size: int = DEFAULT_BATCH_SIZE
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     allow_empty: bool = False
+    allow_deletes: bool = False
     retry_failures: bool = False
     uri_column: str = DEFAULT_URI_COLUMN
     kept: pa.Schema = NO_COLUMNS

@@ -123,7 +123,12 @@ def test_an_archive_that_changes(job, tmp_path):
     assert new["a.tar#3.png"]["embedding"] != old["a.tar#3.png"]["embedding"]
     path.unlink()
     write_image(tmp_path / "b" / "x.png", 1)
-    assert job(tmp_path)["deleted"] == 3
+    message = job(tmp_path, code=1)
+    assert "3 of the 3 known images are gone" in message
+    assert "--allow-deletes" in message
+    assert len(rows(tmp_path)) == 4  # of which one waits to be taken over
+    assert job(tmp_path, options=["--allow-deletes"])["deleted"] == 3
+    assert len(rows(tmp_path)) == 1
 
 
 def test_a_tar_that_is_cut_keeps_what_it_had_and_is_a_failure(job, tmp_path):
@@ -182,7 +187,8 @@ def test_a_list_speaks_only_of_what_it_named_before(job, tmp_path):
     one.write_text("img/0.png\nimg/5.png\n")
     assert job(one, command="plan").split()[-1] == "3"  # 1, 2 and none
     lists = sorted((tmp_path / "out" / "lists").rglob("*.parquet"))
-    assert job(one) == {"listed": 2, "new": 1, "unchanged": 1, "deleted": 3, "embedded": 1}
+    counts = {"listed": 2, "new": 1, "unchanged": 1, "deleted": 3, "embedded": 1}
+    assert job(one, options=["--allow-deletes"]) == counts
     assert sorted(rows(tmp_path)) == ["img/0.png", "img/3.png", "img/5.png"]
     assert rows(tmp_path, "failures") == {}
     assert job(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
@@ -344,7 +350,7 @@ def test_a_dirty_file_system(job, tmp_path):
     for name in names:
         os.remove(base + b"/" + name)
     write_image(folder / "last.png", 1)
-    assert job(folder)["deleted"] == 10
+    assert job(folder, options=["--allow-deletes"])["deleted"] == 10
 
 
 def test_a_folder_that_may_not_be_entered_loses_nothing(job, tmp_path, monkeypatch):
@@ -555,7 +561,8 @@ def test_another_feature_is_another_image(job, tmp_path):
     assert job(path, options=["--image-feature", "right"]) == counts
     assert rows(tmp_path)["a.tfrecord#0"]["embedding"] != old["embedding"]
     counts = {"listed": 1, "new": 1, "deleted": 1, "embedded": 1}
-    assert job(path, options=["--image-feature", "left", "--id-feature", "id"]) == counts
+    options = ["--image-feature", "left", "--id-feature", "id", "--allow-deletes"]
+    assert job(path, options=options) == counts
     assert list(rows(tmp_path)) == ["a.tfrecord#x"]
 
 
