@@ -55,7 +55,7 @@ def main() -> None:
             listing, _ = measured([*this, "--list", str(base / "images")])
             idle, memory = measured(job(base, options.encoder))
             before = size_of(base / "out")
-            make_files(base / "images", size, size // 100)
+            make_files(base / "images", size, size // 100, links=1)
             busy, busy_memory = measured(job(base, options.encoder))
             written = size_of(base / "out") - before
         print(
@@ -80,16 +80,16 @@ def measured(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 2**20  # Linux tells KiB
 
 
-def make_files(folder: pathlib.Path, first: int, count: int) -> None:
-    """So many image files, as links to a few."""
-    image = Image.fromarray(np.random.default_rng(first).integers(0, 256, (8, 8, 3), np.uint8))
+def make_files(folder: pathlib.Path, first: int, count: int, links: int = LINKS_OF_A_FILE) -> None:
+    """So many image files; up to so many are links to one and the same."""
+    rng = np.random.default_rng(first)
     for number in range(first, first + count):
         place = folder / f"{number // FILES_OF_A_FOLDER:05}"
         if number % FILES_OF_A_FOLDER == 0 or number == first:
             place.mkdir(parents=True, exist_ok=True)
-        if (number - first) % LINKS_OF_A_FILE == 0:
+        if (number - first) % links == 0:
             source = place / f"{number:09}.png"
-            image.save(source)
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(source)
         else:
             os.link(source, place / f"{number:09}.png")
 
