@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from encoder.errors import ChangedError
-from encoder.storage import is_remote, is_temporary, join, store_for
+from encoder.storage import is_temporary, store_for
 from pipeline.dataset import (
     EncoderState,
     Manifest,
     encoder_folder,
+    is_copy,
     is_part,
     is_uris,
     read_manifest,
@@ -34,6 +34,7 @@ from pipeline.job import Job
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part, Rewrite, Snapshot
+from pipeline.upkeep import files_below, lost_race, remove, still_there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,8 @@ def take_snapshot(job: Job) -> Snapshot:
             # A removed part was live once: its rows are old. Failures of a run that died are found
             # again by trying again, at little cost.
             useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
+            # What upkeep that died has written are copies of rows that the manifest knows.
+            useless = useless or (version is not None and is_copy(path))
             (debris if useless else left_over).append(path)
     return Snapshot(
         manifest_version=version,
@@ -90,6 +93,8 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists, job.packing_names)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
+        doomed |= still_there(job.output, set(manifest.removed) - own)
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
@@ -210,32 +215,20 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
     """Remove what is not live any more."""
-    for path in manifest.removed:
-        full = join(job.output, path)
-        store_for(full).delete(full)
-        _remove_empty_folder(full.rpartition("/")[0])
+    remove(job.output, manifest.removed)
     for path in snapshot.stray_records:
         if path != record_path(job.output, job.run_id):
             store_for(path).delete(path)
 
 
 def _files_of(job: Job, kind: str) -> list[str]:
-    folder = join(job.output, encoder_folder(kind, job.spec.id))
-    prefix = job.output.rstrip("/") + "/"
-    return [info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)]
-
-
-def _remove_empty_folder(folder: str) -> None:
-    if not is_remote(folder):
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return  # not empty: another part still lies there
+    folder = encoder_folder(kind, job.spec.id)
+    return [info.path for info in files_below(job.output, folder)]
 
 
 def _lost_race(manifest: Manifest) -> JobError:
-    winner = next(reversed(manifest.runs), "unknown")
-    return JobError(
-        f"another run ({winner}) committed to this output while this one worked, so this one was "
-        "not committed. No work is lost: start it again, and it takes over the finished parts"
+    return lost_race(
+        manifest,
+        "this one worked, so this one was not committed. No work is lost: start it again, and it "
+        "takes over the finished parts",
     )

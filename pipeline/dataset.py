@@ -27,6 +27,11 @@ FORMAT = "image-embeddings/1"
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Folders of parts that upkeep wrote. Until the manifest names them, they hold only copies.
+COMPACT, REPAIR = "compact", "repair"
+_COPY = re.compile(rf"/run=({COMPACT}|{REPAIR})-")
+_COPY_ID = re.compile(rf"({COMPACT}|{REPAIR})-")
+LIST_KEY = b"list"  # in the metadata of what a list named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +63,24 @@ class Manifest:
         runs: the committed runs, oldest first, each with the token of the launch that did it.
         encoders: what is live of each.
         removed: parts that the last commit took out, and that its clean-up may not have reached.
+        upkeep: the command that wrote this state; "" where a run did.
     """
 
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    upkeep: str = ""
+
+    def live_files(self) -> set[str]:
+        """All that the manifest names in folders of parts and lists, relative to the output."""
+        return {
+            path
+            for state in self.encoders.values()
+            for path in (
+                *(part.path for part in state.parts),
+                *(each.uris_path for each in state.lists),
+            )
+        }
 
     def committing(
         self, run_id: str, token: str, state: EncoderState, removed: set[str]
@@ -92,7 +110,7 @@ class Manifest:
             for name, state in sorted(self.encoders.items())
         }
         values = {"runs": self.runs, "encoders": encoders, "removed": self.removed}
-        return json.dumps({"format": FORMAT, **values}, indent=1)
+        return json.dumps({"format": FORMAT, **values, "upkeep": self.upkeep}, indent=1)
 
     @classmethod
     def from_json(cls, text: bytes, path: str) -> Manifest:
@@ -118,9 +136,13 @@ class Manifest:
                 )
                 for name, state in values["encoders"].items()
             }
-            return cls(dict(values["runs"]), encoders, tuple(values["removed"]))
+            upkeep = values.get("upkeep", "")
+            return cls(dict(values["runs"]), encoders, tuple(values["removed"]), upkeep)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise JobError(f"{path} is damaged ({error}); restore it from a backup") from error
+            raise JobError(
+                f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
+                "'python -m pipeline verify OUTPUT --repair'"
+            ) from error
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
@@ -131,6 +153,18 @@ def read_manifest(output: str) -> tuple[Manifest, str | None]:
         return Manifest(), None
     data, info = store.read(path)
     return Manifest.from_json(data, path), info.version
+
+
+def existing_manifest(output: str) -> tuple[Manifest, str]:
+    """Like read_manifest.
+
+    Raises:
+        InputError: there is none.
+    """
+    manifest, version = read_manifest(output)
+    if version is None:
+        raise InputError(f"{output!r} is not a dataset: it has no manifest.json")
+    return manifest, version
 
 
 def write_manifest(output: str, manifest: Manifest, expected: str | None) -> None:
@@ -157,9 +191,7 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
         InputError: there is no dataset, or no such encoder in it.
     """
     base = normalize(output)
-    manifest, version = read_manifest(base)
-    if version is None:
-        raise InputError(f"{os.fspath(output)!r} is not a dataset: it has no manifest.json")
+    manifest, _ = existing_manifest(base)
     names = sorted(manifest.encoders)
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
@@ -191,8 +223,9 @@ def carried_columns(output: str, state: EncoderState) -> pa.Schema:
 def unreadable(part: str, error: Exception) -> JobError:
     """What to say of a live part that can't be read."""
     return JobError(
-        f"{part} in the output can't be read ({error}). Restore it from a backup; if another run "
-        "has just ended, start this one again"
+        f"{part} in the output can't be read ({error}). If another run has just ended, start this "
+        "one again. Restore it from a backup, or let 'python -m pipeline verify OUTPUT --repair' "
+        "take it out"
     )
 
 
@@ -235,6 +268,11 @@ def is_part(path: str) -> bool:
     return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
+def is_copy(path: str) -> bool:
+    """Whether a part was written by upkeep, from rows that lay elsewhere in the output."""
+    return _COPY.search(path) is not None
+
+
 def manifest_path(output: str) -> str:
     """The manifest's full path."""
     return join(output, "manifest.json")
@@ -251,6 +289,8 @@ def check_run_id(run_id: str) -> str:
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
+    if _COPY_ID.match(run_id):
+        raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
     return run_id
 
 

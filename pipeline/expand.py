@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.archives import ArchiveError, Packing
-from pipeline.dataset import uris_path
+from pipeline.dataset import LIST_KEY, uris_path
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
 from pipeline.listing import Unreadable, list_files, look_at
@@ -96,7 +97,7 @@ def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = _Named()
+    named = _Named(path)
     try:
         for entry in read_list(path, settings.uri_column, settings.kept):
             for image in _images_of(entry, source.text):
@@ -115,13 +116,18 @@ def _images_of(entry: Entry, text: str) -> Iterable[Image]:
 
 
 class _Named:
-    """Collects what a list names, to be compared with what it names in later runs."""
+    """Collects what a list names, to be compared with what it names in later runs.
 
-    def __init__(self) -> None:
+    Args:
+        list_path: of the list. It is noted in the file, for a manifest that has to be rebuilt.
+    """
+
+    def __init__(self, list_path: str) -> None:
+        schema = _URIS.with_metadata({LIST_KEY: os.fsencode(list_path)})
         self._rows: list[str] = []
         self._digest = hashlib.sha256()
         self._buffer = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._buffer, _URIS, compression="zstd")
+        self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
 
     def add(self, uri: str) -> None:
         self._digest.update(uri.encode() + b"\0")

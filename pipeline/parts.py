@@ -62,13 +62,7 @@ class PartWriter:
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
-        pq.write_table(
-            table,
-            buffer,
-            compression="zstd",
-            use_dictionary=kind == FAILURES,
-            use_byte_stream_split=["embedding.list.element"] if kind == EMBEDDINGS else False,
-        )
+        pq.write_table(table, buffer, **parquet_options(kind))
         data = buffer.getvalue()
         full = join(self.output, path)
         store_for(full).write(full, data)
@@ -102,7 +96,7 @@ class PartWriter:
 
         Gives None where no row is left. The old file stays; the commit removes it.
         """
-        table = self._conformed(kind, read_part(self.output, path))
+        table = self.conform(kind, read_part(self.output, path))
         uris = table.column("uri").to_pylist()
         for name in ("version", *self.kept) if touched else ():
             place = table.schema.get_field_index(name)
@@ -128,7 +122,7 @@ class PartWriter:
             return touched.version
         return value if touched.kept is None else touched.kept[self.kept.index(name)]
 
-    def _conformed(self, kind: str, table: pa.Table) -> pa.Table:
+    def conform(self, kind: str, table: pa.Table) -> pa.Table:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
         schema = schema_of(kind, self.spec, self.carried)
         arrays = [
@@ -233,8 +227,34 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
         return pq.read_metadata(file).num_rows, info.bytes
 
 
+def parquet_options(kind: str) -> dict[str, Any]:
+    """How parts are written. The checksums are what verify finds damage by."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": kind == FAILURES,
+        "use_byte_stream_split": ["embedding.list.element"] if kind == EMBEDDINGS else False,
+        "write_page_checksum": True,
+    }
+
+
+class ContentName:
+    """The name of a part, from the uris and versions in it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Take further rows."""
+        keys = (rows.column(name).to_pylist() for name in ("uri", "version"))
+        for row in zip(*keys, strict=True):
+            self._digest.update("\0".join(row).encode() + b"\1")
+
+    def text(self) -> str:
+        """The name of all rows so far."""
+        return self._digest.hexdigest()[:_NAME_DIGITS]
+
+
 def _content_name(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for row in zip(*(table.column(name).to_pylist() for name in ("uri", "version")), strict=True):
-        digest.update("\0".join(row).encode() + b"\1")
-    return digest.hexdigest()[:_NAME_DIGITS]
+    name = ContentName()
+    name.add(table)
+    return name.text()

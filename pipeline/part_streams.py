@@ -1,0 +1,83 @@
+"""Parts read and written batch by batch, for what must not hold a whole dataset in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoder.storage import join, store_for
+from pipeline.dataset import part_path
+from pipeline.parts import ContentName, parquet_options
+from pipeline.records import Part
+
+BATCH_ROWS = 4096
+# Of a row group; a reader skips whole ones by their statistics.
+GROUP_ROWS = 16384
+GROUP_BYTES = 64 << 20
+
+
+@contextlib.contextmanager
+def opened(output: str, path: str) -> Iterator[pq.ParquetFile]:
+    """A part, opened; reading checks the checksums of its pages."""
+    full = join(output, path)
+    with store_for(full).open(full) as file:
+        yield pq.ParquetFile(file, page_checksum_verification=True)
+
+
+class PartStream:
+    """One part that grows batch by batch. Its file is held in memory until it is written.
+
+    Args:
+        kind: of part.
+        schema: of its rows, with metadata.
+    """
+
+    def __init__(self, kind: str, schema: pa.Schema) -> None:
+        self._kind = kind
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._buffer, schema, **parquet_options(kind))
+        self._name = ContentName()
+        self._rows = 0
+        self._waiting: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows with the columns of the schema."""
+        self._waiting.append(rows)
+        self._name.add(rows)
+        self._rows += len(rows)
+        waiting = sum(len(each) for each in self._waiting)
+        if waiting >= GROUP_ROWS or sum(each.nbytes for each in self._waiting) >= GROUP_BYTES:
+            self._flush()
+
+    def write(self, output: str, encoder_id: str, run_id: str) -> Part | None:
+        """Write the part, which appears whole or not at all; None where it has no rows."""
+        if not self._rows:
+            return None
+        self._flush()
+        self._writer.close()
+        path = part_path(self._kind, encoder_id, run_id, self._name.text())
+        full = join(output, path)
+        data = self._buffer.getvalue()
+        store_for(full).write(full, data)
+        return Part(self._kind, path, self._rows, len(data))
+
+    def _flush(self) -> None:
+        rows = sum(len(each) for each in self._waiting)
+        if rows:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
+        self._waiting = []
+
+
+def read_batches(output: str, path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a part, a few thousand at a time.
+
+    Raises:
+        OSError, pa.ArrowException: the part is damaged.
+    """
+    with opened(output, path) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            yield pa.Table.from_batches([batch])
