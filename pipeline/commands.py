@@ -107,13 +107,10 @@ def compact(options: argparse.Namespace, rest: list[str]) -> int:
     _no_more(rest, "compact")
     merges = merge(options.output, options.target_size, options.dry_run)
     for each in merges:
-        left = each.parts - each.merged + len(each.groups)
-        merged = sum(part.bytes for group in each.groups for part in group)
+        size = size_text(sum(part.bytes for group in each.groups for part in group))
         print(
-            f"{each.kind} of encoder {each.encoder_id}: "
-            f"{'would merge' if options.dry_run else 'merged'} {count_text(each.merged, 'part')} "
-            f"({size_text(merged)}) into {len(each.groups):,}; {each.parts:,} parts "
-            f"{'would become' if options.dry_run else 'became'} {left:,}"
+            f"{each.kind} of encoder {each.encoder_id}: {each.merged:,} of {each.parts:,} parts "
+            f"({size}) {'would be ' if options.dry_run else ''}merged into {len(each.groups):,}"
         )
     if not merges:
         size = size_text(options.target_size)

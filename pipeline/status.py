@@ -114,7 +114,7 @@ def _record(output: str, run: str) -> dict[str, Any]:
 
 
 def _encoder_table(status: Status) -> Table:
-    table = _table(status.output, "encoder", "values*", "images*", "failures*", "parts*", "size*")
+    table = _table(f"dataset {status.output}", "encoder", "values*", "images*", "failures*", "parts*", "size*")
     for state in status.encoders:
         rows, failures = (
             sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)
@@ -138,7 +138,9 @@ def _reason_table(status: Status) -> Table:
 
 def _run_table(status: Status) -> Table:
     table = _table("runs", "run", "started (UTC)", "seconds*", "listed*", "of which")
-    for record in status.runs[-_RUNS_SHOWN:]:
+    shown = status.runs[-_RUNS_SHOWN:]
+    table.columns[0].min_width = max([len(record["run_id"]) for record in shown], default=0)
+    for record in shown:
         try:
             counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
             table.add_row(
