@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
 from pipeline.dataset import EncoderState, encoder_folder, read_record
-from pipeline.part_streams import opened, read_batches
+from pipeline.part_streams import UNREADABLE, batches_of, read_batches
+from pipeline.parts import checksum
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, SPEC_KEY, schema_of
+from pipeline.units import count_text
 
 AGAIN = "its images are embedded again in the next run"
 _RUN = re.compile(r"/run=([^/]+)/")
@@ -75,7 +78,7 @@ class CheckedPart:
 def check_part(
     output: str, state: EncoderState, part: Part, size: int | None
 ) -> tuple[CheckedPart, list[Finding]]:
-    """Read a part from beginning to end, batch by batch.
+    """Read a part from beginning to end. Its file is held in memory, but not its rows.
 
     Args:
         output: of the dataset.
@@ -89,7 +92,7 @@ def check_part(
     if not problem:
         try:
             problem = _read(output, state.spec, checked, findings)
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             text = " ".join(str(error).split())
             problem = (f"can't be read ({text})", "a whole Parquet file")
     if problem:
@@ -143,7 +146,7 @@ def check_duplicates(output: str, spec: EncoderSpec, parts: Sequence[CheckedPart
         examples.append(f"{uri} in {rows[-1][0].part.path} and {rows[-2][0].part.path}")
     if not examples:
         return []
-    found = f"{len(examples):,} uris have more than one row, such as {min(examples)}"
+    found = f"{count_text(len(examples), 'uri')} with more than one row, such as {min(examples)}"
     path = encoder_folder(EMBEDDINGS, spec.id)
     return [Finding(path, found, "one row per image", "the newest row stays, embeddings first")]
 
@@ -182,8 +185,13 @@ def _read(
     output: str, spec: EncoderSpec, checked: CheckedPart, findings: list[Finding]
 ) -> tuple[str, str] | None:
     part = checked.part
-    with opened(output, part.path) as file:
-        schema = file.schema_arrow
+    full = join(output, part.path)
+    data = store_for(full).read(full)[0]
+    crc32c = checksum(data)
+    if part.crc32c not in ("", crc32c):
+        return f"has the checksum {crc32c}", f"{part.crc32c}, as manifest.json says"
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    schema = file.schema_arrow
     expected = schema_of(part.kind, spec)
     if list(schema)[: len(expected)] != list(expected):
         return f"has the columns {_columns(schema)}", _columns(expected)
@@ -195,7 +203,7 @@ def _read(
         found = f"that of encoder {own.id}" if own else "none"
         return f"holds the encoder spec {found}", f"that of encoder {spec.id}"
     hashes, rows, example = [], 0, ""
-    for table in read_batches(output, part.path):
+    for table in batches_of(file):
         uris = table.column("uri").to_pylist()
         # Python's hash of a text has 64 bits; equal ones are compared as texts later on.
         hashes.append(np.fromiter(map(hash, uris), np.int64, len(uris)))
@@ -205,11 +213,10 @@ def _read(
                 example = example or uris[number]
         rows += len(uris)
     checked.hashes = np.concatenate([*hashes, np.empty(0, np.int64)])
-    checked.part = part._replace(rows=rows)
+    checked.part = part._replace(rows=rows, crc32c=crc32c)
     if checked.cut:
-        found = (
-            f"{len(checked.cut):,} vectors have NaN or infinite values, such as that of {example}"
-        )
+        several = count_text(len(checked.cut), "vector")
+        found = f"{several} with NaN or infinite values, such as that of {example}"
         fix = "the rows are taken out; their images are embedded again in the next run"
         findings.append(Finding(part.path, found, "finite values", fix))
     return None
@@ -256,10 +263,10 @@ def _age(output: str, path: str) -> tuple[str, str]:
 
 
 def started(output: str, run_id: str) -> str:
-    """When a run began, in seconds, ISO 8601: by its record, else by its id; "" if neither says."""
+    """When a run began, ISO 8601: by its record, else by its id; "" where neither says."""
     try:
         text: Any = read_record(output, run_id)["started"]
-        return str(text)[:19]
+        return str(text)
     except (OSError, ValueError, KeyError, TypeError):
         found = _TIME_IN_ID.search(run_id)
     if not found:

@@ -17,11 +17,11 @@ from typing import Any
 
 from encoder.errors import ChangedError
 from encoder.storage import is_temporary, store_for
+from pipeline.copies import is_copy
 from pipeline.dataset import (
     EncoderState,
     Manifest,
     encoder_folder,
-    is_copy,
     is_part,
     is_uris,
     read_manifest,

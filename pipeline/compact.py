@@ -7,22 +7,19 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from encoder.storage import normalize
+from pipeline.copies import COMPACT, is_copy, new_copy_id
 from pipeline.dataset import (
-    COMPACT,
     EncoderState,
     carried_columns,
     existing_manifest,
-    is_copy,
     unreadable,
 )
 from pipeline.errors import JobError
-from pipeline.part_streams import PartStream, read_batches
+from pipeline.part_streams import UNREADABLE, PartStream, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, schema_of
-from pipeline.upkeep import make_live, new_upkeep_id, not_named, own_files, remove
+from pipeline.upkeep import make_live, not_named, own_files, remove
 
 DEFAULT_TARGET_SIZE = 128 << 20  # bytes
 
@@ -80,7 +77,7 @@ def compact(
     merges = [merge for merge in merges if merge.groups]
     if dry_run or not (merges or debris):
         return merges
-    run_id = new_upkeep_id(COMPACT)
+    run_id = new_copy_id(COMPACT)
     old = {part.path for merge in merges for group in merge.groups for part in group}
     encoders = {
         name: dataclasses.replace(
@@ -131,7 +128,7 @@ def _merged(output: str, run_id: str, state: EncoderState, group: Sequence[Part]
                     raise _wrong(part, "has other columns than the other parts")
                 stream.add(table.replace_schema_metadata(schema.metadata))
                 rows += len(table)
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise unreadable(part.path, error) from error
         if rows != part.rows:
             raise _wrong(part, f"has {rows:,} rows, not {part.rows:,} as manifest.json says")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import arrow_filesystem, join, normalize, store_for
+from pipeline.copies import COMPACT, REPAIR, is_copy_id
 from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.schema import NO_COLUMNS, schema_of
@@ -27,10 +28,7 @@ FORMAT = "image-embeddings/1"
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# Folders of parts that upkeep wrote. Until the manifest names them, they hold only copies.
-COMPACT, REPAIR = "compact", "repair"
-_COPY = re.compile(rf"/run=({COMPACT}|{REPAIR})-")
-_COPY_ID = re.compile(rf"({COMPACT}|{REPAIR})-")
+_OF_A_PART = ("path", "rows", "bytes", "crc32c")
 LIST_KEY = b"list"  # in the metadata of what a list named
 
 
@@ -99,7 +97,7 @@ class Manifest:
                 "spec": json.loads(state.spec.to_json()),
                 **{
                     kind: [
-                        {"path": part.path, "rows": part.rows, "bytes": part.bytes}
+                        {name: getattr(part, name) for name in _OF_A_PART}
                         for part in sorted(state.of_kind(kind), key=_path)
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
@@ -127,7 +125,7 @@ class Manifest:
                 name: EncoderState(
                     EncoderSpec.from_json(json.dumps(state["spec"])),
                     tuple(
-                        Part(kind, entry["path"], entry["rows"], entry["bytes"])
+                        _part(kind, **entry)
                         for kind in (EMBEDDINGS, FAILURES)
                         for entry in state[kind]
                     ),
@@ -268,11 +266,6 @@ def is_part(path: str) -> bool:
     return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
-def is_copy(path: str) -> bool:
-    """Whether a part was written by upkeep, from rows that lay elsewhere in the output."""
-    return _COPY.search(path) is not None
-
-
 def manifest_path(output: str) -> str:
     """The manifest's full path."""
     return join(output, "manifest.json")
@@ -289,9 +282,13 @@ def check_run_id(run_id: str) -> str:
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
-    if _COPY_ID.match(run_id):
+    if is_copy_id(run_id):
         raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
     return run_id
+
+
+def _part(kind: str, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:
+    return Part(kind, str(path), int(rows), int(bytes), crc32c=str(crc32c))
 
 
 def _path(part: Part) -> str:

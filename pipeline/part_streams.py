@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.dataset import part_path
-from pipeline.parts import ContentName, parquet_options
+from pipeline.parts import ContentName, checksum, parquet_options
 from pipeline.records import Part
 
 BATCH_ROWS = 4096
+UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # what damaged parts raise
 # Of a row group; a reader skips whole ones by their statistics.
 GROUP_ROWS = 16384
 GROUP_BYTES = 64 << 20
@@ -63,7 +64,7 @@ class PartStream:
         full = join(output, path)
         data = self._buffer.getvalue()
         store_for(full).write(full, data)
-        return Part(self._kind, path, self._rows, len(data))
+        return Part(self._kind, path, self._rows, len(data), crc32c=checksum(data))
 
     def _flush(self) -> None:
         rows = sum(len(each) for each in self._waiting)
@@ -76,8 +77,13 @@ def read_batches(output: str, path: str, columns: list[str] | None = None) -> It
     """The rows of a part, a few thousand at a time.
 
     Raises:
-        OSError, pa.ArrowException: the part is damaged.
+        *UNREADABLE: the part is damaged.
     """
     with opened(output, path) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            yield pa.Table.from_batches([batch])
+        yield from batches_of(file, columns)
+
+
+def batches_of(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of an opened part, a few thousand at a time."""
+    for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+        yield pa.Table.from_batches([batch])

@@ -6,14 +6,13 @@ import os
 import re
 from collections.abc import Sequence
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
 from encoder.storage import FileInfo, is_temporary, join, store_for
 from pipeline.checks import spec_in, started
 from pipeline.dataset import LIST_KEY, EncoderState, Manifest, is_part, is_uris, read_record
-from pipeline.part_streams import opened
+from pipeline.part_streams import UNREADABLE, opened
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.upkeep import RUNS
 
@@ -65,7 +64,7 @@ def _look(output: str, path: str) -> tuple[int, EncoderSpec | None]:
     try:
         with opened(output, path) as file:
             return file.metadata.num_rows, spec_in(file.schema_arrow)
-    except (OSError, pa.ArrowException):
+    except UNREADABLE:
         return 0, None
 
 
@@ -75,7 +74,7 @@ def _look_at_list(output: str, path: str) -> tuple[str, str]:
     try:
         with store_for(full).open(full) as file:
             name = (pq.read_schema(file).metadata or {}).get(LIST_KEY, b"")
-    except (OSError, pa.ArrowException):
+    except UNREADABLE:
         return "", ""
     written = store_for(full).modified(full)
     return os.fsdecode(name), written.isoformat() if written else ""

@@ -154,13 +154,17 @@ class Touched(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A finished Parquet file; path relative to the output, size in bytes."""
+    """A finished Parquet file; path relative to the output, size in bytes.
+
+    The crc32c of its content is 8 hex digits; "" where it is not known.
+    """
 
     kind: str
     path: str
     rows: int
     bytes: int
     load_ids: tuple[str, ...] = ()
+    crc32c: str = ""
 
 
 class Rewrite(NamedTuple):

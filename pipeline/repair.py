@@ -6,12 +6,13 @@ import os
 
 from encoder.storage import normalize
 from pipeline.checks import CheckedPart, Finding
-from pipeline.dataset import REPAIR, EncoderState, Manifest
+from pipeline.copies import REPAIR, new_copy_id
+from pipeline.dataset import EncoderState, Manifest
 from pipeline.part_streams import PartStream, read_batches
 from pipeline.parts import PartWriter
 from pipeline.records import EMBEDDINGS, Part
 from pipeline.schema import NO_COLUMNS, schema_of
-from pipeline.upkeep import RUNS, make_live, new_upkeep_id
+from pipeline.upkeep import RUNS, make_live
 from pipeline.verify import CheckedEncoder, Examination, examine
 
 
@@ -37,7 +38,7 @@ def repair(output: str | os.PathLike[str]) -> list[Finding]:
 
 def _repair(examination: Examination) -> None:
     output, old = examination.output, examination.manifest
-    run_id = new_upkeep_id(REPAIR)
+    run_id = new_copy_id(REPAIR)
     removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs}
     written: list[Part] = []
     encoders: dict[str, EncoderState] = {}

@@ -114,7 +114,9 @@ def _record(output: str, run: str) -> dict[str, Any]:
 
 
 def _encoder_table(status: Status) -> Table:
-    table = _table(f"dataset {status.output}", "encoder", "values*", "images*", "failures*", "parts*", "size*")
+    table = _table(
+        f"dataset {status.output}", "encoder", "values*", "images*", "failures*", "parts*", "size*"
+    )
     for state in status.encoders:
         rows, failures = (
             sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)

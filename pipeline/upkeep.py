@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import uuid
 from collections.abc import Iterable
-from datetime import datetime, timezone
 
 from encoder.errors import ChangedError
 from encoder.storage import FileInfo, is_remote, is_temporary, join, store_for
@@ -25,11 +23,6 @@ from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS
 
 RUNS = "runs"
-
-
-def new_upkeep_id(command: str) -> str:
-    """Names the folder of the parts that a command writes: the command, time and chance."""
-    return f"{command}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:

@@ -20,6 +20,7 @@ from pipeline.checks import (
 )
 from pipeline.dataset import EncoderState, Manifest, manifest_path, read_manifest, read_record
 from pipeline.errors import JobError
+from pipeline.part_streams import UNREADABLE
 from pipeline.rebuild import rebuild
 from pipeline.records import ListState
 from pipeline.schema import NO_COLUMNS
@@ -72,7 +73,7 @@ class Examination:
 def verify(output: str | os.PathLike[str]) -> list[Finding]:
     """Check a dataset: the manifest, every live part to its last value, lists and run records.
 
-    Parts are read one after the other, in batches; eight bytes of memory are kept for every row.
+    Parts are read one after the other; in memory are one file, and eight bytes for every row.
 
     Args:
         output: the ``--output`` of the job, local or gs://.
@@ -159,7 +160,7 @@ def _list_problem(output: str, state: ListState) -> str:
         with store_for(path).open(path) as file:
             for _ in pq.ParquetFile(file).iter_batches(columns=["uri"]):
                 pass
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         return f"can't be read ({' '.join(str(error).split())})"
     return ""
 

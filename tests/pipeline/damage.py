@@ -108,6 +108,14 @@ def replace_part(output, path, table):
         for kind in ("embeddings", "failures"):
             for entry in entries(values, kind):
                 if path.match(entry["path"]):
-                    entry.update(bytes=path.stat().st_size, rows=table.num_rows)
+                    entry.update(bytes=path.stat().st_size, rows=table.num_rows, crc32c="")
 
     edit_manifest(output, fix)
+
+
+def flip_a_bit_of_a_vector(part):
+    """As a bad disk does; the file's size stays."""
+    column = pq.ParquetFile(part).metadata.row_group(0).column(1)
+    data = bytearray(part.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    part.write_bytes(data)

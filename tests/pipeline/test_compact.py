@@ -25,6 +25,7 @@ from tests.pipeline.damage import (
     copy_of,
     edit_manifest,
     entries,
+    flip_a_bit_of_a_vector,
     kill_at,
     make_collection,
     manifest_of,
@@ -210,9 +211,7 @@ def test_readers_see_one_state_all_the_time(collection, tmp_path):
 
 def test_damaged_parts_are_named_and_nothing_changes(output):
     part = parts(output)[1]
-    data = bytearray(part.read_bytes())
-    data[len(data) // 3] ^= 1
-    part.write_bytes(data)
+    flip_a_bit_of_a_vector(part)
     before = manifest_of(output)
     with pytest.raises(JobError, match=rf"{part.name} in the output can't be read"):
         compact(output)
