@@ -76,9 +76,12 @@ def read_status(output: str | os.PathLike[str]) -> Status:
 
 def print_status(status: Status, console: Console) -> None:
     """The status as tables for people."""
+    _say(console, f"dataset {status.output}")
     console.print(_encoder_table(status))
     if status.reasons:
+        _say(console, "failures")
         console.print(_reason_table(status))
+    _say(console, "runs")
     console.print(_run_table(status))
     earlier = len(status.runs) - _RUNS_SHOWN
     if earlier > 0:
@@ -108,15 +111,13 @@ def _reasons(output: str, state: EncoderState) -> list[Reason]:
 
 def _record(output: str, run: str) -> dict[str, Any]:
     try:
-        return read_record(output, run)
-    except (OSError, ValueError):
+        return {**read_record(output, run), "run_id": run}
+    except (OSError, ValueError, TypeError):
         return {"run_id": run}
 
 
 def _encoder_table(status: Status) -> Table:
-    table = _table(
-        f"dataset {status.output}", "encoder", "values*", "images*", "failures*", "parts*", "size*"
-    )
+    table = _table("encoder", "values*", "images*", "failures*", "parts*", "size*")
     for state in status.encoders:
         rows, failures = (
             sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)
@@ -130,7 +131,7 @@ def _encoder_table(status: Status) -> Table:
 def _reason_table(status: Status) -> Table:
     several = len(status.encoders) > 1
     names = (*(("encoder",) if several else ()), "stage", "error", "images*", "such as")
-    table = _table("failures", *names)
+    table = _table(*names)
     for reason in status.reasons[:_REASONS_SHOWN]:
         first = (reason.encoder_id,) if several else ()
         example = f"{reason.uri}: {reason.message}"
@@ -139,7 +140,7 @@ def _reason_table(status: Status) -> Table:
 
 
 def _run_table(status: Status) -> Table:
-    table = _table("runs", "run", "started (UTC)", "seconds*", "listed*", "of which")
+    table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
     shown = status.runs[-_RUNS_SHOWN:]
     table.columns[0].min_width = max([len(record["run_id"]) for record in shown], default=0)
     for record in shown:
@@ -157,14 +158,9 @@ def _run_table(status: Status) -> Table:
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=escape(title),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+def _table(*columns: str) -> Table:
+    """With columns of these names; a star marks those that hold numbers."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         numeric = name.endswith("*")
         table.add_column(
@@ -174,4 +170,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
