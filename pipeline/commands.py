@@ -94,7 +94,7 @@ def verify(options: argparse.Namespace, rest: list[str]) -> int:
         print(f"{options.output} is whole")
         return 0
     if mending:
-        print(f"{count_text(wrong, 'finding')}, all repaired")
+        print(f"{count_text(wrong, 'finding')}, all repaired; a run embeds what is missing now")
         return 0
     print(f"{count_text(wrong, 'finding')}; --repair does what is said above")
     return 1

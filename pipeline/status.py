@@ -141,9 +141,8 @@ def _reason_table(status: Status) -> Table:
 
 def _run_table(status: Status) -> Table:
     table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
-    shown = status.runs[-_RUNS_SHOWN:]
-    table.columns[0].min_width = max([len(record["run_id"]) for record in shown], default=0)
-    for record in shown:
+    table.columns[0].no_wrap = True  # an id is there to be copied
+    for record in status.runs[-_RUNS_SHOWN:]:
         try:
             counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
             table.add_row(
