@@ -76,7 +76,7 @@ class CheckedPart:
 
 
 def check_part(
-    output: str, state: EncoderState, part: Part, size: int | None
+    output: str, state: EncoderState, part: Part, exists: bool
 ) -> tuple[CheckedPart, list[Finding]]:
     """Read a part from beginning to end. Its file is held in memory, but not its rows.
 
@@ -84,10 +84,12 @@ def check_part(
         output: of the dataset.
         state: of the encoder.
         part: as the manifest has it.
-        size: of its file in bytes; None where there is none.
+        exists: whether there is a file.
     """
     checked = CheckedPart(part)
-    problem = _misplaced(state.spec, part) or _wrong_size(part, size)
+    problem = _misplaced(state.spec, part)
+    if not problem and not exists:
+        problem = ("is missing", "the file that manifest.json names")
     findings: list[Finding] = []
     if not problem:
         try:
@@ -99,10 +101,11 @@ def check_part(
         checked.lost = True
         loss = AGAIN if part.kind == EMBEDDINGS else "its images are tried again in the next run"
         return checked, [Finding(part.path, *problem, f"taken out; {loss}")]
-    if checked.part.rows != part.rows:
-        found = f"manifest.json says {part.rows:,} rows"
-        fix = "the number is corrected"
-        findings.append(Finding(part.path, found, f"{checked.part.rows:,}, as in the file", fix))
+    for name in ("rows", "bytes"):
+        said, is_there = getattr(part, name), getattr(checked.part, name)
+        if said != is_there:
+            found, fix = f"manifest.json says {said:,} {name}", "the number is corrected"
+            findings.append(Finding(part.path, found, f"{is_there:,}, as in the file", fix))
     return checked, findings
 
 
@@ -173,14 +176,6 @@ def _misplaced(spec: EncoderSpec, part: Part) -> tuple[str, str] | None:
     return "is no name of a part", f"{folder}/run=RUN/part-HEX.parquet"
 
 
-def _wrong_size(part: Part, size: int | None) -> tuple[str, str] | None:
-    if size is None:
-        return "is missing", "the file that manifest.json names"
-    if size != part.bytes:
-        return f"has {size:,} bytes", f"{part.bytes:,}, as manifest.json says"
-    return None
-
-
 def _read(
     output: str, spec: EncoderSpec, checked: CheckedPart, findings: list[Finding]
 ) -> tuple[str, str] | None:
@@ -188,6 +183,8 @@ def _read(
     full = join(output, part.path)
     data = store_for(full).read(full)[0]
     crc32c = checksum(data)
+    if len(data) != part.bytes and part.crc32c != crc32c:
+        return f"has {len(data):,} bytes", f"{part.bytes:,}, as manifest.json says"
     if part.crc32c not in ("", crc32c):
         return f"has the checksum {crc32c}", f"{part.crc32c}, as manifest.json says"
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
@@ -213,7 +210,7 @@ def _read(
                 example = example or uris[number]
         rows += len(uris)
     checked.hashes = np.concatenate([*hashes, np.empty(0, np.int64)])
-    checked.part = part._replace(rows=rows, crc32c=crc32c)
+    checked.part = part._replace(rows=rows, bytes=len(data), crc32c=crc32c)
     if checked.cut:
         several = count_text(len(checked.cut), "vector")
         found = f"{several} with NaN or infinite values, such as that of {example}"

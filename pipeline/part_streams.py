@@ -15,6 +15,7 @@ from pipeline.parts import ContentName, checksum, parquet_options
 from pipeline.records import Part
 
 BATCH_ROWS = 4096
+BATCH_BYTES = 16 << 20
 UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # what damaged parts raise
 # Of a row group; a reader skips whole ones by their statistics.
 GROUP_ROWS = 16384
@@ -84,6 +85,9 @@ def read_batches(output: str, path: str, columns: list[str] | None = None) -> It
 
 
 def batches_of(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of an opened part, a few thousand at a time."""
-    for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+    """The rows of an opened part, a few thousand at a time, fewer where vectors are long."""
+    groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+    size = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(size, 1)))
+    for batch in file.iter_batches(rows, columns=columns):
         yield pa.Table.from_batches([batch])

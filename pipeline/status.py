@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from encoder.storage import normalize
-from pipeline.dataset import EncoderState, existing_manifest, read_record
-from pipeline.part_streams import read_batches
+from pipeline.dataset import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.part_streams import UNREADABLE, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.units import count_text, size_text
 from pipeline.upkeep import not_named, own_files
@@ -99,11 +99,14 @@ def _reasons(output: str, state: EncoderState) -> list[Reason]:
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], tuple[str, str]] = {}
     for part in state.of_kind(FAILURES):
-        for table in read_batches(output, part.path, ["uri", "stage", "error", "message"]):
-            for row in table.to_pylist():
-                kind = (row["stage"], row["error"])
-                counts[kind] += 1
-                examples.setdefault(kind, (row["uri"], row["message"]))
+        try:
+            for table in read_batches(output, part.path, ["uri", "stage", "error", "message"]):
+                for row in table.to_pylist():
+                    kind = (row["stage"], row["error"])
+                    counts[kind] += 1
+                    examples.setdefault(kind, (row["uri"], row["message"]))
+        except UNREADABLE as error:
+            raise unreadable(part.path, error) from error
     return [
         Reason(state.spec.id, *kind, count, *examples[kind]) for kind, count in counts.most_common()
     ]

@@ -132,11 +132,11 @@ def _version(output: str) -> str | None:
 def _check_encoder(
     examination: Examination, state: EncoderState, files: list[FileInfo]
 ) -> CheckedEncoder:
-    sizes = {info.path: info.bytes for info in files}
+    there = {info.path for info in files}
     output, findings = examination.output, examination.findings
     found = CheckedEncoder(state, [])
     for part in state.parts:
-        checked, problems = check_part(output, state, part, sizes.get(part.path))
+        checked, problems = check_part(output, state, part, part.path in there)
         found.parts.append(checked)
         findings += problems
     found.carried, problems = check_columns(found.parts)

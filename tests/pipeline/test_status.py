@@ -138,3 +138,12 @@ def test_a_bucket(bucket, collection, small_bundle, capsys):
 def test_no_dataset(tmp_path, capsys):
     assert main(["status", str(tmp_path)]) == 2
     assert "is not a dataset" in capsys.readouterr().err
+
+
+def test_a_damaged_part_of_failures_is_named(output, capsys):
+    part = parts(output, "failures")[0]
+    part.write_bytes(part.read_bytes()[:100])
+    assert main(["status", str(output)]) == 1
+    err = capsys.readouterr().err
+    assert f"{part.relative_to(output)} in the output can't be read" in err
+    assert "verify OUTPUT --repair" in err

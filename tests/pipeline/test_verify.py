@@ -66,6 +66,11 @@ def wrong_bytes(output):
     edit_manifest(output, lambda values: entries(values)[0].update(bytes=7))
 
 
+def wrong_bytes_of_a_part_without_checksum(output):
+    """So the part is another one, for all that is known."""
+    edit_manifest(output, lambda values: entries(values)[0].update(bytes=7, crc32c=""))
+
+
 def wrong_rows(output):
     edit_manifest(output, lambda values: entries(values)[0].update(rows=7))
 
@@ -216,7 +221,8 @@ DAMAGES = [
     (delete, PART + r"is missing; expected the file that manifest.json names"),
     (flip, PART + r"has the checksum \w{8}; expected \w{8}, as manifest.json says"),
     (flip_in_the_footer, PART + r"has the checksum \w{8}; expected \w{8}"),
-    (wrong_bytes, PART + r"has [\d,]+ bytes; expected 7, as manifest.json says"),
+    (wrong_bytes, PART + r"manifest.json says 7 bytes; expected [\d,]+, as in the file"),
+    (wrong_bytes_of_a_part_without_checksum, PART + r"has [\d,]+ bytes; expected 7, as manifest"),
     (wrong_rows, PART + r"manifest.json says 7 rows; expected 2, as in the file"),
     (wrong_path, r"^\.\./images/0\.png: is no name of a part; expected embeddings/encoder=\w+/run"),
     (not_a_number, PART + r"1 vector with NaN or infinite values, such as that of /.*/1\.png; "),
