@@ -162,8 +162,8 @@ def existing_manifest(output: str) -> tuple[Manifest, str]:
     manifest, version = read_manifest(output)
     if version is None:
         raise InputError(
-            f"{output!r} is not a dataset: it has no manifest.json. Where there was one, 'python -m "
-            "pipeline verify OUTPUT --repair' makes it again"
+            f"{output!r} is not a dataset: it has no manifest.json. Where there was one, "
+            "'python -m pipeline verify OUTPUT --repair' makes it again"
         )
     return manifest, version
 
