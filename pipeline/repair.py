@@ -40,7 +40,7 @@ def _repair(examination: Examination) -> None:
     output, old = examination.output, examination.manifest
     run_id = new_copy_id(REPAIR)
     removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs}
-    written: list[Part] = []
+    written: list[str] = []
     encoders: dict[str, EncoderState] = {}
     for found in examination.encoders:
         parts = []
@@ -52,15 +52,14 @@ def _repair(examination: Examination) -> None:
             part = None if each.lost else _rewrite(output, run_id, found, each)
             if part is not None:
                 parts.append(part)
-                written.append(part)
+                written.append(part.path)
         removed |= {each.uris_path for each in found.lost_lists}
         lists = tuple(each for each in found.state.lists if each not in found.lost_lists)
         state = found.state
         encoders[state.spec.id] = EncoderState(state.spec, tuple(parts), lists, state.packing)
     runs = {run: token for run, token in old.runs.items() if run not in examination.lost_runs}
     new = Manifest(runs, encoders, old.removed)
-    paths = [part.path for part in written]
-    make_live(output, REPAIR, new, examination.version, removed, paths)
+    make_live(output, REPAIR, new, examination.version, removed, written)
 
 
 def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:
