@@ -6,6 +6,10 @@ images to embed is one item of work, read from front to back.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -26,11 +30,26 @@ class ArchiveError(ValueError):
     """The content of an archive is damaged or makes no sense; reading it again won't help."""
 
 
-# What Python's own archive readers raise for damaged content, besides.
-DAMAGED = (
-    *(ArchiveError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError),
-    *(pa.ArrowInvalid, NotImplementedError),
+# What the libraries that read archives raise for damaged content.
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, struct.error, UnicodeDecodeError, NotImplementedError, pa.ArrowException),
 )
+
+
+@contextlib.contextmanager
+def damage_told() -> Iterator[None]:
+    """Turn what tells of damaged content into ArchiveError; what a store raises stays as it is."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except _DAMAGED as error:
+        raise ArchiveError(f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # of bz2 and pyarrow
+            raise ArchiveError(str(error)) from error
+        raise
 
 
 class Member(NamedTuple):
@@ -59,18 +78,20 @@ class Packing(NamedTuple):
         image_field: feature or column of the image's bytes; "" to find it.
         id_field: feature or column that names an image; "" for its number.
         kept: columns to carry over, with their types.
+        max_bytes: a larger record is not looked into.
     """
 
     image_field: str = ""
     id_field: str = ""
     kept: pa.Schema = NO_COLUMNS
+    max_bytes: int = 512 << 20
 
 
 class Kind(Protocol):
     """One kind of archive."""
 
     def index(self, file: BinaryIO, packing: Packing) -> Iterator[Member]:
-        """What is in it, in order; raises one of DAMAGED where that can't be said to the end."""
+        """What is in it, in order; an error that tells of damage where that can't be finished."""
 
     def read(
         self, file: BinaryIO, wanted: Iterable[Image], packing: Packing
@@ -86,12 +107,12 @@ def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
     """What is in an archive; names are unique.
 
     Raises:
-        ArchiveError and the others of DAMAGED: the content is damaged.
+        ArchiveError: the content is damaged.
         OSError, ChangedError and whatever the store raises: it can't be read now.
     """
     path = path_of(archive.uri)
     kind = archive_kind(path)
-    with store_for(path).open(path, archive.version) as file:
+    with damage_told(), store_for(path).open(path, archive.version) as file:
         members = _kind(kind).index(file, packing)
         if kind in (TFRECORD, PARQUET):
             yield from _numbered(members)
@@ -107,7 +128,7 @@ def read_archive(
     What is wrong with one image is given in its place. See Kind.read and index_archive.
     """
     path = path_of(archive)
-    with store_for(path).open(path, version) as file:
+    with damage_told(), store_for(path).open(path, version) as file:
         yield from _kind(archive_kind(path)).read(file, wanted, packing)
 
 

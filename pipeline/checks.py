@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
-from pipeline.dataset import EncoderState, encoder_folder, read_record
-from pipeline.part_streams import UNREADABLE, batches_of, read_batches
-from pipeline.parts import checksum
+from pipeline.dataset import EncoderState, encoder_folder, read_record, run_of
+from pipeline.part_streams import UNREADABLE, batches_of, checksum, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, SPEC_KEY, schema_of
 from pipeline.units import count_text
 
 AGAIN = "its images are embedded again in the next run"
-_RUN = re.compile(r"/run=([^/]+)/")
 _TIME_IN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
@@ -152,12 +150,6 @@ def check_duplicates(output: str, spec: EncoderSpec, parts: Sequence[CheckedPart
     found = f"{count_text(len(examples), 'uri')} with more than one row, such as {min(examples)}"
     path = encoder_folder(EMBEDDINGS, spec.id)
     return [Finding(path, found, "one row per image", "the newest row stays, embeddings first")]
-
-
-def run_of(path: str) -> str:
-    """The run whose folder a part lies in."""
-    found = _RUN.search(path)
-    return found[1] if found else ""
 
 
 def spec_in(schema: pa.Schema) -> EncoderSpec | None:

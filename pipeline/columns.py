@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -10,15 +11,32 @@ import pyarrow.parquet as pq
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import store_for
+from pipeline.archives import ArchiveError, damage_told
 from pipeline.dataset import carried_columns, read_manifest
 from pipeline.errors import JobError
 from pipeline.expand import is_list
 from pipeline.inputs import Input
+from pipeline.list_rows import ListError
 from pipeline.listing import Unreadable, list_files
-from pipeline.lists import ListError, carried_types
+from pipeline.lists import carried_types, check_columns
 from pipeline.names import PARQUET, TEXT, archive_kind, list_kind, path_of
 from pipeline.records import EMBEDDINGS
-from pipeline.schema import NO_COLUMNS, TRUNCATED, schema_of
+from pipeline.schema import FOLDER_COLUMNS, NO_COLUMNS, TRUNCATED, schema_of
+from pipeline.values import plain_type
+
+
+def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str) -> None:
+    """See to it that lists which are named one by one can be read and have a column of uris.
+
+    Raises:
+        InputError: one has not.
+    """
+    for source in inputs:
+        try:
+            if source.is_file and is_list(source, source.base, uri_column, image_field):
+                check_columns(source.base, uri_column)
+        except (ListError, OSError) as error:
+            raise InputError(f"--input {source.text}: {error}") from error
 
 
 def kept_columns(
@@ -40,13 +58,15 @@ def kept_columns(
                 continue
             path = path_of(file.uri)
             try:
-                if is_list(source, path, image_field):
+                if is_list(source, path, uri_column, image_field):
                     if list_kind(path) != TEXT:
                         found.append(carried_types(path, uri_column, keep))
                 elif archive_kind(path) == PARQUET:
                     found.append(_types_in_parquet(path, keep))
             except ListError as error:
                 raise InputError(f"--keep: {error}") from error
+            except ArchiveError:
+                continue  # a damaged file; it becomes a failure
     if not found:
         raise InputError(
             f"--keep {','.join(keep)}: no input is a manifest (CSV, JSON Lines or Parquet) or a "
@@ -63,11 +83,13 @@ def all_columns(output: str, spec: EncoderSpec, kept: pa.Schema, truncated: bool
     """
     own = schema_of(EMBEDDINGS, spec).names
     for name in (*kept.names, *((TRUNCATED.name,) if truncated else ())):
-        if name in own or (name == TRUNCATED.name and name in kept.names):
+        taken = name in own or name in FOLDER_COLUMNS
+        if taken or (name == TRUNCATED.name and name in kept.names):
             raise InputError(
                 f"--keep {name}: every dataset has a column {name!r} of its own; rename it in the "
                 "manifest"
             )
+    _check_writable(kept)
     state = read_manifest(output)[0].encoders.get(spec.id)
     try:
         before = carried_columns(output, state) if state else NO_COLUMNS
@@ -78,12 +100,23 @@ def all_columns(output: str, spec: EncoderSpec, kept: pa.Schema, truncated: bool
 
 
 def _types_in_parquet(path: str, keep: Sequence[str]) -> pa.Schema:
-    with store_for(path).open(path) as file:
+    with damage_told(), store_for(path).open(path) as file:
         schema = pq.read_schema(file).remove_metadata()
     missing = [name for name in keep if name not in schema.names]
     if missing:
         raise ListError(f"{path} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
-    return pa.schema([pa.field(name, schema.field(name).type) for name in keep])
+    return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+
+
+def _check_writable(kept: pa.Schema) -> None:
+    for field in kept:
+        schema = pa.schema([field])
+        try:
+            pq.write_table(schema.empty_table(), io.BytesIO())
+        except pa.ArrowException as error:
+            raise InputError(
+                f"--keep {field.name}: values of type {field.type} can't be written: {error}"
+            ) from error
 
 
 def _unified(schemas: Sequence[pa.Schema], problem: str) -> pa.Schema:

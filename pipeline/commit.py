@@ -26,14 +26,25 @@ from pipeline.dataset import (
     is_uris,
     read_manifest,
     record_path,
+    run_of,
     stray_records,
     write_manifest,
 )
 from pipeline.errors import JobError
 from pipeline.job import Job
+from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part, Rewrite, Snapshot
+from pipeline.records import (
+    CHANGES,
+    EMBEDDINGS,
+    FAILURES,
+    LISTS,
+    ListState,
+    Part,
+    Rewrite,
+    Snapshot,
+)
 from pipeline.upkeep import files_below, lost_race, remove, still_there
 
 
@@ -46,6 +57,7 @@ class Outcome:
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
     lists: Sequence[ListState] = ()
+    changes: Sequence[Part] = ()
 
 
 def take_snapshot(job: Job) -> Snapshot:
@@ -66,6 +78,8 @@ def take_snapshot(job: Job) -> Snapshot:
             # What upkeep that died has written are copies of rows that the manifest knows.
             useless = useless or (version is not None and is_copy(path))
             (debris if useless else left_over).append(path)
+    logs = _files_of(job, CHANGES)
+    debris += [path for path in logs if run_of(path) not in manifest.runs]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
@@ -73,7 +87,6 @@ def take_snapshot(job: Job) -> Snapshot:
         debris=tuple(sorted(debris)),
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
-        packing=state.packing,
     )
 
 
@@ -91,10 +104,11 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         _check(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
-        state = EncoderState(job.spec, tuple(live.values()), lists, job.packing_names)
+        state = EncoderState(job.spec, tuple(live.values()), lists)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
         own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
         doomed |= still_there(job.output, set(manifest.removed) - own)
+        doomed -= {part.path for part in outcome.changes}
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
@@ -115,7 +129,7 @@ def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
     """
     doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
     doomed |= {each.uris_path for each in snapshot.lists}
-    for kind in (EMBEDDINGS, FAILURES):
+    for kind in (EMBEDDINGS, FAILURES, CHANGES):
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
         doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
     return doomed
@@ -135,7 +149,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "encoder_id": job.spec.id,
         "started": job.started,
         "finished": finished.isoformat(timespec="milliseconds"),
-        "inputs": [each.text for each in job.inputs],
+        "inputs": [readable(each.text) for each in job.inputs],
         "listed": counts["listed"],
         "new": counts["new"] - touched["new"],
         "changed": counts["changed"] - touched["changed"],
@@ -144,6 +158,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "embedded": embedded,
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
         "resumed": counts["resumed"],
+        "copied": sum(part.copied for part in outcome.written),
         "encoder_loads": len({load for part in outcome.written for load in part.load_ids}),
         "seconds": round(seconds, 3),
         "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
@@ -196,7 +211,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
         if path not in removed:
             yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
     for part in outcome.written:
-        yield part._replace(load_ids=())
+        yield part._replace(load_ids=(), copied=0)
     for rewrite in outcome.rewritten:
         if rewrite.replacement is not None:
             yield rewrite.replacement
@@ -205,11 +220,11 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
     """What this run read, and what earlier ones read of which this one does not speak."""
     lists = {
-        each.list_path: each
+        each.list_uri: each
         for each in outcome.snapshot.lists
-        if not any(source.takes_as_list(each.list_path) for source in job.inputs)
+        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs)
     }
-    lists.update({each.list_path: each for each in outcome.lists})
+    lists.update({each.list_uri: each for each in outcome.lists})
     return tuple(lists[path] for path in sorted(lists))
 
 

@@ -40,13 +40,11 @@ class EncoderState:
         spec: of the encoder.
         parts: that hold the rows.
         lists: that runs have read, and what they named.
-        packing: how the last run read archives.
     """
 
     spec: EncoderSpec
     parts: tuple[Part, ...] = ()
     lists: tuple[ListState, ...] = ()
-    packing: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> list[Part]:
         """The live parts of one kind, EMBEDDINGS or FAILURES."""
@@ -102,8 +100,7 @@ class Manifest:
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
                 },
-                "lists": {each.list_path: each.uris_path for each in state.lists},
-                "packing": state.packing,
+                "lists": {each.list_uri: each.uris_path for each in state.lists},
             }
             for name, state in sorted(self.encoders.items())
         }
@@ -130,7 +127,6 @@ class Manifest:
                         for entry in state[kind]
                     ),
                     tuple(ListState(*each) for each in state.get("lists", {}).items()),
-                    tuple(state.get("packing", ())),
                 )
                 for name, state in values["encoders"].items()
             }
@@ -262,6 +258,12 @@ def uris_path(encoder_id: str, digest: str) -> str:
 def is_uris(path: str) -> bool:
     """Whether a path is one that uris_path makes."""
     return _URIS_NAME.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def run_of(path: str) -> str:
+    """The id of the run that wrote a part, from the part's path; "" if it says none."""
+    found = re.search(r"/run=([^/]+)/", path)
+    return found[1] if found else ""
 
 
 def is_part(path: str) -> bool:

@@ -12,11 +12,14 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
+from pipeline.batches import Batches, pack, unpack
+from pipeline.changes import HAS, SAME, Change, kind_of
 from pipeline.commit import Outcome, commit
+from pipeline.contents import ContentIndex, Contents
 from pipeline.handler import EncoderHandler
 from pipeline.job import Job
-from pipeline.parts import PartBuffer
-from pipeline.plan_steps import METRICS, at_end
+from pipeline.parts import PartBuffer, PartWriter
+from pipeline.plan_steps import METRICS, at_end, log_of, seen_batches
 from pipeline.progress import EMBEDDED, FAILED, Tally
 from pipeline.reading import ReadAhead, Reading
 from pipeline.records import (
@@ -38,20 +41,28 @@ READ_AHEAD_BATCHES = 2  # decoded while the encoder works on one
 
 @dataclasses.dataclass
 class ReadImages(beam.PTransform):  # type: ignore[misc]
-    """Read and decode: (work, Todo) -> decoded Decoded, touched (part, Touched), failures Failure.
+    """Read and decode: {loose [Todo], packed (segment, Todo)} -> decoded Decoded, copied Embedded,
+    touched (part, Touched), failures Failure.
 
-    Work is a file, or a segment of an archive, which is read as one stream. The one shuffle of
-    the pixels' way is at its beginning.
+    A segment of an archive is read as one stream. Of content that the output has a vector of,
+    that vector is taken. After the Reshuffle no pixels are shuffled.
     """
 
     job: Job
+    contents: Any
 
     def expand(self, todo: Any) -> Any:
+        packed = (
+            todo["packed"] | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
+        )
         return (
-            todo
-            | "Spread" >> beam.GroupByKey()
+            (todo["loose"], packed)
+            | "Todo" >> beam.Flatten()
+            | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
-            >> beam.ParDo(_Read(self.job)).with_outputs("touched", "failures", main="decoded")
+            >> beam.ParDo(_Read(self.job), AsIter(self.contents)).with_outputs(
+                "copied", "touched", "failures", "seen", main="decoded"
+            )
         )
 
 
@@ -75,7 +86,8 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WriteParts(beam.PTransform):  # type: ignore[misc]
-    """Write rows to part files as they come, Embedded or Failure -> Part.
+    """Write rows to part files as they come: Embedded or Failure -> parts Part, seen (key, [uri,
+    what]) for the log of changes.
 
     A part that was given out exists whole. Parts are flushed after pipeline.parts.MAX_ROWS rows
     or MAX_SECONDS, so that work done stays done whatever happens to the job.
@@ -85,7 +97,23 @@ class WriteParts(beam.PTransform):  # type: ignore[misc]
     kind: str
 
     def expand(self, rows: Any) -> Any:
-        return rows | "Write" >> beam.ParDo(_Write(self.job, self.kind))
+        return rows | "Write" >> beam.ParDo(_Write(self.job, self.kind)).with_outputs(
+            "seen", main="parts"
+        )
+
+
+@dataclasses.dataclass
+class WriteChanges(beam.PTransform):  # type: ignore[misc]
+    """Write the log of what the run changed: (key, [uri, what]) -> Part."""
+
+    job: Job
+
+    def expand(self, seen: Any) -> Any:
+        return (
+            seen
+            | "ByLog" >> beam.GroupByKey()
+            | "Log" >> beam.FlatMap(_write_changes, self.job.writer)
+        )
 
 
 @dataclasses.dataclass
@@ -104,13 +132,14 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class Commit(beam.PTransform):  # type: ignore[misc]
-    """Make it all live, once everything is written: Snapshot -> the run record."""
+    """Make it all live, once everything is written: Snapshot -> the run's id."""
 
     job: Job
     counts: Any
     written: Any
     rewritten: Any
     lists: Any
+    changes: Any
 
     def expand(self, snapshot: Any) -> Any:
         return (
@@ -124,6 +153,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 written=AsIter(self.written),
                 rewritten=AsIter(self.rewritten),
                 lists=AsIter(self.lists),
+                changes=AsIter(self.changes),
             )
         )
 
@@ -140,35 +170,37 @@ class _Read(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._ahead.clear()
+        self._has_index = False
 
-    def process(self, element: tuple[str, Iterable[Todo]]) -> Iterator[Any]:
-        todos = sorted(element[1], key=_place)
-        if todos[0].image.archive:
-            for outcome in self._ahead.put_segment(todos):
-                yield self._routed(outcome)
-            return
-        for todo in todos:
-            for outcome in self._ahead.put(todo):
-                yield self._routed(outcome)
+    def process(self, element: list[Todo], contents: Iterable[Contents]) -> Iterator[Any]:
+        if not self._has_index:
+            self._ahead.index = ContentIndex(self._job.output, contents)
+            self._has_index = True
+        if element[0].image.archive:
+            outcomes = self._ahead.put_segment(element)
+        else:
+            outcomes = self._ahead.put(element[0])
+        for outcome in outcomes:
+            yield from self._routed(outcome)
 
     def finish_bundle(self) -> Iterator[Any]:
         for outcome in self._ahead.drain():
-            routed = self._routed(outcome)
-            if isinstance(routed, TaggedOutput):
-                yield TaggedOutput(routed.tag, at_end(routed.value))
-            else:
-                yield at_end(routed)
+            yield from map(_at_end, self._routed(outcome))
 
     def teardown(self) -> None:
         self._ahead.close()
 
-    def _routed(self, outcome: Decoded | Failure | Touched) -> Any:
+    def _routed(self, outcome: Decoded | Embedded | Failure | Touched) -> Iterator[Any]:
         if isinstance(outcome, Decoded):
-            return outcome
-        if isinstance(outcome, Touched):
+            yield outcome
+        elif isinstance(outcome, Embedded):
+            yield TaggedOutput("copied", outcome)
+        elif isinstance(outcome, Touched):
             self._tally.add(EMBEDDED, 1)
-            return TaggedOutput("touched", (outcome.old_part, outcome))
-        return TaggedOutput("failures", outcome)
+            yield TaggedOutput("touched", (outcome.old_part, outcome))
+            yield TaggedOutput("seen", (log_of(outcome.uri), pack([(outcome.uri, SAME)])))
+        else:
+            yield TaggedOutput("failures", outcome)
 
 
 class _SortOutcomes(beam.DoFn):  # type: ignore[misc]
@@ -185,23 +217,28 @@ class _Write(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._buffer = PartBuffer()
 
-    def process(self, element: Any) -> Iterator[Part]:
+    def process(self, element: Any) -> Iterator[Any]:
         embedding = self._kind == EMBEDDINGS
         Tally(self._job.tally_folder).add(EMBEDDED if embedding else FAILED, 1)
         if self._buffer.add(element, element.embedding.nbytes if embedding else 0):
-            yield self._flush()
+            yield from self._flush()
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._buffer:
-            yield at_end(self._flush())
+            yield from map(_at_end, self._flush())
 
-    def _flush(self) -> Part:
+    def _flush(self) -> Iterator[Any]:
         rows = self._buffer.take()
         self._count.inc(len(rows))
         writer = self._job.writer
-        if self._kind == EMBEDDINGS:
-            return writer.write_embeddings(rows)
-        return writer.write_failures(rows)
+        if self._kind == FAILURES:
+            yield writer.write_failures(rows)
+            return
+        yield writer.write_embeddings(rows)
+        seen = Batches()
+        for row in rows:
+            yield from seen_batches(seen.add(log_of(row.uri), (row.uri, HAS)))
+        yield from seen_batches(seen.rest())
 
 
 class _Rewrite(beam.DoFn):  # type: ignore[misc]
@@ -223,12 +260,36 @@ def _commit(
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
     lists: Iterable[ListState],
-) -> dict[str, Any]:
+    changes: Iterable[Part],
+) -> str:
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
-    outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists))
-    return commit(job, outcome)
+    outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists), list(changes))
+    return str(commit(job, outcome)["run_id"])
+
+
+def _write_changes(log: tuple[int, Iterable[bytes]], writer: PartWriter) -> Iterator[Part]:
+    seen: dict[str, list[str]] = {}
+    for batch in log[1]:
+        for uri, what in unpack(batch):
+            seen.setdefault(uri, []).append(what)
+    kinds = {uri: kind_of(whats) for uri, whats in sorted(seen.items())}
+    changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]
+    if changes:
+        yield writer.write_changes(changes)
+
+
+def _at_end(output: Any) -> Any:
+    """What finish_bundle gives out, tagged or not."""
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, at_end(output.value))
+    return at_end(output)
+
+
+def _todos(segment: str, todos: Iterable[Todo]) -> list[Todo]:
+    """All that is wanted of a segment, in the order of its stream."""
+    return sorted(todos, key=_place)
 
 
 def _place(todo: Todo) -> int:

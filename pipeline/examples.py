@@ -12,12 +12,13 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
+from pipeline.archives import ArchiveError
 from pipeline.signatures import HEAD_BYTES, looks_like_image
 
 USUAL_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "jpeg", "png")
 
 
-class ExampleError(ValueError):
+class ExampleError(ArchiveError):
     """A record is no tf.train.Example, or has not the feature that is needed."""
 
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
-from pipeline.archives import ArchiveError, Packing
+from pipeline.archives import ArchiveError, Packing, damage_told
 from pipeline.dataset import LIST_KEY, uris_path
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
+from pipeline.list_rows import ListError
 from pipeline.listing import Unreadable, list_files, look_at
-from pipeline.lists import Entry, ListError, read_list
+from pipeline.lists import Entry, read_list
 from pipeline.names import archive_kind, path_of, readable, uri_of
-from pipeline.parquet_images import find_image_column
-from pipeline.records import Image, ListState, NamedBy
+from pipeline.parquet_images import is_manifest
+from pipeline.records import Image, ListState
 
 _BATCH_ROWS = 65536
+_LOOK_THREADS = 32
+_LOOK_AHEAD = 4096
 _URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
 
 
@@ -56,13 +60,15 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
         if isinstance(found, Unreadable):
             yield Image(f"{uri_of(found.folder)}/", "", 0, found.error, source=source.text)
             yield found
-        elif not found.error and is_list(source, path_of(found.uri), packing.image_field):
+        elif not found.error and is_list(
+            source, path_of(found.uri), settings.uri_column, packing.image_field
+        ):
             yield from _expand_list(source, path_of(found.uri), settings)
         else:
             yield found
 
 
-def is_list(source: Input, path: str, image_field: str) -> bool:
+def is_list(source: Input, path: str, uri_column: str, image_field: str) -> bool:
     """Whether a file of an input is a list; of a Parquet file the columns tell.
 
     Raises:
@@ -73,13 +79,10 @@ def is_list(source: Input, path: str, image_field: str) -> bool:
     if not may_be_list(path):
         return True
     try:
-        with store_for(path).open(path) as file:
-            find_image_column(pq.read_schema(file), image_field)
+        with damage_told(), store_for(path).open(path) as file:
+            return is_manifest(pq.read_schema(file), uri_column, image_field)
     except ArchiveError:
-        return True
-    except pa.ArrowInvalid:
         return False  # a damaged file: as an archive it becomes a failure
-    return False
 
 
 def is_archive(image: Image) -> bool:
@@ -87,43 +90,50 @@ def is_archive(image: Image) -> bool:
     return not image.archive and bool(archive_kind(image.uri))
 
 
-def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
+def read_uris(output: str, state: ListState) -> Iterator[str]:
     """What a list named in an earlier run."""
     path = join(output, state.uris_path)
     with store_for(path).open(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
-            for uri in batch.column(0).to_pylist():
-                yield NamedBy(uri, state.list_path)
+            yield from batch.column(0).to_pylist()
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = _Named(path)
+    named = _Named(uri_of(path))
     try:
-        for entry in read_list(path, settings.uri_column, settings.kept):
-            for image in _images_of(entry, source.text):
-                named.add(image.uri)
-                yield image
+        entries = read_list(path, settings.uri_column, settings.kept)
+        for image in _looked_at(entries, source.text):
+            named.add(image.uri)
+            yield image
     except ListError as error:
         raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
     if settings.remember:
-        yield ListState(path, named.write(settings.output, settings.encoder_id))
+        yield ListState(uri_of(path), named.write(settings.output, settings.encoder_id))
 
 
-def _images_of(entry: Entry, text: str) -> Iterable[Image]:
+def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
+    """Many at a time: in a bucket, each takes a request."""
+    with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
+        while some := list(itertools.islice(entries, _LOOK_AHEAD)):
+            for images in pool.map(_image_of, some, itertools.repeat(text)):
+                yield from images
+
+
+def _image_of(entry: Entry, text: str) -> list[Image]:
     if entry.error:
         return [Image(readable(entry.path), "", 0, entry.error, source=text, kept=entry.kept)]
-    return (image._replace(kept=entry.kept) for image in look_at(entry.path, text, expected=True))
+    return [each._replace(kept=entry.kept) for each in look_at(entry.path, text, expected=True)]
 
 
 class _Named:
     """Collects what a list names, to be compared with what it names in later runs.
 
     Args:
-        list_path: of the list. It is noted in the file, for a manifest that has to be rebuilt.
+        list_uri: of the list. It is noted in the file, for a manifest that has to be rebuilt.
     """
 
-    def __init__(self, list_path: str) -> None:
-        schema = _URIS.with_metadata({LIST_KEY: os.fsencode(list_path)})
+    def __init__(self, list_uri: str) -> None:
+        schema = _URIS.with_metadata({LIST_KEY: list_uri.encode()})
         self._rows: list[str] = []
         self._digest = hashlib.sha256()
         self._buffer = io.BytesIO()

@@ -14,18 +14,31 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.embed_steps import Commit, EmbedImages, ReadImages, RewriteParts, WriteParts
+from pipeline.embed_steps import (
+    Commit,
+    EmbedImages,
+    ReadImages,
+    RewriteParts,
+    WriteChanges,
+    WriteParts,
+)
 from pipeline.job import Job
-from pipeline.plan_steps import ListImages, ListMembers, PlanRun, ReadIndex
+from pipeline.list_steps import ListImages, ListMembers, ReadIndex
+from pipeline.plan_steps import PlanRun
 from pipeline.records import EMBEDDINGS, FAILURES
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:
-    """Add the job to a pipeline; gives the PCollection of its one run record."""
+    """Add the job to a pipeline; gives the PCollection of its run's id, once committed."""
     listing, index, plan = add_plan(pipeline, job)
-    read = plan.todo | "ReadImages" >> ReadImages(job)
+    todo = {"loose": plan.loose, "packed": plan.packed}
+    read = todo | "ReadImages" >> ReadImages(job, index["contents"])
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
-    parts = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
+    written = (
+        (embedded.embedded, read.copied)
+        | "Embedded" >> beam.Flatten()
+        | "WriteParts" >> WriteParts(job, EMBEDDINGS)
+    )
     failed = (
         (read.failures, embedded.failures)
         | "Failures" >> beam.Flatten()
@@ -38,10 +51,13 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     return index["snapshot"] | "Commit" >> Commit(
         job,
         counts=plan.counts,
-        written=(parts, failed) | "Parts" >> beam.Flatten(),
+        written=(written.parts, failed.parts) | "Parts" >> beam.Flatten(),
         rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
         | "Rewritten" >> beam.Flatten(),
         lists=listing.lists,
+        changes=(plan.seen, read.seen, written.seen)
+        | "Seen" >> beam.Flatten()
+        | "WriteChanges" >> WriteChanges(job),
     )
 
 
@@ -52,8 +68,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[
     archives = {
         "archives": listing.archives,
         "known": index["rows"],
-        "named": index["named"],
-        "snapshot": index["snapshot"],
+        "named": index["named_archives"],
     }
     members = archives | "ListMembers" >> ListMembers(job)
     sides = {

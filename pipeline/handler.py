@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
+from numpy.typing import NDArray
 
 from encoder.terminal import import_tensorflow
 from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 
+RECENT_CONTENTS = 4096
+
+# A vector float32 (dim,) with the id of its load, or why there is none.
+_Result = tuple[NDArray[np.float32], str] | Exception
+
 
 class LoadedEncoder:
-    """An encoder in memory, and an id by which this one load of it can be told from others."""
+    """An encoder that is loaded for the first images, and an id that tells this load from others.
 
-    def __init__(self, encoder: Any) -> None:
-        self._encoder = encoder
+    Runners load what RunInference asks for even where no image comes.
+
+    Args:
+        load: gives the encoder; called once.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._encoder: Any = None
         self._load_id = uuid.uuid4().hex
 
     def embed(self, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], str]:
-        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id."""
+        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id.
+
+        Raises:
+            JobError: the encoder can't be loaded.
+        """
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._load()
         return self._encoder.embed(images), self._load_id
 
 
@@ -48,20 +71,32 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._recent: collections.OrderedDict[str, _Result] = collections.OrderedDict()
 
     def load_model(self) -> LoadedEncoder:
-        """Load and warm up; RunInference sees to it that this happens once."""
+        """One for the machine, as RunInference sees to it; see LoadedEncoder."""
+        return LoadedEncoder(self.load_encoder)
+
+    def load_encoder(self) -> Any:
+        """Load and warm up.
+
+        Raises:
+            JobError: the bundle can't be loaded, or is another encoder than the job began with.
+        """
         import_tensorflow()
         from encoder.bundle import load
 
-        encoder = load(self.bundle, trust=self.trust)
+        try:
+            encoder = load(self.bundle, trust=self.trust)
+        except Exception as error:
+            raise JobError(f"the encoder can't be loaded: {error}") from error
         if encoder.spec.id != self.encoder_id:
             raise JobError(
                 f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
                 f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
             )
         encoder.warm_up(self.batch_size)
-        return LoadedEncoder(encoder)
+        return encoder
 
     def run_inference(
         self,
@@ -69,22 +104,16 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         model: LoadedEncoder,
         inference_args: Mapping[str, Any] | None = None,
     ) -> Iterable[Embedded | Failure]:
-        """One call for the batch. Where it fails, halves are tried, down to single images."""
-        try:
-            vectors, load_id = model.embed(np.stack([image.pixels for image in batch]))
-        except (ConnectionError, EOFError):  # the process that holds the encoder is gone
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return [failure_of(batch[0], EMBED, error)]
-            middle = len(batch) // 2
-            return [
-                *self.run_inference(batch[:middle], model),
-                *self.run_inference(batch[middle:], model),
-            ]
-        return [
-            _outcome(image, vector, load_id) for image, vector in zip(batch, vectors, strict=True)
-        ]
+        """One call for the batch, and each content once, also of the batches shortly before.
+
+        Where the call fails, halves are tried, down to single images.
+        """
+        fresh = {each.sha256: each for each in batch if each.sha256 not in self._recent}
+        self._recent.update(_embedded(list(fresh.values()), model))
+        outcomes = [_outcome(image, self._recent[image.sha256]) for image in batch]
+        while len(self._recent) > RECENT_CONTENTS:
+            self._recent.popitem(last=False)
+        return outcomes
 
     def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
         """For Beam's metrics; its own way would pickle every batch."""
@@ -103,7 +132,30 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         return self.across_processes
 
 
-def _outcome(image: Decoded, vector: np.ndarray[Any, Any], load_id: str) -> Embedded | Failure:
+def _embedded(images: list[Decoded], model: LoadedEncoder) -> Iterator[tuple[str, _Result]]:
+    """sha256 and result of each image."""
+    if not images:
+        return
+    try:
+        vectors, load_id = model.embed(np.stack([image.pixels for image in images]))
+    except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
+        raise
+    except Exception as error:
+        if len(images) == 1:
+            yield images[0].sha256, error
+            return
+        middle = len(images) // 2
+        yield from _embedded(images[:middle], model)
+        yield from _embedded(images[middle:], model)
+        return
+    for image, vector in zip(images, vectors, strict=True):
+        yield image.sha256, (vector, load_id)
+
+
+def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:
+    if isinstance(result, Exception):
+        return failure_of(image, EMBED, result)
+    vector, load_id = result
     if not np.isfinite(vector).all():
         error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
         return failure_of(image, EMBED, error)

@@ -16,6 +16,7 @@ from pipeline.names import (
     PARQUET,
     archive_kind,
     archive_of,
+    is_hidden,
     is_image_name,
     is_searched,
     list_kind,
@@ -23,7 +24,7 @@ from pipeline.names import (
 )
 
 _MAGIC = re.compile(r"[*?\[{]")
-_EXTENSION = re.compile(r"\.[^./]*$")
+_EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)
 
 
 class Input(NamedTuple):
@@ -131,6 +132,12 @@ def _matcher(pattern: str) -> re.Pattern[str]:
     for each in bracex.iexpand(pattern, limit=0):
         forms.extend(glob.translate(_lower_extension(each), flags=glob.GLOBSTAR)[0])
     return re.compile("|".join(forms))
+
+
+@functools.cache
+def reaches_hidden(pattern: str) -> bool:
+    """Whether a glob matches in folders whose names start with a dot."""
+    return any(is_hidden(each) for each in bracex.iexpand(pattern, limit=0))
 
 
 @functools.cache

@@ -15,11 +15,12 @@ from encoder.images import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage import join, normalize, store_for
 from pipeline.archives import Packing
-from pipeline.columns import all_columns, kept_columns
+from pipeline.columns import all_columns, check_lists, kept_columns
 from pipeline.dataset import check_run_id
 from pipeline.inputs import Input, parse_input
 from pipeline.lists import DEFAULT_URI_COLUMN
 from pipeline.parts import PartWriter
+from pipeline.records import Kept
 from pipeline.schema import NO_COLUMNS
 
 DEFAULT_BATCH_SIZE = 32
@@ -97,18 +98,26 @@ class Job:
     @property
     def writer(self) -> PartWriter:
         """Writes this run's parts."""
-        kept = tuple(self.kept.names)
-        return PartWriter(self.output, self.run_id, self.spec, self.carried, kept)
+        return PartWriter(self.output, self.run_id, self.spec, self.carried)
+
+    def merged(self, kept: Kept | None, before: Kept | None) -> Kept | None:
+        """The values of all kept columns of the dataset, from those that a listing carries.
+
+        Args:
+            kept: of the listing, in the order of self.kept; None where it carries none.
+            before: of the row that the output has; None where it has none.
+        """
+        if kept is None:
+            return before
+        names = self.writer.kept
+        values = dict(zip(names, before or (None,) * len(names), strict=True))
+        values.update(zip(self.kept.names, kept, strict=True))
+        return tuple(values.values())
 
     @property
     def packing(self) -> Packing:
         """How to read archives."""
-        return Packing(self.image_field, self.id_field, self.kept)
-
-    @property
-    def packing_names(self) -> tuple[str, str]:
-        """What of it decides which images an archive holds, and their uris."""
-        return (self.image_field, self.id_field)
+        return Packing(self.image_field, self.id_field, self.kept, self.max_bytes)
 
     @property
     def limits(self) -> Limits:
@@ -140,6 +149,7 @@ def new_job(
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
     uri_column = options.get("uri_column", DEFAULT_URI_COLUMN)
     image_field = options.get("image_field", "")
+    check_lists(sources, uri_column, image_field)
     kept = kept_columns(sources, keep, uri_column, image_field)
     carried = all_columns(place, spec, kept, bool(options.get("allow_truncated")))
     return Job(

@@ -126,7 +126,7 @@ def explain(error: BaseException) -> str:
         return str(own[-1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
-    return re.sub(r" \[while running.*", "", last)
+    return re.sub(r" ?\[while running '[^']*'\]", "", last) or type(error).__name__
 
 
 def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:

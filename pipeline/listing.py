@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from encoder.storage import is_remote, join, store_for
-from pipeline.inputs import Input
-from pipeline.names import archive_of, is_hidden, readable, uri_of
+from pipeline.inputs import Input, reaches_hidden
+from pipeline.names import archive_of, is_searched, readable, uri_of
 from pipeline.records import Image
 
 
@@ -33,7 +34,7 @@ def list_files(source: Input) -> Iterator[Image | Unreadable]:
         depth = None
         if source.pattern and "**" not in source.pattern:
             depth = source.pattern.count("/") + 1
-        hidden = is_hidden(source.pattern)
+        hidden = reaches_hidden(source.pattern)
         for path in _walk(source.base, depth, hidden):
             if isinstance(path, Unreadable):
                 yield path
@@ -62,7 +63,7 @@ def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
         yield Image(uri, info.version, info.bytes, source=source)
     elif is_remote(path):
         if expected:
-            yield Image(uri, "", 0, "there is no such object", source=source)
+            yield Image(uri, "", 0, f"there is no such object{_alone(path)}", source=source)
     elif os.path.isdir(path):
         yield Image(uri, "", 0, "a folder, not a file", source=source)
     elif os.path.exists(path):
@@ -71,7 +72,12 @@ def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
         target = readable(os.readlink(path))
         yield Image(uri, "", 0, f"broken link to {target!r}", source=source)
     elif expected:
-        yield Image(uri, "", 0, "there is no such file", source=source)
+        yield Image(uri, "", 0, f"there is no such file{_alone(path)}", source=source)
+
+
+def _alone(path: str) -> str:
+    hint = "; what is packed in an archive can't be named alone, name the archive"
+    return hint if archive_of(path) else ""
 
 
 def _list_remote(source: Input) -> Iterator[Image]:
@@ -119,18 +125,18 @@ def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadab
         deeper = []
         for entry in entries:
             path = join(folder.path, entry.name)
-            if not _is_folder(entry):
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:  # a link in a circle, or to where nobody may go
+                is_folder = False
+                if error.errno != errno.ELOOP and not is_searched(entry.name):
+                    yield Unreadable(path, str(error.strerror or error))
+                    continue
+            if not is_folder:
                 yield path
             elif below != 0 and (hidden or not entry.name.startswith(".")):
                 deeper.append(_Folder(path, below, above))
         waiting.extend(reversed(deeper))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle, or into a place that may not be entered
-        return False
 
 
 def _name(entry: os.DirEntry[str]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.archives import DAMAGED, ArchiveError, Member, Packing, index_archive
-from pipeline.names import PARQUET, archive_kind, member_uri
+from pipeline.archives import ArchiveError, Member, Packing, index_archive
+from pipeline.names import PARQUET, TFRECORD, archive_kind, member_uri
 from pipeline.records import DECODE, READ, Image, Known, KnownRow, describe_error
 
 _NOT_REACHED = "its archive is damaged, and can't be read as far as this"
@@ -20,7 +20,6 @@ def list_members(
     known: Iterable[KnownRow],
     packing: Packing,
     retry_failures: bool,
-    as_before: bool = True,
 ) -> Iterator[Image]:
     """The images in an archive.
 
@@ -32,36 +31,44 @@ def list_members(
         known: rows of the output whose uri is in the archive or is the archive's.
         packing: how to read it.
         retry_failures: what could not be decoded will be tried again.
-        as_before: earlier runs read archives in the same way, so that their rows can be relied on.
     """
     rows = list(known)
+    stored, archive = archive.version, archive._replace(version=_version(archive, packing))
     if archive.error:
         yield archive
-        yield from _as_known(archive, rows, damaged=True)
+        yield from _not_reached(archive, rows)
         return
-    if as_before and _is_settled(archive, rows, packing, retry_failures):
+    if _is_settled(archive, rows, packing, retry_failures):
         damaged = any(row.uri == archive.uri for row in rows)
         yield from _as_known(archive, rows, damaged)
         return
     seen = set()
     failure = None
     try:
-        for member in index_archive(archive, packing):
+        for member in index_archive(archive._replace(version=stored), packing):
             image = _image(archive, member)
             seen.add(image.uri)
             yield image
     except Exception as error:  # the store may raise anything; none of it may stop the job
         error_type, message = describe_error(error)
-        stage = DECODE if isinstance(error, DAMAGED) else READ
+        stage = DECODE if isinstance(error, ArchiveError) else READ
         failure = archive._replace(error=message, stage=stage, error_type=error_type)
     if failure is not None:
         yield failure
-        seen.add(archive.uri)
-        failed = {row.uri for row in rows if row.known.stage}
-        for image in _as_known(archive, [row for row in rows if row.uri not in seen], True):
-            # A failure might be tried again, but the archive can't be read up to it.
-            refused = image._replace(error=_NOT_REACHED, stage=DECODE)
-            yield refused if image.uri in failed else image
+        yield from _not_reached(archive, [row for row in rows if row.uri not in seen])
+
+
+def archive_version(version: str) -> str:
+    """The version of the archive itself, from that of something packed in it."""
+    return version.partition(";")[0]
+
+
+def _version(archive: Image, packing: Packing) -> str:
+    """Records read in another way are other images, so their version says how they were read."""
+    if archive_kind(archive.uri) not in (TFRECORD, PARQUET) or not archive.version:
+        return archive.version
+    fields = (("image", packing.image_field), ("id", packing.id_field))
+    return ";".join([archive.version, *(f"{name}={field}" for name, field in fields if field)])
 
 
 def _is_settled(
@@ -72,8 +79,16 @@ def _is_settled(
         return False
     if retry_failures and any(known.stage for known in current):
         return False
-    carries = len(packing.kept) > 0 and archive_kind(archive.uri) == PARQUET
-    return not (carries and any(known.kept is None for known in current if not known.stage))
+    # Of a Parquet file, columns to carry over are read anew: without the images that is cheap.
+    return not packing.kept.names or archive_kind(archive.uri) != PARQUET
+
+
+def _not_reached(archive: Image, rows: list[KnownRow]) -> Iterator[Image]:
+    """What an archive that can't be read held before; a failure can't be tried again then."""
+    failed = {row.uri for row in rows if row.known.stage}
+    for image in _as_known(archive, [row for row in rows if row.uri != archive.uri], True):
+        refused = image._replace(error=_NOT_REACHED, stage=DECODE)
+        yield refused if image.uri in failed else image
 
 
 def _is_current(archive: Image, known: Known) -> bool:

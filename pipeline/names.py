@@ -7,11 +7,12 @@ UTF-8 or since it looks like something packed, is written as a percent-encoded `
 
 from __future__ import annotations
 
-import os
+import contextlib
 import pathlib
 import re
 import urllib.parse
 
+from encoder.errors import InputError
 from encoder.storage import FILE_PREFIX, is_remote, path_of_file_uri
 
 # Names that folders and archives are searched for. A file that is named takes whatever it is.
@@ -25,8 +26,10 @@ TEXT, CSV, JSON_LINES = "text", "csv", "json lines"
 _ARCHIVES = {
     TAR: re.compile(r"\.(tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.I),
     ZIP: re.compile(r"\.zip$", re.I),
-    # The second form is how TensorFlow names shards.
-    TFRECORD: re.compile(r"(\.(tfrecords?|tfrec)(-\d+-of-\d+)?|-\d{5}-of-\d{5})(\.gz)?$", re.I),
+    # The second form is how TensorFlow names shards; its checkpoints have a .data before it.
+    TFRECORD: re.compile(
+        r"(\.(tfrecords?|tfrec)(-\d+-of-\d+)?|(?<!\.data)-\d{5}-of-\d{5})(\.gz)?$", re.I
+    ),
     PARQUET: re.compile(r"\.parquet$", re.I),
 }
 # A Parquet file is searched for only where it is named: many a folder has one of other data.
@@ -92,13 +95,17 @@ def uri_of(path: str) -> str:
 
 
 def path_of(uri: str) -> str:
-    """The path or address of a file, from its uri."""
-    return path_of_file_uri(uri) if uri.startswith(FILE_PREFIX) else uri
+    """The path or address of a file, from its uri. Any text is taken; most are their own path."""
+    if not uri.startswith(FILE_PREFIX):
+        return uri
+    with contextlib.suppress(InputError):
+        return path_of_file_uri(uri)
+    return uri
 
 
-def readable(path: str) -> str:
-    """A path for messages; bytes that are not UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+def readable(text: str) -> str:
+    """A path or message as text that can be written; what is not UTF-8 becomes \\udcNN."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_utf8(path: str) -> bool:

@@ -13,7 +13,7 @@ from pipeline.records import Image
 from pipeline.values import to_plain
 
 _READ_ROWS = 8  # images at a time, however large
-_INDEX_ROWS = 65536
+_USUAL = ("image", "image_bytes", "img", "bytes", "content", "data", "jpg", "jpeg", "png")
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
@@ -32,9 +32,9 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
         rows = opened.metadata.row_group(group).num_rows
         names, kept = _columns_of(opened, group, rows, wanted, packing)
         for row in range(rows):
-            name = str(number) if names is None else str(names[row])
+            name, error = (str(number), "") if names is None else _name(names[row], number)
             values = tuple(column[row] for column in kept) if kept else None
-            yield Member(name, 0, row, group, kept=values)
+            yield Member(name, 0, row, group, error, values)
             number += 1
 
 
@@ -57,7 +57,8 @@ def read(
         while image.place >= start + len(values):
             start += len(values)
             batch = next(batches).column(0)
-            values = (batch.field("bytes") if nested else batch).to_pylist()
+            column_of_bytes = batch.field("bytes") if nested else batch
+            values = column_of_bytes.cast(pa.large_binary()).to_pylist()
         value = values[image.place - start]
         yield image, ArchiveError("the row has no image") if value is None else value
 
@@ -67,14 +68,17 @@ def find_image_column(schema: pa.Schema, name: str) -> str:
 
     Args:
         schema: of the file.
-        name: of the column; "" to take the only one that can be.
+        name: of the column; "" to take the only one that can be, or the one of a usual name.
 
     Raises:
         ArchiveError: there is no such column, or several.
     """
     found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
+    usual = [each for each in found if each in _USUAL]
     if name in found:
         return name
+    if not name and len(usual) == 1:
+        return usual[0]
     if name or len(found) != 1:
         wanted = repr(name) if name else "to take for images"
         raise ArchiveError(
@@ -84,11 +88,35 @@ def find_image_column(schema: pa.Schema, name: str) -> str:
     return found[0]
 
 
+def is_manifest(schema: pa.Schema, uri_column: str, image_field: str) -> bool:
+    """Whether a Parquet file is a list of images, and not an archive of them, by its columns.
+
+    Without a column of bytes it is. With one it is where it has a column of uris, too, and the
+    bytes are neither those that were asked for nor in a column that is usual for images.
+    """
+    found = [field.name for field in schema if _holds_bytes(field.type)]
+    if not found or uri_column not in schema.names:
+        return not found
+    return image_field not in found and not any(
+        name in _USUAL or pa.types.is_struct(schema.field(name).type) for name in found
+    )
+
+
+def _name(value: Any, number: int) -> tuple[str, str]:
+    if value is None:
+        return str(number), "the row has no id"
+    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+    return text, ""
+
+
 def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
     if pa.types.is_struct(kind):
         place = kind.get_field_index("bytes")
         return place >= 0 and _holds_bytes(kind.field(place).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in binary)
 
 
 def _columns_of(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Iterator
+from typing import Any
 
+import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.dataset import part_path
-from pipeline.parts import ContentName, checksum, parquet_options
-from pipeline.records import Part
+from pipeline.records import EMBEDDINGS, Part
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
@@ -20,6 +22,40 @@ UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # what damaged 
 # Of a row group; a reader skips whole ones by their statistics.
 GROUP_ROWS = 16384
 GROUP_BYTES = 64 << 20
+_NAME_DIGITS = 24
+
+
+def parquet_options(kind: str) -> dict[str, Any]:
+    """How parts are written. Readers that check pages find damage without the manifest."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": kind != EMBEDDINGS,
+        "use_byte_stream_split": ["embedding.list.element"] if kind == EMBEDDINGS else False,
+        "write_page_checksum": True,
+    }
+
+
+def checksum(data: bytes) -> str:
+    """The CRC-32C of a file, 8 hex digits."""
+    value: int = google_crc32c.value(data)
+    return f"{value:08x}"
+
+
+class ContentName:
+    """The name of a part, from the uris and versions in it."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Take further rows."""
+        names = [name for name in ("uri", "version", "change") if name in rows.schema.names]
+        for row in zip(*(rows.column(name).to_pylist() for name in names), strict=True):
+            self._digest.update("\0".join(row).encode() + b"\1")
+
+    def text(self) -> str:
+        """The name of all rows so far."""
+        return self._digest.hexdigest()[:_NAME_DIGITS]
 
 
 @contextlib.contextmanager

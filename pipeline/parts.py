@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
+from pipeline.batches import KnownTuple
+from pipeline.changes import LOG, Change
+from pipeline.contents import Contents, contents_of
 from pipeline.dataset import part_path
+from pipeline.part_streams import ContentName, checksum, parquet_options
 from pipeline.records import (
+    CHANGES,
     EMBEDDINGS,
     FAILURES,
     Embedded,
     Failure,
-    Known,
-    KnownRow,
     Part,
     Touched,
 )
@@ -35,8 +36,6 @@ MAX_ROWS = 1024
 MAX_SECONDS = 60.0
 MAX_BYTES = 64 << 20
 
-_NAME_DIGITS = 24
-
 
 @dataclasses.dataclass(frozen=True)
 class PartWriter:
@@ -46,14 +45,17 @@ class PartWriter:
         output, run_id: where to.
         spec: of the encoder.
         carried: columns of embeddings besides those that all have.
-        kept: those of them whose values this run knows, in the order of Embedded.kept.
     """
 
     output: str
     run_id: str
     spec: EncoderSpec
     carried: pa.Schema = NO_COLUMNS
-    kept: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that come from manifests, in the order of Embedded.kept."""
+        return tuple(name for name in self.carried.names if name != TRUNCATED.name)
 
     def write(self, kind: str, table: pa.Table, load_ids: Sequence[str] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
@@ -67,7 +69,7 @@ class PartWriter:
         data = buffer.getvalue()
         full = join(self.output, path)
         store_for(full).write(full, data)
-        return Part(kind, path, table.num_rows, len(data), tuple(load_ids), checksum(data))
+        return Part(kind, path, table.num_rows, len(data), tuple(load_ids), crc32c=checksum(data))
 
     def write_embeddings(self, rows: Sequence[Embedded]) -> Part:
         """Write embedded images as one part."""
@@ -80,8 +82,9 @@ class PartWriter:
             else to_arrow([self._value(row, field.name) for row in rows], field.type)
             for field in schema
         ]
-        loads = sorted({row.load_id for row in rows})
-        return self.write(EMBEDDINGS, pa.Table.from_arrays(arrays, schema=schema), loads)
+        loads = sorted({row.load_id for row in rows if row.load_id})
+        part = self.write(EMBEDDINGS, pa.Table.from_arrays(arrays, schema=schema), loads)
+        return part._replace(copied=sum(not row.load_id for row in rows))
 
     def write_failures(self, rows: Sequence[Failure]) -> Part:
         """Write failed images as one part."""
@@ -89,6 +92,10 @@ class PartWriter:
         return self.write(
             FAILURES, pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
         )
+
+    def write_changes(self, changes: Sequence[Change]) -> Part:
+        """Write what the run changed, as one file of its log."""
+        return self.write(CHANGES, pa.Table.from_pylist([c._asdict() for c in changes], LOG))
 
     def rewrite(
         self, kind: str, path: str, stale: set[str], touched: Mapping[str, Touched]
@@ -127,7 +134,7 @@ class PartWriter:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
         schema = schema_of(kind, self.spec, self.carried)
         arrays = [
-            table.column(field.name).cast(field.type)
+            table.column(field.name).cast(field.type, safe=False)
             if field.name in table.schema.names
             else pa.array([False if field == TRUNCATED else None] * len(table), field.type)
             for field in schema
@@ -175,10 +182,12 @@ class Keys(NamedTuple):
     Attributes:
         rows: its keys.
         outdated: whether it lacks columns that parts of this run have, or has others.
+        contents: what its vectors are of; None for failures.
     """
 
-    rows: list[KnownRow]
+    rows: list[KnownTuple]
     outdated: bool
+    contents: Contents | None = None
 
 
 def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
@@ -197,18 +206,25 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         carries = part.kind == EMBEDDINGS and all(name in schema.names for name in writer.kept)
         kept = writer.kept if carries else ()
         extra = "sha256" if part.kind == EMBEDDINGS else "stage"
-        table = opened.read(columns=["uri", "version", extra, *kept])
+        more = [TRUNCATED.name] if TRUNCATED.name in schema.names else []
+        table = opened.read(columns=["uri", "version", extra, *kept, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
     values: Any = [None] * len(table)
     if kept:
         types = [expected.field(name).type for name in kept]
         columns = zip(kept, types, strict=True)
-        values = zip(*(to_plain(table.column(n).cast(t)) for n, t in columns), strict=True)
-    rows = []
+        casts = (table.column(name).cast(kind, safe=False) for name, kind in columns)
+        values = zip(*map(to_plain, casts), strict=True)
+    rows: list[KnownTuple] = []
     for uri, version, value, carried in zip(*keys, values, strict=True):
         sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
-        rows.append(KnownRow(uri, Known(part.path, version, sha256, stage, committed, carried)))
-    return Keys(rows, schema != expected)
+        rows.append((uri, part.path, version, sha256, stage, committed, carried))
+    if part.kind != EMBEDDINGS:
+        return Keys(rows, schema != expected)
+    # The vector of a damaged image is not that of its content for all times.
+    damaged = table.column(more[0]).to_pylist() if more else [False] * len(rows)
+    hashes = ("" if cut else row[3] for row, cut in zip(rows, damaged, strict=True))
+    return Keys(rows, schema != expected, contents_of(part.path, hashes))
 
 
 def read_part(output: str, path: str) -> pa.Table:
@@ -226,39 +242,6 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
         raise FileNotFoundError(f"{full} is gone; another run has removed it")
     with store_for(full).open(full) as file:
         return pq.read_metadata(file).num_rows, info.bytes
-
-
-def parquet_options(kind: str) -> dict[str, Any]:
-    """How parts are written. Readers that check pages find damage without the manifest."""
-    return {
-        "compression": "zstd",
-        "use_dictionary": kind == FAILURES,
-        "use_byte_stream_split": ["embedding.list.element"] if kind == EMBEDDINGS else False,
-        "write_page_checksum": True,
-    }
-
-
-def checksum(data: bytes) -> str:
-    """The CRC-32C of a file, 8 hex digits."""
-    value: int = google_crc32c.value(data)
-    return f"{value:08x}"
-
-
-class ContentName:
-    """The name of a part, from the uris and versions in it."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Take further rows."""
-        keys = (rows.column(name).to_pylist() for name in ("uri", "version"))
-        for row in zip(*keys, strict=True):
-            self._digest.update("\0".join(row).encode() + b"\1")
-
-    def text(self) -> str:
-        """The name of all rows so far."""
-        return self._digest.hexdigest()[:_NAME_DIGITS]
 
 
 def _content_name(table: pa.Table) -> str:

@@ -10,9 +10,16 @@ from typing import NamedTuple
 from encoder.errors import InputError
 from encoder.storage import FileInfo, join, normalize, store_for
 from pipeline.checks import started
-from pipeline.dataset import encoder_folder, existing_manifest
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS
-from pipeline.upkeep import RUNS, make_live, not_named, own_files, remove_empty_folder
+from pipeline.dataset import encoder_folder, existing_manifest, run_of
+from pipeline.upkeep import (
+    KINDS,
+    RUNS,
+    is_log,
+    make_live,
+    not_named,
+    own_files,
+    remove_empty_folder,
+)
 
 PRUNE = "prune"
 
@@ -31,7 +38,7 @@ class Pruned(NamedTuple):
 
 
 def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool = False) -> Pruned:
-    """Remove an encoder's rows, failures and lists, and all that the manifest says of it.
+    """Remove an encoder's rows, failures, lists and logs, and all that the manifest says of it.
 
     The records of its runs stay, as history.
 
@@ -41,7 +48,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
     """
     place = normalize(output)
     manifest, version = existing_manifest(place)
-    folders = [encoder_folder(kind, encoder_id) for kind in (EMBEDDINGS, FAILURES, LISTS)]
+    folders = [encoder_folder(kind, encoder_id) for kind in KINDS]
     files = [
         info
         for info in own_files(place)
@@ -64,7 +71,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 def prune_runs(
     output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
 ) -> Pruned:
-    """Forget runs that began longer ago, and remove what runs that died left longer ago.
+    """Forget runs that began longer ago, with their logs, and what dead ones left as long ago.
 
     What is live stays, whoever wrote it, and so does the record of the latest run.
 
@@ -79,7 +86,11 @@ def prune_runs(
     runs = tuple(run for run in list(manifest.runs)[:-1] if "" < started(place, run) < oldest)
     files = own_files(place)
     records = {f"{RUNS}/{run}.json" for run in runs}
-    doomed = [info for info in files if info.path in records]
+    doomed = [
+        info
+        for info in files
+        if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
+    ]
     doomed += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
     if not dry_run and (doomed or runs):
         left = {run: token for run, token in manifest.runs.items() if run not in runs}

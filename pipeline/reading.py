@@ -17,12 +17,24 @@ from encoder.errors import ChangedError
 from encoder.images import Limits, decode_image
 from encoder.spec import EncoderSpec
 from encoder.storage import TooLargeError, check_size, store_for
-from pipeline.archives import DAMAGED, Packing, read_archive
+from pipeline.archives import ArchiveError, Packing, read_archive
 from pipeline.budget import Budget
+from pipeline.contents import ContentIndex
+from pipeline.members import archive_version
 from pipeline.names import path_of
-from pipeline.records import DECODE, READ, Decoded, Failure, Image, Todo, Touched, failure_of
+from pipeline.records import (
+    DECODE,
+    READ,
+    Decoded,
+    Embedded,
+    Failure,
+    Image,
+    Todo,
+    Touched,
+    failure_of,
+)
 
-Outcome = Decoded | Failure | Touched
+Outcome = Decoded | Embedded | Failure | Touched
 
 READ_THREADS = 16
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
@@ -55,9 +67,13 @@ class ReadAhead:
     Args:
         reading: how to read.
         window: how many images may be in work or waiting to be fetched.
+
+    Attributes:
+        index: finds vectors of content that the output has.
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
+        self.index = ContentIndex("", [])
         self._reading = reading
         self._window = window
         cores = len(os.sched_getaffinity(0))
@@ -139,11 +155,18 @@ class ReadAhead:
         try:
             first = todos[0].image
             for image, data in read_archive(
-                first.archive, first.version, wanted(), self._reading.packing
+                first.archive,
+                archive_version(first.version),
+                wanted(),
+                self._reading.packing,
             ):
                 todo = waiting.popleft()
                 if isinstance(data, bytes):
-                    stream.put(self._decode_later(todo, data, image.bytes))
+                    amount = image.bytes
+                    if not amount:  # only now it is known how much it is
+                        amount = len(data)
+                        self._bytes.take(amount)
+                    stream.put(self._decode_later(todo, data, amount))
                 else:
                     self._bytes.give_back(image.bytes)
                     stream.put(_done(failure_of(image, _stage_of(data), data)))
@@ -160,20 +183,28 @@ class ReadAhead:
 
     def _decode(self, todo: Todo, data: bytes, amount: int) -> Outcome:
         try:
-            return decode(todo, data, self._reading, self._pixels)
+            return decode(todo, data, self._reading, self._pixels, self.index)
         finally:
             self._bytes.give_back(amount)
 
 
-def decode(todo: Todo, data: bytes, reading: Reading, pixels: Budget) -> Outcome:
+def decode(
+    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: ContentIndex
+) -> Outcome:
     """Decode one image; whatever goes wrong becomes a Failure.
 
-    Where the content is that of the row which the output already has, the image is not decoded.
+    Content that the output has a vector of is not decoded: where it is the image's own row, that
+    stays (Touched), else its vector is taken (Embedded).
     """
     image = todo.image._replace(bytes=len(data))
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 == todo.old_sha256:
         return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
+    known = index.find(sha256)
+    if known is not None:
+        return Embedded(
+            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, ""
+        )
     try:
         check_size(len(data), reading.max_bytes)
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
@@ -250,4 +281,4 @@ def _refused(image: Image) -> Failure:
 
 def _stage_of(error: Exception) -> str:
     """What lies in the content won't get better by reading it again."""
-    return DECODE if isinstance(error, (*DAMAGED, TooLargeError)) else READ
+    return DECODE if isinstance(error, ArchiveError | TooLargeError) else READ

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
@@ -77,7 +76,7 @@ def _look_at_list(output: str, path: str) -> tuple[str, str]:
     except UNREADABLE:
         return "", ""
     written = store_for(full).modified(full)
-    return os.fsdecode(name), written.isoformat() if written else ""
+    return name.decode(errors="replace"), written.isoformat() if written else ""
 
 
 def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 EMBEDDINGS = "embeddings"
 FAILURES = "failures"
 LISTS = "lists"
+CHANGES = "changes"
 
 # The stages at which an image can fail.
 LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"
@@ -70,17 +71,10 @@ class KnownRow(NamedTuple):
     known: Known
 
 
-class NamedBy(NamedTuple):
-    """A uri that a list named when the output was last brought up to date."""
-
-    uri: str
-    list_path: str
-
-
 class ListState(NamedTuple):
     """What a list names now: a file with its uris lies in the output, at a relative path."""
 
-    list_path: str
+    list_uri: str
     uris_path: str
 
 
@@ -114,7 +108,10 @@ class Decoded(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """An image with its vector, float32 (dim,), and the id of the encoder load that made it."""
+    """An image with its vector, float32 (dim,), and the id of the encoder load that made it.
+
+    The id is "" where the vector was copied from another row of the same content.
+    """
 
     uri: str
     version: str
@@ -156,6 +153,7 @@ class Touched(NamedTuple):
 class Part(NamedTuple):
     """A finished Parquet file; path relative to the output, size in bytes.
 
+    Load ids tell the encoder loads that its rows come from; copied is how many come from none.
     The crc32c of its content is 8 hex digits; "" where it is not known.
     """
 
@@ -164,6 +162,7 @@ class Part(NamedTuple):
     rows: int
     bytes: int
     load_ids: tuple[str, ...] = ()
+    copied: int = 0
     crc32c: str = ""
 
 
@@ -188,7 +187,6 @@ class Snapshot(NamedTuple):
         debris: files that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, and where their uris lie.
-        packing: how earlier runs read archives.
     """
 
     manifest_version: str | None
@@ -197,13 +195,12 @@ class Snapshot(NamedTuple):
     debris: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
-    packing: tuple[str, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """The type's name and a one-line message, for a failure row."""
     message = " ".join(str(error).split()) or type(error).__name__
-    return type(error).__name__, message
+    return type(error).__name__, message.encode("utf-8", "backslashreplace").decode()
 
 
 def failure_of(image: Any, stage: str, error: BaseException) -> Failure:

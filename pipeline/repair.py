@@ -39,7 +39,7 @@ def repair(output: str | os.PathLike[str]) -> list[Finding]:
 def _repair(examination: Examination) -> None:
     output, old = examination.output, examination.manifest
     run_id = new_copy_id(REPAIR)
-    removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs}
+    removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs} | {*examination.lost_logs}
     written: list[str] = []
     encoders: dict[str, EncoderState] = {}
     for found in examination.encoders:
@@ -56,7 +56,7 @@ def _repair(examination: Examination) -> None:
         removed |= {each.uris_path for each in found.lost_lists}
         lists = tuple(each for each in found.state.lists if each not in found.lost_lists)
         state = found.state
-        encoders[state.spec.id] = EncoderState(state.spec, tuple(parts), lists, state.packing)
+        encoders[state.spec.id] = EncoderState(state.spec, tuple(parts), lists)
     runs = {run: token for run, token in old.runs.items() if run not in examination.lost_runs}
     new = Manifest(runs, encoders, old.removed)
     make_live(output, REPAIR, new, examination.version, removed, written)

@@ -10,6 +10,7 @@ from encoder.spec import EncoderSpec
 from pipeline.records import EMBEDDINGS
 
 SPEC_KEY = b"encoder"  # in the Parquet schema metadata
+FOLDER_COLUMNS = ("encoder", "run")  # what readers make of the names of folders
 NO_COLUMNS = pa.schema([])
 TRUNCATED = pa.field("truncated", pa.bool_())  # with --allow-truncated
 

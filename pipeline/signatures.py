@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.names import is_hidden
+
 HEAD_BYTES = 12
 _STARTS = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"),
@@ -21,7 +23,4 @@ def looks_like_image(head: bytes) -> bool:
 
 def has_no_extension(name: str) -> bool:
     """Whether a name says nothing of what is in the file; hidden files are left alone."""
-    parts = name.split("/")
-    return not any(part.startswith(".") and part not in (".", "..") for part in parts) and (
-        "." not in parts[-1]
-    )
+    return "." not in name.rpartition("/")[2] and not is_hidden(name)

@@ -67,6 +67,8 @@ class _StrictHeader(tarfile.TarInfo):
                 ) from None
             raise
         except _BAD_HEADER as error:
+            if getattr(tarfile, "ended", False):
+                raise _NOTHING_LEFT from None  # padding, or junk that other tars ignore, too
             raise ArchiveError(f"damaged at byte {tarfile.offset}: {error}") from error
         tarfile.ended = False
         return info
@@ -82,25 +84,18 @@ _BAD_HEADER = tarfile.HeaderError
 def _archive(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, bool]]:
     """The archive, and whether it is compressed, so that there is only one way through it."""
     opener = _opener(file)
-    try:
-        with contextlib.ExitStack() as stack:
-            stream = stack.enter_context(opener(file)) if opener else file
-            archive = tarfile.open(  # noqa: SIM115 - closed by the stack
-                fileobj=stream,
-                mode="r|" if opener else "r:",
-                bufsize=tarfile.BLOCKSIZE,  # what a cut gzip has in a larger buffer would be lost
-                tarinfo=_StrictHeader,
-                ignore_zeros=True,  # archives may be appended to each other
-                encoding="utf-8",
-                errors="surrogateescape",
-            )
-            yield stack.enter_context(archive), opener is not None
-    except lzma.LZMAError as error:
-        raise ArchiveError(str(error)) from error
-    except OSError as error:
-        if opener and error.errno is None:  # what gzip and bz2 raise for damaged data
-            raise ArchiveError(str(error)) from error
-        raise
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(opener(file)) if opener else file
+        archive = tarfile.open(  # noqa: SIM115 - closed by the stack
+            fileobj=stream,
+            mode="r|" if opener else "r:",
+            bufsize=tarfile.BLOCKSIZE,  # what a cut gzip has in a larger buffer would be lost
+            tarinfo=_StrictHeader,
+            ignore_zeros=True,  # archives may be appended to each other
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        yield stack.enter_context(archive), opener is not None
 
 
 def _opener(file: BinaryIO) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import google_crc32c
 
 from pipeline.archives import SEGMENT_BYTES, ArchiveError, Member, Packing
-from pipeline.examples import ExampleError, features_of, find_image, find_text
+from pipeline.examples import features_of, find_image, find_text
 from pipeline.records import Image
 
 _HEADER = struct.Struct("<QI")  # length, checksum of its eight bytes
@@ -36,11 +36,11 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
     with _stream(file) as (stream, compressed):
         for record in _records(stream):
             name, error = str(record.number), ""
-            if packing.id_field:
+            if packing.id_field and record.length <= packing.max_bytes:
                 try:
                     data = _data(stream, record)
                     name = find_text(features_of(data), packing.id_field)
-                except (ArchiveError, ExampleError) as wrong:
+                except ArchiveError as wrong:
                     error = str(wrong)
             place = record.number if compressed else record.offset
             segment = 0 if compressed else record.offset // SEGMENT_BYTES
@@ -61,7 +61,7 @@ def read(
                 record = _parsed(stream.read(_HEADER.size), 0, image.place)
             try:
                 yield image, find_image(features_of(_data(stream, record)), packing.image_field)
-            except (ArchiveError, ExampleError) as error:
+            except ArchiveError as error:
                 yield image, error
 
 
@@ -80,11 +80,8 @@ def _stream(file: BinaryIO) -> Iterator[tuple[Any, bool]]:
     if plain or not head.startswith(b"\x1f\x8b"):
         yield file, False
         return
-    try:
-        with gzip.open(file) as stream:
-            yield stream, True
-    except gzip.BadGzipFile as error:
-        raise ArchiveError(str(error)) from error
+    with gzip.open(file) as stream:
+        yield stream, True
 
 
 def _records(stream: Any) -> Iterator[_Record]:

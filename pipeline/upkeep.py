@@ -17,12 +17,14 @@ from pipeline.dataset import (
     is_part,
     is_uris,
     read_manifest,
+    run_of,
     write_manifest,
 )
 from pipeline.errors import JobError
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS
+from pipeline.records import CHANGES, EMBEDDINGS, FAILURES, LISTS
 
 RUNS = "runs"
+KINDS = (EMBEDDINGS, FAILURES, LISTS, CHANGES)  # of files that encoders have
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:
@@ -37,9 +39,7 @@ def files_below(output: str, folder: str) -> list[FileInfo]:
 
 def own_files(output: str) -> list[FileInfo]:
     """Every file of the kinds that this project writes, besides the manifest, in order."""
-    found = [
-        info for kind in (EMBEDDINGS, FAILURES, LISTS, RUNS) for info in files_below(output, kind)
-    ]
+    found = [info for folder in (*KINDS, RUNS) for info in files_below(output, folder)]
     return sorted(info for info in found if is_own(info.path))
 
 
@@ -50,15 +50,25 @@ def is_own(path: str) -> bool:
         return False
     if folder == RUNS:
         return "/" not in rest and (rest.endswith(".json") or is_temporary(rest))
-    return folder in (EMBEDDINGS, FAILURES, LISTS) and (
-        is_part(path) or is_uris(path) or is_temporary(path)
-    )
+    return folder in KINDS and (is_part(path) or is_uris(path) or is_temporary(path))
 
 
 def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
-    """Those of a dataset's files that its manifest does not name: of what died, or goes on."""
+    """Those of a dataset's files that its manifest does not name: of what died, or goes on.
+
+    The logs of changes belong to their runs.
+    """
     named = manifest.live_files() | {f"{RUNS}/{run}.json" for run in manifest.runs}
-    return [info for info in files if info.path not in named]
+    return [
+        info
+        for info in files
+        if info.path not in named and not (is_log(info.path) and run_of(info.path) in manifest.runs)
+    ]
+
+
+def is_log(path: str) -> bool:
+    """Whether a file is a log of what a run changed."""
+    return path.startswith(f"{CHANGES}/") and is_part(path)
 
 
 def still_there(output: str, paths: set[str]) -> set[str]:

@@ -23,6 +23,28 @@ def to_arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """A type that any reader of Parquet takes, with nulls in it, for a type of a manifest.
+
+    Dictionaries are resolved, views copied, lists of fixed size become lists (a null among them
+    makes a file that pyarrow itself can't read), and a column without any value becomes text.
+    """
+    types = pa.types
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if types.is_null(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if types.is_struct(kind):
+        return pa.struct([pa.field(each.name, plain_type(each.type)) for each in kind])
+    if types.is_nested(kind) and hasattr(kind, "value_type"):
+        return pa.list_(plain_type(kind.value_type))
+    return kind
+
+
 def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
     """Whether values are the same; a NaN is the same as a NaN."""
     return repr(one) == repr(other)

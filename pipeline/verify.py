@@ -18,14 +18,21 @@ from pipeline.checks import (
     check_duplicates,
     check_part,
 )
-from pipeline.dataset import EncoderState, Manifest, manifest_path, read_manifest, read_record
+from pipeline.dataset import (
+    EncoderState,
+    Manifest,
+    manifest_path,
+    read_manifest,
+    read_record,
+    run_of,
+)
 from pipeline.errors import JobError
 from pipeline.part_streams import UNREADABLE
 from pipeline.rebuild import rebuild
 from pipeline.records import ListState
 from pipeline.schema import NO_COLUMNS
 from pipeline.units import count_text, size_text
-from pipeline.upkeep import RUNS, not_named, own_files
+from pipeline.upkeep import RUNS, is_log, not_named, own_files
 
 Say = Callable[[str], None]
 
@@ -58,6 +65,7 @@ class Examination:
         rebuilt: whether there was no manifest that could be read.
         encoders: what was found of each.
         lost_runs: whose records can't be used.
+        lost_logs: of changes, that can't be read.
         findings: all of it, for people.
     """
 
@@ -67,6 +75,7 @@ class Examination:
     rebuilt: bool
     encoders: list[CheckedEncoder] = dataclasses.field(default_factory=list)
     lost_runs: list[str] = dataclasses.field(default_factory=list)
+    lost_logs: list[str] = dataclasses.field(default_factory=list)
     findings: list[Finding] = dataclasses.field(default_factory=list)
 
 
@@ -95,6 +104,14 @@ def examine(output: str) -> Examination:
     for state in examination.manifest.encoders.values():
         examination.encoders.append(_check_encoder(examination, state, files))
     examination.findings += _check_records(examination)
+    for info in files:
+        if is_log(info.path) and run_of(info.path) in examination.manifest.runs:
+            problem = _problem(output, info.path)
+            if problem:
+                examination.lost_logs.append(info.path)
+                fix = "removed; 'changes' does not know what that run did"
+                finding = Finding(info.path, problem, "the log of what a run changed", fix)
+                examination.findings.append(finding)
     examination.findings += _notes(examination, files)
     if _version(output) != examination.version:
         raise JobError(
@@ -142,18 +159,19 @@ def _check_encoder(
     found.carried, problems = check_columns(found.parts)
     findings += problems + check_duplicates(output, state.spec, found.parts)
     for each in state.lists:
-        problem = _list_problem(output, each)
+        problem = _problem(output, each.uris_path)
         if problem:
             found.lost_lists.append(each)
             fix = "forgotten; rows of images that the list does not name any more stay"
             findings.append(
-                Finding(each.uris_path, problem, f"the uris that {each.list_path} named", fix)
+                Finding(each.uris_path, problem, f"the uris that {each.list_uri} named", fix)
             )
     return found
 
 
-def _list_problem(output: str, state: ListState) -> str:
-    path = join(output, state.uris_path)
+def _problem(output: str, relative: str) -> str:
+    """Why the uris in a file can't be read; "" if they can."""
+    path = join(output, relative)
     if store_for(path).stat(path) is None:
         return "is missing"
     try:

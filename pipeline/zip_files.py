@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from pipeline.archives import SEGMENT_BYTES, Member, Packing
+from pipeline.archives import SEGMENT_BYTES, ArchiveError, Member, Packing, damage_told
 from pipeline.names import is_image_name
 from pipeline.records import Image
 from pipeline.signatures import HEAD_BYTES, has_no_extension, looks_like_image
 
 _ENCRYPTED = 0x1
-# What zipfile raises for one file that can't be had, besides its own BadZipFile.
-_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
@@ -34,10 +31,14 @@ def read(
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         for image in wanted:
+            info = infos[image.place]
             try:
-                yield image, archive.read(infos[image.place])
-            except _UNREADABLE as error:
-                yield image, error
+                with damage_told(), archive.open(info) as content:
+                    # No more than the directory says, whatever the content inflates to.
+                    data: bytes | Exception = content.read(info.file_size)
+            except (ArchiveError, RuntimeError) as error:
+                data = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
+            yield image, data
 
 
 def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
@@ -46,9 +47,9 @@ def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     if is_image_name(info.filename) or not has_no_extension(info.filename):
         return is_image_name(info.filename)
     try:
-        with archive.open(info) as content:
+        with damage_told(), archive.open(info) as content:
             return looks_like_image(content.read(HEAD_BYTES))
-    except _UNREADABLE:
+    except (ArchiveError, RuntimeError):
         return False
 
 

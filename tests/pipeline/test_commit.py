@@ -76,6 +76,7 @@ def test_the_record(make, tmp_path):
     assert set(record) == {
         *("run_id", "encoder_id", "started", "finished", "inputs", "listed", "new", "changed"),
         *("unchanged", "deleted", "embedded", "failed", "resumed", "encoder_loads", "seconds"),
+        "copied",
         "images_per_second",
     }
     assert read_manifest(job.output)[0].runs == {"run1": job.token}

@@ -25,16 +25,18 @@ class Picky:
 
 def decoded(number, value):
     pixels = np.full((2, 2, 3), value, np.uint8)
-    return Decoded(f"{number}.jpg", "v", 1, "sha", 2, 2, False, None, pixels)
+    return Decoded(f"{number}.jpg", "v", 1, f"sha{number}", 2, 2, False, None, pixels)
 
 
-HANDLER = EncoderHandler("nowhere", "0123", batch_size=8)
+@pytest.fixture
+def handler():
+    return EncoderHandler("nowhere", "0123", batch_size=8)
 
 
-def test_a_batch_that_fails_costs_only_the_images_that_fail():
-    model = LoadedEncoder(Picky())
+def test_a_batch_that_fails_costs_only_the_images_that_fail(handler):
+    model = LoadedEncoder(Picky)
     outcomes = list(
-        HANDLER.run_inference([decoded(n, 255 if n == 3 else n) for n in range(7)], model)
+        handler.run_inference([decoded(n, 255 if n == 3 else n) for n in range(7)], model)
     )
     assert [outcome.uri for outcome in outcomes] == [f"{n}.jpg" for n in range(7)]
     assert [isinstance(outcome, Embedded) for outcome in outcomes] == [True] * 3 + [False] + [
@@ -45,12 +47,12 @@ def test_a_batch_that_fails_costs_only_the_images_that_fail():
     assert len({o.load_id for o in outcomes if isinstance(o, Embedded)}) == 1
 
 
-def test_values_that_are_not_finite_are_a_failure():
+def test_values_that_are_not_finite_are_a_failure(handler):
     class Broken:
         def embed(self, images):
             return np.array([[1, 2], [np.nan, np.inf]], np.float32)
 
-    good, bad = HANDLER.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken()))
+    good, bad = handler.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken))
     assert isinstance(good, Embedded)
     assert (bad.stage, bad.message) == ("embed", "2 values are not finite")
 
@@ -63,13 +65,14 @@ def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
     assert one[1] != two[1]
 
 
-def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle):
+def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle, handler):
+    model = EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
     with pytest.raises(JobError, match="somebody has replaced it"):
-        EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
+        handler.run_inference([decoded(0, 0)], model)
 
 
 @pytest.mark.parametrize("change", ["weights", "preprocess", "id"])
-def test_vectors_do_not_change_without_a_new_id(small_bundle, small_model_file, tmp_path, change):
+def test_vectors_do_not_change_without_a_new_id(small_bundle, tmp_path, handler, change):
     """A bundle that was tampered with is refused by load, and by the job's workers."""
     shutil.copytree(small_bundle, tmp_path, dirs_exist_ok=True)
     spec = read_spec(tmp_path)
@@ -81,19 +84,48 @@ def test_vectors_do_not_change_without_a_new_id(small_bundle, small_model_file, 
         (tmp_path / "encoder.json").write_text(spec.replace(**{change: value}).to_json())
     with pytest.raises(InputError, match="do not belong together"):
         encoder.load(tmp_path)
-    with pytest.raises(InputError, match="do not belong together"):
-        EncoderHandler(str(tmp_path), read_spec(tmp_path).id, batch_size=2).load_model()
+    model = EncoderHandler(str(tmp_path), read_spec(tmp_path).id, batch_size=2).load_model()
+    with pytest.raises(JobError, match="do not belong together"):
+        handler.run_inference([decoded(0, 0)], model)
 
 
-def test_a_lost_model_process_is_no_failure_of_images():
+def test_a_bundle_that_can_not_be_loaded_is_no_failure_of_images(tmp_path, handler):
+    model = EncoderHandler(str(tmp_path), "0123456789abcdef", batch_size=2).load_model()
+    with pytest.raises(JobError, match=r"can't be loaded: .*is not an encoder bundle"):
+        handler.run_inference([decoded(0, 0)], model)
+
+
+def test_a_lost_model_process_is_no_failure_of_images(handler):
     class Gone:
         def embed(self, images):
             raise EOFError
 
     with pytest.raises(EOFError):
-        HANDLER.run_inference([decoded(0, 0)], Gone())
+        handler.run_inference([decoded(0, 0)], Gone())
 
 
-def test_batches_have_a_fixed_size():
-    assert set(HANDLER.batch_elements_kwargs().values()) == {8}
-    assert HANDLER.get_num_bytes([decoded(0, 0)] * 3) == 36
+def test_batches_have_a_fixed_size(handler):
+    assert set(handler.batch_elements_kwargs().values()) == {8}
+    assert handler.get_num_bytes([decoded(0, 0)] * 3) == 36
+
+
+def test_each_content_is_computed_once(handler, monkeypatch):
+    calls = []
+
+    class Counting:
+        def embed(self, images):
+            calls.append(len(images))
+            return images.sum(axis=(1, 2)).astype(np.float32)
+
+    model = LoadedEncoder(Counting)
+    twins = [decoded(1, 5), decoded(1, 5)._replace(uri="twin.jpg"), decoded(2, 6)]
+    one, twin, other = handler.run_inference(twins, model)
+    assert (one.uri, twin.uri) == ("1.jpg", "twin.jpg")
+    assert one.embedding.tolist() == twin.embedding.tolist() != other.embedding.tolist()
+    (again,) = handler.run_inference([decoded(2, 6)._replace(uri="again.jpg")], model)
+    assert again.embedding.tolist() == other.embedding.tolist()
+    assert calls == [2]
+    monkeypatch.setattr("pipeline.handler.RECENT_CONTENTS", 1)
+    handler.run_inference([decoded(3, 7)], model)
+    handler.run_inference([decoded(2, 6)], model)
+    assert calls == [2, 1, 1]

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -118,3 +119,40 @@ def test_the_output_is_not_listed(tmp_path):
     parsed = parse_input(f"{tmp_path}/**", excluding=str(tmp_path / "out"))
     assert [image.uri for image in list_files(parsed)] == [f"{tmp_path}/a.jpg"]
     assert not parsed.covers(f"{tmp_path}/out/c.jpg")
+
+
+def test_braces_with_a_hidden_folder(tmp_path):
+    write_image(tmp_path / ".a" / "1.jpg", 1)
+    write_image(tmp_path / "b" / "2.jpg", 1)
+    assert len(errors(f"{tmp_path}/{{.a,b}}/*.jpg")) == 2
+    assert len(errors(f"{tmp_path}/*/*.jpg")) == 1
+
+
+def test_a_link_to_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
+    """What is below the link may still be there."""
+    (tmp_path / "link").symlink_to("elsewhere")
+    (tmp_path / "link.jpg").symlink_to("elsewhere")
+
+    class Refusing:
+        def __init__(self, entry):
+            self.name = entry.name
+
+        def is_dir(self):
+            raise PermissionError(13, "Permission denied")
+
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def refusing(path):
+        with scandir(path) as entries:
+            yield [Refusing(entry) for entry in entries]
+
+    monkeypatch.setattr("os.scandir", refusing)
+    unreadable, image = list_files(parse_input(str(tmp_path)))
+    assert unreadable == Unreadable(f"{tmp_path}/link", "Permission denied")
+    assert image.uri == f"{tmp_path}/link.jpg"
+
+
+def test_extensions_of_two_parts(tmp_path):
+    (tmp_path / "A.TAR.GZ").touch()
+    assert len(errors(f"{tmp_path}/*.tar.gz")) == 1

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lists import ListError, carried_types, read_list
+from pipeline.list_rows import ListError
+from pipeline.lists import carried_types, read_list
 from pipeline.values import same, to_arrow, to_plain
 
 
@@ -37,8 +38,8 @@ def test_other_stores_are_named(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("ftp://host/a.jpg\n")
     (entry,) = entries(path)
-    assert entry.path == "ftp://host/a.jpg"
-    assert "not ftp://" in entry.error
+    assert entry.path == f"{path}#1"
+    assert "'ftp://host/a.jpg': only local paths and gs://" in entry.error
 
 
 def test_csv(tmp_path):
@@ -79,7 +80,7 @@ def test_csv_rows_of_the_wrong_length_are_reported(tmp_path):
     assert [entry.path for entry in found] == [
         f"{tmp_path}/a.jpg",
         f"{tmp_path}/c.jpg",
-        f"{path}#3",
+        f"{path}#line-3",
     ]
     assert found[2].error == "a row with 3 values instead of 2: b.jpg,2,3"
 
@@ -133,7 +134,7 @@ def test_parquet_of_many_types(tmp_path):
     [
         ("m.csv", "", "is empty"),
         ("m.csv", "file,n\na.jpg,1\n", "no column 'uri'; it has file, n"),
-        ("m.csv", "uri,n\n\xe9.jpg,1\n", "UTF8"),
+        ("m.csv", "uri,uri\na.jpg,1\n", "several columns 'uri'"),
         ("m.jsonl", '{"file": "a.jpg"}\n', "no column 'uri'; it has file"),
         ("m.parquet", "PAR1", "can't be read"),
     ],
@@ -155,7 +156,11 @@ def test_a_list_that_is_gone(tmp_path):
     [
         ("m.csv", "uri,n\na.jpg,1\n", "no column 'label'; it has uri, n"),
         ("m.txt", "a.jpg\n", "a plain list of uris"),
-        ("m.jsonl", '{"uri": "a", "label": 1}\n{"uri": "b", "label": "x"}\n', "several types"),
+        (
+            "m.jsonl",
+            '{"uri": "a", "label": 1}\n{"uri": "b", "label": "x"}\n',
+            "not all of one type",
+        ),
     ],
 )
 def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
@@ -178,3 +183,73 @@ def test_values_are_the_same():
     assert same((nan, 1, [nan]), (float("nan"), 1, [float("nan")]))
     assert not same((1,), (1.0,))
     assert to_plain(pa.array([1, None], pa.duration("ns"))) == [1, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfuri,n\r\na.jpg,1\r\n",
+        b'\n"uri","n"\n"a.jpg",1',
+        b'n,uri,"two\nlines"\n1,a.jpg,x\n',
+        b"uri,n\na.jpg,1\n" + b"x" * 2_000_000 + b".jpg,2\n",
+    ],
+)
+def test_odd_csv(tmp_path, text):
+    path = tmp_path / "m.csv"
+    path.write_bytes(text)
+    assert entries(path, ["n"])[0] == (f"{tmp_path}/a.jpg", "", (1,))
+
+
+def test_names_in_csv_that_are_not_utf8(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"uri\n\xff.jpg\n")
+    assert paths(path) == [f"{tmp_path}/" + os.fsdecode(b"\xff.jpg")]
+
+
+def test_text_that_is_no_name(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"uri": "\\ud800.jpg"}\n{"uri": "file://elsewhere/a.jpg"}\n')
+    found = entries(path)
+    assert [entry.path for entry in found] == [f"{path}#1", f"{path}#2"]
+    assert "surrogates not allowed" in found[0].error
+    assert "on another machine" in found[1].error
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "123456789012345678901234567890"])
+def test_values_that_arrow_has_not(tmp_path, value):
+    path = tmp_path / "m.jsonl"
+    path.write_text(f'{{"uri": "a.jpg", "n": {value}}}\n')
+    with pytest.raises(ListError, match="not all of one type"):
+        carried_types(str(path), "uri", ["n"])
+
+
+def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
+    path = tmp_path / "m.parquet"
+    table = pa.table(
+        {
+            "uri": pa.array(["a.jpg"]),
+            "box": pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2)),
+            "view": pa.array(["x"], pa.string_view()),
+            "deep": pa.array([[{"k": "x"}]], pa.list_(pa.struct({"k": pa.string_view()}))),
+        }
+    )
+    pq.write_table(table, path)
+    schema = carried_types(str(path), "uri", ["box", "view", "deep"])
+    assert schema.types == [
+        pa.list_(pa.float32()),
+        pa.string(),
+        pa.list_(pa.struct({"k": pa.string()})),
+    ]
+    assert entries(path, ["box", "view", "deep"])[0].kept == ([1.0, 2.0], "x", [{"k": "x"}])
+
+
+def test_relative_uris_in_a_bucket_are_normalized(bucket):
+    from encoder.storage import store_for
+
+    store_for(bucket).write(f"{bucket}/lists/m.txt", b"./a.jpg\n../b.jpg\ncaf\xe9.jpg\n")
+    found = list(read_list(f"{bucket}/lists/m.txt", "uri", pa.schema([])))
+    assert [entry.path for entry in found] == [
+        f"{bucket}/lists/a.jpg",
+        f"{bucket}/b.jpg",
+        f"{bucket}/lists/m.txt#3",
+    ]

@@ -21,10 +21,10 @@ def row(archive, name, version=None, stage="", committed=True, kept=None):
     return KnownRow(uri, Known("p", version or archive.version, "", stage, committed, kept))
 
 
-def listed(archive, *known, retry=False, packing=PLAIN, as_before=True):
+def listed(archive, *known, retry=False, packing=PLAIN):
     return {
         image.uri.removeprefix(archive.uri): (image.version, image.error)
-        for image in list_members(archive, known, packing, retry, as_before)
+        for image in list_members(archive, known, packing, retry)
     }
 
 
@@ -47,7 +47,6 @@ def test_one_that_is_known_in_this_version_is_not(archive):
         ({"committed": False}, {}),  # a run that died may have seen only a part of it
         ({"stage": READ}, {}),
         ({"stage": DECODE}, {"retry": True}),
-        ({}, {"as_before": False}),
     ],
 )
 def test_what_makes_it_necessary_to_open_it(archive, row_options, options):
@@ -55,16 +54,27 @@ def test_what_makes_it_necessary_to_open_it(archive, row_options, options):
     assert set(found) == {"#1.png", "#2.png"}
 
 
-def test_columns_that_are_not_carried_yet(tmp_path):
+def test_columns_of_a_parquet_file_are_read_anew(tmp_path):
     import pyarrow as pa
 
     path = parquet(tmp_path / "a.parquet", [picture(1)], label=[7])
     archive = Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1)
     packing = Packing(kept=pa.schema([("label", pa.int64())]))
-    (image,) = list_members(archive, [row(archive, "0")], packing, False)
+    (image,) = list_members(archive, [row(archive, "0", kept=(None,))], packing, False)
     assert image.kept == (7,)
-    (image,) = list_members(archive, [row(archive, "0", kept=(7,))], packing, False)
+    (image,) = list_members(archive, [row(archive, "0")], PLAIN, False)
     assert image.kept is None
+
+
+def test_records_that_are_read_in_another_way_are_other_images(tmp_path):
+    path = parquet(tmp_path / "a.parquet", [picture(1)], other=[picture(2)])
+    archive = Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1)
+    (image,) = list_members(archive, [], Packing("other"), False)
+    assert image.version == f"{archive.version};image=other"
+    known = row(archive, "0", version=image.version)
+    assert next(list_members(archive, [known], Packing("other"), False)).version == image.version
+    (image,) = list_members(archive, [known], Packing("image"), False)
+    assert image.version == f"{archive.version};image=image"
 
 
 def test_a_damaged_archive_is_a_failure_and_keeps_what_it_does_not_reach(archive, tmp_path):

@@ -17,7 +17,7 @@ def writer(tmp_path, small_bundle):
 def embedded(number):
     vector = np.arange(16, dtype=np.float32) + number
     return Embedded(
-        f"/p/{number}.jpg", f"v{number}", 10, f"sha{number}", 4, 3, False, None, vector, "load"
+        f"/p/{number}.jpg", f"v{number}", 10, f"{number:064x}", 4, 3, False, None, vector, "load"
     )
 
 
@@ -82,19 +82,20 @@ def test_rewrite_of_a_part_without_rows_left(writer):
 
 def test_keys(writer):
     part = writer.write_embeddings([embedded(1)])
-    (((uri, known),), outdated) = read_known(part, True, writer)
-    assert uri == "/p/1.jpg"
-    assert known == (part.path, "v1", "sha1", "", True, None)
+    ((row,), outdated, contents) = read_known(part, True, writer)
+    assert (contents.part, len(contents.digests)) == (part.path, 16)
+    assert row == ("/p/1.jpg", part.path, "v1", f"{1:064x}", "", True, None)
     part = writer.write_failures([failure(2)])
-    (((uri, known),), _) = read_known(part, False, writer)
-    assert known == (part.path, "v2", "", DECODE, False, None)
+    ((row,), _, contents) = read_known(part, False, writer)
+    assert contents is None
+    assert row == ("/p/2.jpg", part.path, "v2", "", DECODE, False, None)
     assert not outdated
 
 
 def test_parts_in_a_bucket(small_bundle, bucket):
     writer = PartWriter(f"{bucket}/out", "run1", read_spec(small_bundle))
     part = writer.write_embeddings([embedded(1)])
-    assert [row.uri for row in read_known(part, True, writer).rows] == ["/p/1.jpg"]
+    assert [row[0] for row in read_known(part, True, writer).rows] == ["/p/1.jpg"]
     assert parts.count_rows(writer.output, part.path) == (1, part.bytes)
 
 

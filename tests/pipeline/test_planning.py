@@ -1,5 +1,9 @@
+import random
+from collections import Counter
+
+from pipeline.batches import NamedBatch, bucket_of, listed_batch, unpack
 from pipeline.inputs import Input
-from pipeline.planning import Scope, decide
+from pipeline.planning import Decision, Scope, decide, decide_bucket
 from pipeline.records import DECODE, READ, Image, Known
 
 INPUTS = (Input("photos", "/photos"),)
@@ -95,3 +99,57 @@ def test_deletions_are_counted_by_the_input_they_rest_on():
     decision = decide(URI, [], [row()], Scope((*INPUTS, Input("other", "/other"))))
     assert decision.counts["gone from photos"] == 1
     assert decision.counts["gone from other"] == 0
+
+
+def test_a_bucket_is_decided_as_its_uris_are():
+    """Against decide itself, over every mixture of what can meet in a bucket."""
+    rng = random.Random(7)
+    listed, known, named = [], {}, {}
+    for n in range(3000):
+        uri = f"/{rng.choice(['photos', 'other'])}/{n}{rng.choice(['.jpg', '.tar#x.jpg'])}"
+        for source in rng.sample(["photos", "list"], rng.randrange(3)):
+            error = rng.choice(["", "", "", "broken"])
+            kept = rng.choice([None, None, (1,)])
+            listed.append(Image(uri, rng.choice("ab"), 1, error, source=source, kept=kept))
+        rows = [
+            Known(
+                f"p{k}",
+                rng.choice("ab"),
+                "",
+                rng.choice(["", "", "", DECODE, READ]),
+                rng.choice([True, True, False]),
+                rng.choice([None, (1,), (2,)]),
+            )
+            for k in range(rng.choice([0, 1, 1, 1, 2]))
+        ]
+        if rows:
+            known[uri] = rows
+        if rng.random() < 0.1:
+            named[uri] = ["/list.txt"]
+    scope = Scope((*INPUTS, Input("list", "/list.txt", is_file=True)))
+    batches = [
+        unpack(listed_batch(source, [each for each in listed if each.source == source]))
+        for source in ("photos", "list")
+    ]
+    tuples = [(uri, *row) for uri, rows in known.items() for row in rows]
+    counts, found = Counter(), {}
+    for uri, decision in decide_bucket(
+        batches, [tuples[:100], tuples[100:]], [NamedBatch("/list.txt", list(named))], scope
+    ):
+        counts.update(decision.counts)
+        if uri:
+            found[uri] = decision._replace(counts=None)
+    expected = Counter()
+    for uri in {*known, *(each.uri for each in listed)}:
+        mine = [each for each in listed if each.uri == uri]
+        mine.sort(key=lambda each: each.source, reverse=True)
+        decision = decide(uri, mine, known.get(uri, ()), scope, named.get(uri, ()))
+        expected.update(decision.counts)
+        assert found.get(uri, Decision(None, [], None)) == decision._replace(counts=None)
+    assert counts == expected
+    assert counts["unchanged"] > 100
+    assert counts["deleted"] > 100
+
+
+def test_buckets_do_not_depend_on_the_process():
+    assert [bucket_of(uri) for uri in ("/a.jpg", "gs://b/c.jpg")] == [11, 39]

@@ -54,7 +54,9 @@ def paths(output):
 
 
 def parts_of(output):
-    return sorted(path for path in output.rglob("part-*.parquet"))
+    """Without the logs of changes, which belong to runs."""
+    kinds = ("embeddings", "failures")
+    return sorted(path for kind in kinds for path in (output / kind).rglob("part-*.parquet"))
 
 
 def make_old(path, days=40):
@@ -77,12 +79,12 @@ def test_an_encoder_goes_with_all_it_has(output, collection, capsys):
     assert main(["prune", str(output), "--encoder", spec_id(second), "--dry-run"]) == 0
     assert paths(output) == before
     said = capsys.readouterr().out
-    assert f"would remove encoder {spec_id(second)} with 4 rows: 3 files" in said
+    assert f"would remove encoder {spec_id(second)} with 4 rows: 4 files" in said
     assert main(["prune", str(output), "--encoder", spec_id(second)]) == 0
     assert capsys.readouterr().out == said.replace("would remove", "removed")
     assert list(manifest_of(output)["encoders"]) == [spec_id(first)]
     assert not [path for path in output.rglob("*") if spec_id(second) in path.name]
-    assert len(before - paths(output)) == 3
+    assert len(before - paths(output)) == 4  # embeddings, failures, uris of the list, changes
     assert open_dataset(output).to_table().sort_by("uri") == kept
     assert verify(output) == []
 
@@ -141,12 +143,13 @@ def test_old_runs_are_forgotten_and_their_rows_stay(output, collection, capsys):
     before = parts_of(output)
     words = ["prune", str(output), "--runs-older-than", "30d"]
     assert main([*words, "--dry-run"]) == 0
-    assert capsys.readouterr().out.startswith("would remove 2 runs: 2 files, ")
+    assert capsys.readouterr().out.startswith("would remove 2 runs: 4 files, ")
     assert list(manifest_of(output)["runs"]) == ["run0", "run1", "run2"]
     assert main(words) == 0
     assert list(manifest_of(output)["runs"]) == ["run2"]  # the latest one stays
     assert [path.name for path in (output / "runs").iterdir()] == ["run2.json"]
     assert parts_of(output) == before
+    assert not list((output / "changes").rglob("*.parquet"))  # run2 changed nothing
     assert verify(output) == []
     capsys.readouterr()
     assert main(words) == 0

@@ -197,6 +197,11 @@ def manifest_that_is_no_object(output):
     (output / "manifest.json").write_text("[]")
 
 
+def cut_log_of_changes(output):
+    (log, *_) = (output / "changes").rglob("run=run1/*.parquet")
+    log.write_bytes(log.read_bytes()[:100])
+
+
 def no_record(output):
     (output / "runs" / "run1.json").unlink()
 
@@ -243,6 +248,7 @@ DAMAGES = [
     (cut_manifest, r"^manifest\.json: is damaged \(.*rebuilt from 6 parts and 3 run records"),
     (manifest_of_another_kind, r"^manifest\.json: is damaged \(format 'image-embeddings/9', exp"),
     (manifest_that_is_no_object, r"^manifest\.json: is damaged \("),
+    (cut_log_of_changes, r"^changes/encoder=\w+/run=run1/part-\w+\.parquet: can't be read \("),
     (no_record, r"^runs/run1\.json: is missing; expected the record of a committed run"),
     (cut_record, r"^runs/run1\.json: can't be read \(JSONDecodeError"),
     (record_of_another_run, r"^runs/run1\.json: is the record of run run0; expected that of run1"),

@@ -1,0 +1,133 @@
+"""What a run costs that finds little or nothing to do, over ever more known images.
+
+Makes that many files (hard links) and a dataset that knows all of them. Then measures, each in a
+process of its own: listing alone; a run with nothing to do; a run with 1 % new images. Prints
+seconds, peak memory and bytes written.
+
+    python -m benchmarks.planning --encoder SMALL-BUNDLE --sizes 10000 100000 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+import pipeline
+from encoder.spec import EncoderSpec
+from pipeline.commit import Outcome, commit, take_snapshot
+from pipeline.inputs import parse_input
+from pipeline.listing import list_files
+from pipeline.records import EMBEDDINGS
+from pipeline.schema import schema_of
+
+ROWS_OF_A_PART = 1024  # as a run writes them
+LINKS_OF_A_FILE = 10_000  # file systems allow some more
+FILES_OF_A_FOLDER = 1000
+
+
+def main() -> None:
+    """Print one line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", required=True, help="encoder bundle; a small one will do")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--list", help=argparse.SUPPRESS)  # what the measuring process does
+    options = parser.parse_args()
+    if options.list:
+        print(sum(1 for _ in list_files(parse_input(options.list))))
+        return
+    print("known images   listing      nothing to do           1 % new")
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            base = pathlib.Path(folder)
+            make_files(base / "images", 0, size)
+            known = make_dataset(base, options.encoder)
+            this = [sys.executable, "-m", "benchmarks.planning", "--encoder", "-"]
+            listing, _ = measured([*this, "--list", str(base / "images")])
+            idle, memory = measured(job(base, options.encoder))
+            before = size_of(base / "out")
+            make_files(base / "images", size, size // 100)
+            busy, busy_memory = measured(job(base, options.encoder))
+            written = size_of(base / "out") - before
+        print(
+            f"{size:>12,}  {listing:6.1f} s  {idle:6.1f} s {memory:5.2f} GiB  {busy:6.1f} s "
+            f"{busy_memory:5.2f} GiB, {written / 1e3:,.0f} kB written onto {known / 1e3:,.0f} kB",
+            flush=True,
+        )
+
+
+def job(base: pathlib.Path, encoder: str) -> list[str]:
+    """The command of a run."""
+    paths = ["--input", base / "images", "--encoder", encoder, "--output", base / "out"]
+    return [sys.executable, "-m", "pipeline", "run", *map(str, paths)]
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds that a command takes, and its peak memory in GiB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, command
+    return time.perf_counter() - began, usage.ru_maxrss / 2**20  # Linux tells KiB
+
+
+def make_files(folder: pathlib.Path, first: int, count: int) -> None:
+    """So many image files, as links to a few."""
+    image = Image.fromarray(np.random.default_rng(first).integers(0, 256, (8, 8, 3), np.uint8))
+    for number in range(first, first + count):
+        place = folder / f"{number // FILES_OF_A_FOLDER:05}"
+        if number % FILES_OF_A_FOLDER == 0 or number == first:
+            place.mkdir(parents=True, exist_ok=True)
+        if (number - first) % LINKS_OF_A_FILE == 0:
+            source = place / f"{number:09}.png"
+            image.save(source)
+        else:
+            os.link(source, place / f"{number:09}.png")
+
+
+def make_dataset(base: pathlib.Path, encoder: str) -> int:
+    """A dataset that holds a row for every file, as runs would have left it; gives its bytes."""
+    made = pipeline.new_job([str(base / "images")], encoder, str(base / "out"))
+    images = list(list_files(made.inputs[0]))
+    parts = [
+        made.writer.write(EMBEDDINGS, table(made.spec, images[start : start + ROWS_OF_A_PART]))
+        for start in range(0, len(images), ROWS_OF_A_PART)
+    ]
+    counts = Counter(listed=len(images), new=len(images))
+    counts[f"listed by {made.inputs[0].text}"] = len(images)
+    commit(made, Outcome(take_snapshot(made)._replace(left_over=()), counts, parts, []))
+    return size_of(base / "out")
+
+
+def table(spec: EncoderSpec, images: list) -> pa.Table:
+    """Rows of images with made-up vectors and hashes."""
+    rng = np.random.default_rng(len(images))
+    vectors = rng.random((len(images), spec.dim), np.float32)
+    columns = {
+        "uri": [image.uri for image in images],
+        "embedding": pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), spec.dim),
+        "width": [8] * len(images),
+        "height": [8] * len(images),
+        "bytes": [image.bytes for image in images],
+        "version": [image.version for image in images],
+        "sha256": [rng.bytes(32).hex() for _ in images],
+    }
+    return pa.table(columns, schema=schema_of(EMBEDDINGS, spec))
+
+
+def size_of(folder: pathlib.Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    main()
