@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 from encoder.errors import ChangedError, InputError
@@ -23,6 +24,11 @@ class GcsStore:
             return None
         blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
         return None if blob is None else _blob_info(path, blob)
+
+    def modified(self, path: str) -> datetime | None:
+        bucket, name = split_gcs(path)
+        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
+        return None if blob is None else cast(datetime, blob.updated)
 
     def is_folder(self, path: str) -> bool:
         return next(self.list_files(path), None) is not None

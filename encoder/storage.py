@@ -13,6 +13,7 @@ import stat as stat_module
 import urllib.parse
 import uuid
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from encoder.errors import ChangedError, InputError
@@ -39,6 +40,9 @@ class Store(Protocol):
 
     def stat(self, path: str) -> FileInfo | None:
         """The file's state, or None where there is no such file."""
+
+    def modified(self, path: str) -> datetime | None:
+        """When the file was written last, in UTC; None where there is no such file."""
 
     def is_folder(self, path: str) -> bool:
         """Whether anything can be listed below this path."""
@@ -122,6 +126,12 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return _local_info(path, state) if stat_module.S_ISREG(state.st_mode) else None
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def is_folder(self, path: str) -> bool:
         return os.path.isdir(path)

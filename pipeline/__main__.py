@@ -1,4 +1,4 @@
-"""The command line: ``python -m pipeline run | plan | status``."""
+"""The command line: ``python -m pipeline COMMAND``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from encoder.errors import InputError
 from encoder.images import Limits
 from encoder.terminal import report
+from pipeline import commands
+from pipeline.compact import DEFAULT_TARGET_SIZE
 from pipeline.errors import JobError
 from pipeline.job import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_FAILURE_RATIO,
-    Job,
-    new_job,
 )
 from pipeline.lists import DEFAULT_URI_COLUMN
+from pipeline.units import parse_age, parse_size, size_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,22 +45,61 @@ def build_parser() -> argparse.ArgumentParser:
         description="Embed an image collection with an encoder bundle, and keep it up to date.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser(
+    added = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = added.add_parser(
         "run",
         help="embed what is new or changed",
         epilog="Any option of Apache Beam can be added, such as --runner or --region.",
         allow_abbrev=False,
     )
     _add_job_options(run)
-    run.set_defaults(command=_run)
-    plan = commands.add_parser("plan", help="say what a run would do", allow_abbrev=False)
+    run.set_defaults(command=commands.run)
+    plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
-    plan.set_defaults(command=_plan)
-    status = commands.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
-    status.add_argument("output", metavar="OUTPUT", help="the --output of the runs")
-    status.set_defaults(command=_status)
-    for command in (run, plan, status):
+    plan.set_defaults(command=commands.plan)
+    status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
+    status.set_defaults(command=commands.status)
+    changes = added.add_parser("changes", help="list what runs changed", allow_abbrev=False)
+    changes.add_argument(
+        "--since", default="", metavar="RUN", help="the last run that is not of interest"
+    )
+    changes.add_argument("--encoder", metavar="ID", help="where the dataset has several")
+    changes.add_argument(
+        "--to", metavar="FILE", help="a .parquet or .jsonl file; default: JSON Lines on the screen"
+    )
+    changes.set_defaults(command=commands.changes)
+    verify = added.add_parser("verify", help="check everything in a dataset", allow_abbrev=False)
+    verify.add_argument(
+        "--repair", action="store_true", help="take out what is wrong, rebuild a lost manifest"
+    )
+    verify.set_defaults(command=commands.verify)
+    default_size = size_text(DEFAULT_TARGET_SIZE)
+    compact = added.add_parser("compact", help="merge small parts", allow_abbrev=False)
+    compact.add_argument(
+        "--target-size",
+        type=parse_size,
+        default=DEFAULT_TARGET_SIZE,
+        metavar="SIZE",
+        help=f"of merged parts, held in memory one by one; default {default_size}",
+    )
+    compact.set_defaults(command=commands.compact)
+    prune = added.add_parser("prune", help="remove what is not needed", allow_abbrev=False)
+    what = prune.add_mutually_exclusive_group(required=True)
+    what.add_argument("--encoder", metavar="ID", help="remove all that this encoder has")
+    what.add_argument(
+        "--runs-older-than",
+        type=parse_age,
+        metavar="AGE",
+        help="forget runs that began longer ago, such as 30d, and what dead ones left; rows stay",
+    )
+    prune.set_defaults(command=commands.prune)
+    for command in (verify, compact, prune):
+        command.add_argument(
+            "--dry-run", action="store_true", help="say what would be done, and change nothing"
+        )
+    for command in (status, changes, verify, compact, prune):
+        command.add_argument("output", metavar="OUTPUT", help="the --output of the runs")
+    for command in added.choices.values():
         command.add_argument("--verbose", action="store_true", help="show logs and tracebacks")
     return parser
 
@@ -138,82 +178,6 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
     )
-
-
-def _job(options: argparse.Namespace) -> Job:
-    return new_job(
-        options.input,
-        options.encoder,
-        options.output,
-        options.run_id,
-        keep=[name for names in options.keep for name in names.split(",") if name],
-        uri_column=options.uri_column,
-        image_field=options.image_feature,
-        id_field=options.id_feature,
-        max_pixels=options.max_pixels,
-        max_bytes=options.max_bytes,
-        allow_truncated=options.allow_truncated,
-        batch_size=options.batch_size,
-        max_failure_ratio=options.max_failure_ratio,
-        allow_empty=options.allow_empty,
-        allow_deletes=options.allow_deletes,
-        retry_failures=options.retry_failures,
-        trust=options.trust,
-    )
-
-
-def _run(options: argparse.Namespace, rest: list[str]) -> int:
-    from dataclasses import replace
-
-    from pipeline import launch
-    from pipeline.dataset import read_manifest
-    from pipeline.progress import live_progress
-    from pipeline.records import FAILURES
-    from pipeline.summary import summarize
-
-    beam_options = launch.parse_beam_options(rest)
-    job = _job(options)
-    with live_progress(launch.is_in_process(beam_options)) as tally_folder:
-        record = launch.run(replace(job, tally_folder=tally_folder), beam_options)
-    if record is None:
-        print("dry run: the job was built, and not started")
-        return 0
-    state = read_manifest(job.output)[0].encoders[job.spec.id]
-    print(summarize(record, job.output, state.of_kind(FAILURES)))
-    return 0
-
-
-def _plan(options: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline import launch
-
-    counts = launch.plan(_job(options), launch.parse_beam_options(rest))
-    for name, count in counts.items():
-        print(f"{name:<10} {count:,}")
-    return 0
-
-
-def _status(options: argparse.Namespace, rest: list[str]) -> int:
-    from encoder.storage import normalize
-    from pipeline.dataset import read_manifest, read_record
-    from pipeline.records import EMBEDDINGS, FAILURES
-
-    if rest:
-        raise InputError(f"unknown option {rest[0]!r}; see 'python -m pipeline status --help'")
-    output = normalize(options.output)
-    manifest, version = read_manifest(output)
-    if version is None:
-        raise InputError(f"{options.output!r} is not a dataset: it has no manifest.json")
-    for name, state in manifest.encoders.items():
-        rows, failures = (
-            sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)
-        )
-        print(f"encoder {name}: {rows:,} embeddings of {state.spec.dim}, {failures:,} failures")
-    for run_id in manifest.runs:
-        record = read_record(output, run_id)
-        names = ("listed", "embedded", "unchanged", "resumed", "deleted", "failed")
-        counts = ", ".join(f"{record[key]:,} {key}" for key in names if record[key])
-        print(f"run {run_id} {record['started']}: {counts}")
-    return 0
 
 
 if __name__ == "__main__":

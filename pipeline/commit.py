@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from encoder.errors import ChangedError
-from encoder.storage import is_remote, is_temporary, join, store_for
+from encoder.storage import is_temporary, store_for
+from pipeline.copies import is_copy
 from pipeline.dataset import (
     EncoderState,
     Manifest,
@@ -45,6 +45,7 @@ from pipeline.records import (
     Rewrite,
     Snapshot,
 )
+from pipeline.upkeep import files_below, lost_race, remove, still_there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,8 @@ def take_snapshot(job: Job) -> Snapshot:
             # A removed part was live once: its rows are old. Failures of a run that died are found
             # again by trying again, at little cost.
             useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
+            # What upkeep that died has written are copies of rows that the manifest knows.
+            useless = useless or (version is not None and is_copy(path))
             (debris if useless else left_over).append(path)
     logs = _files_of(job, CHANGES)
     debris += [path for path in logs if run_of(path) not in manifest.runs]
@@ -103,6 +106,8 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
+        doomed |= still_there(job.output, set(manifest.removed) - own)
         doomed -= {part.path for part in outcome.changes}
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
@@ -238,32 +243,20 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
     """Remove what is not live any more."""
-    for path in manifest.removed:
-        full = join(job.output, path)
-        store_for(full).delete(full)
-        _remove_empty_folder(full.rpartition("/")[0])
+    remove(job.output, manifest.removed)
     for path in snapshot.stray_records:
         if path != record_path(job.output, job.run_id):
             store_for(path).delete(path)
 
 
 def _files_of(job: Job, kind: str) -> list[str]:
-    folder = join(job.output, encoder_folder(kind, job.spec.id))
-    prefix = job.output.rstrip("/") + "/"
-    return [info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)]
-
-
-def _remove_empty_folder(folder: str) -> None:
-    if not is_remote(folder):
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return  # not empty: another part still lies there
+    folder = encoder_folder(kind, job.spec.id)
+    return [info.path for info in files_below(job.output, folder)]
 
 
 def _lost_race(manifest: Manifest) -> JobError:
-    winner = next(reversed(manifest.runs), "unknown")
-    return JobError(
-        f"another run ({winner}) committed to this output while this one worked, so this one was "
-        "not committed. No work is lost: start it again, and it takes over the finished parts"
+    return lost_race(
+        manifest,
+        "this one worked, so this one was not committed. No work is lost: start it again, and it "
+        "takes over the finished parts",
     )

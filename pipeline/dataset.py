@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import arrow_filesystem, join, normalize, store_for
+from pipeline.copies import COMPACT, REPAIR, is_copy_id
 from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.schema import NO_COLUMNS, schema_of
@@ -27,6 +28,8 @@ FORMAT = "image-embeddings/1"
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_OF_A_PART = ("path", "rows", "bytes", "crc32c")
+LIST_KEY = b"list"  # in the metadata of what a list named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +59,24 @@ class Manifest:
         runs: the committed runs, oldest first, each with the token of the launch that did it.
         encoders: what is live of each.
         removed: parts that the last commit took out, and that its clean-up may not have reached.
+        upkeep: the command that wrote this state; "" where a run did.
     """
 
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    upkeep: str = ""
+
+    def live_files(self) -> set[str]:
+        """All that the manifest names in folders of parts and lists, relative to the output."""
+        return {
+            path
+            for state in self.encoders.values()
+            for path in (
+                *(part.path for part in state.parts),
+                *(each.uris_path for each in state.lists),
+            )
+        }
 
     def committing(
         self, run_id: str, token: str, state: EncoderState, removed: set[str]
@@ -79,7 +95,7 @@ class Manifest:
                 "spec": json.loads(state.spec.to_json()),
                 **{
                     kind: [
-                        {"path": part.path, "rows": part.rows, "bytes": part.bytes}
+                        {name: getattr(part, name) for name in _OF_A_PART}
                         for part in sorted(state.of_kind(kind), key=_path)
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
@@ -89,7 +105,7 @@ class Manifest:
             for name, state in sorted(self.encoders.items())
         }
         values = {"runs": self.runs, "encoders": encoders, "removed": self.removed}
-        return json.dumps({"format": FORMAT, **values}, indent=1)
+        return json.dumps({"format": FORMAT, **values, "upkeep": self.upkeep}, indent=1)
 
     @classmethod
     def from_json(cls, text: bytes, path: str) -> Manifest:
@@ -106,7 +122,7 @@ class Manifest:
                 name: EncoderState(
                     EncoderSpec.from_json(json.dumps(state["spec"])),
                     tuple(
-                        Part(kind, entry["path"], entry["rows"], entry["bytes"])
+                        _part(kind, **entry)
                         for kind in (EMBEDDINGS, FAILURES)
                         for entry in state[kind]
                     ),
@@ -114,9 +130,13 @@ class Manifest:
                 )
                 for name, state in values["encoders"].items()
             }
-            return cls(dict(values["runs"]), encoders, tuple(values["removed"]))
+            upkeep = values.get("upkeep", "")
+            return cls(dict(values["runs"]), encoders, tuple(values["removed"]), upkeep)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise JobError(f"{path} is damaged ({error}); restore it from a backup") from error
+            raise JobError(
+                f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
+                "'python -m pipeline verify OUTPUT --repair'"
+            ) from error
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
@@ -127,6 +147,21 @@ def read_manifest(output: str) -> tuple[Manifest, str | None]:
         return Manifest(), None
     data, info = store.read(path)
     return Manifest.from_json(data, path), info.version
+
+
+def existing_manifest(output: str) -> tuple[Manifest, str]:
+    """Like read_manifest.
+
+    Raises:
+        InputError: there is none.
+    """
+    manifest, version = read_manifest(output)
+    if version is None:
+        raise InputError(
+            f"{output!r} is not a dataset: it has no manifest.json. Where there was one, "
+            "'python -m pipeline verify OUTPUT --repair' makes it again"
+        )
+    return manifest, version
 
 
 def write_manifest(output: str, manifest: Manifest, expected: str | None) -> None:
@@ -153,9 +188,7 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
         InputError: there is no dataset, or no such encoder in it.
     """
     base = normalize(output)
-    manifest, version = read_manifest(base)
-    if version is None:
-        raise InputError(f"{os.fspath(output)!r} is not a dataset: it has no manifest.json")
+    manifest, _ = existing_manifest(base)
     names = sorted(manifest.encoders)
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
@@ -187,8 +220,9 @@ def carried_columns(output: str, state: EncoderState) -> pa.Schema:
 def unreadable(part: str, error: Exception) -> JobError:
     """What to say of a live part that can't be read."""
     return JobError(
-        f"{part} in the output can't be read ({error}). Restore it from a backup; if another run "
-        "has just ended, start this one again"
+        f"{part} in the output can't be read ({error}). If another run has just ended, start this "
+        "one again. Restore it from a backup, or let 'python -m pipeline verify OUTPUT --repair' "
+        "take it out"
     )
 
 
@@ -253,7 +287,13 @@ def check_run_id(run_id: str) -> str:
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
+    if is_copy_id(run_id):
+        raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
     return run_id
+
+
+def _part(kind: str, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:
+    return Part(kind, str(path), int(rows), int(bytes), crc32c=str(crc32c))
 
 
 def _path(part: Part) -> str:

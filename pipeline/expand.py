@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.archives import ArchiveError, Packing, damage_told
-from pipeline.dataset import uris_path
+from pipeline.dataset import LIST_KEY, uris_path
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
 from pipeline.list_rows import ListError
@@ -99,7 +99,7 @@ def read_uris(output: str, state: ListState) -> Iterator[str]:
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = _Named()
+    named = _Named(uri_of(path))
     try:
         entries = read_list(path, settings.uri_column, settings.kept)
         for image in _looked_at(entries, source.text):
@@ -126,13 +126,18 @@ def _image_of(entry: Entry, text: str) -> list[Image]:
 
 
 class _Named:
-    """Collects what a list names, to be compared with what it names in later runs."""
+    """Collects what a list names, to be compared with what it names in later runs.
 
-    def __init__(self) -> None:
+    Args:
+        list_uri: of the list. It is noted in the file, for a manifest that has to be rebuilt.
+    """
+
+    def __init__(self, list_uri: str) -> None:
+        schema = _URIS.with_metadata({LIST_KEY: list_uri.encode()})
         self._rows: list[str] = []
         self._digest = hashlib.sha256()
         self._buffer = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._buffer, _URIS, compression="zstd")
+        self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
 
     def add(self, uri: str) -> None:
         self._digest.update(uri.encode() + b"\0")

@@ -66,6 +66,11 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
         InputError: the options do not go together.
         JobError: the run failed.
     """
+    if options.view_as(TestOptions).dry_run and is_in_process(options):
+        raise InputError(
+            "--dry_run is for Dataflow, and builds a job without starting it; to see what a run "
+            "would do, use 'python -m pipeline plan'"
+        )
     job = dataclasses.replace(job, across_processes=_many_processes(options))
     _check_reachable(job, options)
     _check_output(job)

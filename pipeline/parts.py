@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pipeline.batches import KnownTuple
 from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
 from pipeline.dataset import part_path
+from pipeline.part_streams import ContentName, checksum, parquet_options
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -35,8 +35,6 @@ from pipeline.values import to_arrow, to_plain
 MAX_ROWS = 1024
 MAX_SECONDS = 60.0
 MAX_BYTES = 64 << 20
-
-_NAME_DIGITS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +65,11 @@ class PartWriter:
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
-        pq.write_table(
-            table,
-            buffer,
-            compression="zstd",
-            use_dictionary=kind != EMBEDDINGS,
-            use_byte_stream_split=["embedding.list.element"] if kind == EMBEDDINGS else False,
-        )
+        pq.write_table(table, buffer, **parquet_options(kind))
         data = buffer.getvalue()
         full = join(self.output, path)
         store_for(full).write(full, data)
-        return Part(kind, path, table.num_rows, len(data), tuple(load_ids))
+        return Part(kind, path, table.num_rows, len(data), tuple(load_ids), crc32c=checksum(data))
 
     def write_embeddings(self, rows: Sequence[Embedded]) -> Part:
         """Write embedded images as one part."""
@@ -112,7 +104,7 @@ class PartWriter:
 
         Gives None where no row is left. The old file stays; the commit removes it.
         """
-        table = self._conformed(kind, read_part(self.output, path))
+        table = self.conform(kind, read_part(self.output, path))
         uris = table.column("uri").to_pylist()
         for name in ("version", *self.kept) if touched else ():
             place = table.schema.get_field_index(name)
@@ -138,7 +130,7 @@ class PartWriter:
             return touched.version
         return value if touched.kept is None else touched.kept[self.kept.index(name)]
 
-    def _conformed(self, kind: str, table: pa.Table) -> pa.Table:
+    def conform(self, kind: str, table: pa.Table) -> pa.Table:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
         schema = schema_of(kind, self.spec, self.carried)
         arrays = [
@@ -253,8 +245,6 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
 
 
 def _content_name(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    names = [name for name in ("uri", "version", "change") if name in table.schema.names]
-    for row in zip(*(table.column(name).to_pylist() for name in names), strict=True):
-        digest.update("\0".join(row).encode() + b"\1")
-    return digest.hexdigest()[:_NAME_DIGITS]
+    name = ContentName()
+    name.add(table)
+    return name.text()

@@ -154,6 +154,7 @@ class Part(NamedTuple):
     """A finished Parquet file; path relative to the output, size in bytes.
 
     Load ids tell the encoder loads that its rows come from; copied is how many come from none.
+    The crc32c of its content is 8 hex digits; "" where it is not known.
     """
 
     kind: str
@@ -162,6 +163,7 @@ class Part(NamedTuple):
     bytes: int
     load_ids: tuple[str, ...] = ()
     copied: int = 0
+    crc32c: str = ""
 
 
 class Rewrite(NamedTuple):

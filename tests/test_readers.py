@@ -1,6 +1,7 @@
 """Any Parquet reader that globs the dataset is right, without knowing about us."""
 
 import pathlib
+import shutil
 
 import duckdb
 import numpy as np
@@ -30,6 +31,19 @@ def dataset(photo_folder, vgg16_bundle, tmp_path_factory):
     return next((output / "embeddings").iterdir())
 
 
+@pytest.fixture(scope="module", params=["as written", "compacted"])
+def folder(request, dataset, tmp_path_factory):
+    """The encoder's folder, with a part from each run or with one that was merged from them."""
+    if request.param == "as written":
+        return dataset
+    output = tmp_path_factory.mktemp("compacted") / "out"
+    shutil.copytree(dataset.parents[1], output)
+    assert main(["compact", str(output)]) == 0
+    merged = output / "embeddings" / dataset.name
+    assert len(list(merged.rglob("*.parquet"))) == 1 < len(list(dataset.rglob("*.parquet")))
+    return merged
+
+
 @pytest.fixture(scope="module")
 def expected(dataset):
     """By pyarrow: name of the photograph -> its vector."""
@@ -49,18 +63,23 @@ def check(uris, vectors, expected):
         np.testing.assert_array_equal(np.asarray(vector, np.float32), expected[name])
 
 
-def test_pandas(dataset, expected):
-    frame = pd.read_parquet(dataset)
+def test_pyarrow(folder, expected):
+    table = ds.dataset(folder).to_table()
+    check(table["uri"].to_pylist(), table["embedding"].to_pylist(), expected)
+
+
+def test_pandas(folder, expected):
+    frame = pd.read_parquet(folder)
     check(frame["uri"], frame["embedding"], expected)
 
 
-def test_polars(dataset, expected):
-    frame = pl.read_parquet(dataset / "**" / "*.parquet")
+def test_polars(folder, expected):
+    frame = pl.read_parquet(folder / "**" / "*.parquet")
     assert frame.schema["embedding"] == pl.Array(pl.Float32, 512)
     check(frame["uri"].to_list(), frame["embedding"].to_list(), expected)
 
 
-def test_duckdb_with_arithmetic_on_vectors(dataset, expected):
+def test_duckdb_with_arithmetic_on_vectors(folder, expected):
     with duckdb.connect() as connection:
         rows = connection.execute(
             """
@@ -70,7 +89,7 @@ def test_duckdb_with_arithmetic_on_vectors(dataset, expected):
             SELECT b.uri, b.vector, array_cosine_similarity(a.vector, b.vector) AS cosine
             FROM photos a, photos b WHERE a.uri LIKE '%motorcycle_left.png' ORDER BY cosine DESC
             """,
-            {"files": f"{dataset}/**/*.parquet"},
+            {"files": f"{folder}/**/*.parquet"},
         ).fetchall()
     check([row[0] for row in rows], [row[1] for row in rows], expected)
     names = [pathlib.PurePath(row[0]).name for row in rows]

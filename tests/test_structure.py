@@ -44,7 +44,10 @@ def test_one_module_knows_the_object_store():
     assert knowing == {"gcs"}
 
 
-@pytest.mark.parametrize("statement", ["import pipeline, encoder", "import encoder.images"])
+UPKEEP = "from pipeline import __main__, compact, prune, repair, status, verify"
+
+
+@pytest.mark.parametrize("statement", ["import pipeline, encoder", "import encoder.images", UPKEEP])
 def test_importing_is_light(statement):
     code = (
         f"{statement}; import sys; print('tensorflow' in sys.modules, 'apache_beam' in sys.modules)"

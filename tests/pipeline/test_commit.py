@@ -265,3 +265,37 @@ def test_the_manifest_keeps_other_encoders(make, tmp_path, small_model_file):
     with pytest.raises(encoder.InputError, match="encoder is None; the dataset has"):
         open_dataset(tmp_path / "out")
     assert open_dataset(tmp_path / "out", job.spec.id).to_table().num_rows == 1
+
+
+def test_what_a_commit_removed_stays_removed_when_another_encoder_commits(
+    make, tmp_path, small_model_file, monkeypatch
+):
+    """The clean-up of one encoder's run is killed; the next run is of another encoder."""
+    import encoder
+
+    old = first_run(make, 1, 2)
+    job = make("run2")
+    new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
+    monkeypatch.setattr("pipeline.commit._clean_up", lambda *_: None)
+    commit(job, outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1))
+    monkeypatch.undo()
+    encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
+    other = new_job([str(tmp_path / "images")], str(tmp_path / "second"), str(tmp_path / "out"))
+    part = other.writer.write_failures(failures(3))
+    commit(other, outcome(other, [part], listed=2, new=1, unchanged=1))
+    assert old.path not in files(tmp_path)
+    assert take_snapshot(make("run3")).left_over == ()
+
+
+def test_copies_that_upkeep_left_are_debris(make, tmp_path):
+    part = first_run(make, 1)
+    folder = tmp_path / "out" / "embeddings" / f"encoder={make('x').spec.id}"
+    name = (tmp_path / "out" / part.path).name
+    for run in ("compact-1", "repair-1", "dead"):
+        (folder / f"run={run}").mkdir()
+        (folder / f"run={run}" / name).write_bytes((tmp_path / "out" / part.path).read_bytes())
+    snapshot = take_snapshot(make("run2"))
+    assert [path.split("/")[2] for path in snapshot.debris] == ["run=compact-1", "run=repair-1"]
+    assert [path.split("/")[2] for path in snapshot.left_over] == ["run=dead"]
+    (tmp_path / "out" / "manifest.json").unlink()  # now they may be all that there is
+    assert len(take_snapshot(make("run2")).left_over) == 4

@@ -1,10 +1,15 @@
+import shutil
+
 import numpy as np
 import pytest
 
+import encoder
+from encoder.errors import InputError
 from encoder.spec import read_spec
 from pipeline.errors import JobError
 from pipeline.handler import EncoderHandler, LoadedEncoder
 from pipeline.records import Decoded, Embedded
+from tests.conftest import small_network
 
 
 class Picky:
@@ -63,6 +68,24 @@ def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
 def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle, handler):
     model = EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
     with pytest.raises(JobError, match="somebody has replaced it"):
+        handler.run_inference([decoded(0, 0)], model)
+
+
+@pytest.mark.parametrize("change", ["weights", "preprocess", "id"])
+def test_vectors_do_not_change_without_a_new_id(small_bundle, tmp_path, handler, change):
+    """A bundle that was tampered with is refused by load, and by the job's workers."""
+    shutil.copytree(small_bundle, tmp_path, dirs_exist_ok=True)
+    spec = read_spec(tmp_path)
+    if change == "weights":
+        encoder.extract(small_network(seed=5), tmp_path / "other", preprocess="unit")
+        shutil.copy(tmp_path / "other" / "encoder.keras", tmp_path)
+    else:
+        value = {"preprocess": "tf", "id": "0123456789abcdef"}[change]
+        (tmp_path / "encoder.json").write_text(spec.replace(**{change: value}).to_json())
+    with pytest.raises(InputError, match="do not belong together"):
+        encoder.load(tmp_path)
+    model = EncoderHandler(str(tmp_path), read_spec(tmp_path).id, batch_size=2).load_model()
+    with pytest.raises(JobError, match="do not belong together"):
         handler.run_inference([decoded(0, 0)], model)
 
 

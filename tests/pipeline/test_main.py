@@ -311,8 +311,8 @@ def test_status(shell, tmp_path, capsys):
     shell("--run-id", "first")
     assert main(["status", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
-    assert "5 embeddings of 16, 0 failures" in out
-    assert "run first" in out
+    assert "dataset" in out
+    assert " first " in out
 
 
 def test_workers_in_other_processes_load_once(shell, tmp_path):
@@ -335,6 +335,7 @@ def test_workers_in_other_processes_load_once(shell, tmp_path):
         (["--output", "/proc/nowhere"], 2, "--output '/proc/nowhere' can't be made"),
         (["--runner", "DataflowRunner"], 2, "workers on Dataflow can't reach"),
         (["--runner", "NoSuchRunner"], 2, "NoSuchRunner"),
+        (["--dry_run=True"], 2, "use 'python -m pipeline plan'"),
     ],
 )
 def test_wrong_command_lines_name_the_option(shell, options, code, message):
@@ -357,3 +358,24 @@ def test_a_run_id_is_used_once(shell):
     code, _, err = shell("--run-id", "one")
     assert code == 2
     assert "--run-id 'one' is taken" in err
+
+
+def test_changes(shell, tmp_path, images, capsys):
+    out = str(tmp_path / "out")
+    shell("--run-id", "first")
+    (images / "a" / "0.jpg").unlink()
+    shell("--run-id", "second")
+    capsys.readouterr()
+    assert main(["changes", out, "--since", "first"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {"uri": str(images / "a" / "0.jpg"), "change": "removed"}
+    for name in ("all.jsonl", "all.parquet"):
+        assert main(["changes", out, "--to", str(tmp_path / name)]) == 0
+    table = ds.dataset(tmp_path / "all.parquet").to_table().to_pylist()
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == table
+    assert len(table) == 4
+    assert main(["changes", out, "--since", "third"]) == 2
+    assert "the last ones are first, second" in capsys.readouterr().err
+    assert main(["changes", out, "--to", "all.csv"]) == 2
+    assert main(["changes", out, "--encoder", "x"]) == 2
