@@ -26,6 +26,7 @@ from pipeline.dataset import (
     is_uris,
     read_manifest,
     record_path,
+    removed_meanwhile,
     stray_records,
     write_manifest,
 )
@@ -55,6 +56,7 @@ def take_snapshot(job: Job) -> Snapshot:
     left_over: list[str] = []
     debris: list[str] = []
     live |= {each.uris_path for each in state.lists}
+    debris += _half_manifests(job.output)
     for kind in (EMBEDDINGS, FAILURES, LISTS):
         for path in _files_of(job, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
@@ -90,14 +92,17 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists, job.packing_names)
         doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        doomed |= _removed_of_others(job, manifest)
         manifest = manifest.committing(job.run_id, job.token, state, doomed)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
         try:
             write_manifest(job.output, manifest, version)
         except ChangedError:
-            store_for(path).delete(path)
-            raise _lost_race(read_manifest(job.output)[0]) from None
+            winner = read_manifest(job.output)[0]
+            if job.run_id not in winner.runs:  # else the record is that of a run of the same name
+                store_for(path).delete(path)
+            raise _lost_race(winner) from None
     _clean_up(job, outcome.snapshot, manifest)
     return record
 
@@ -114,6 +119,20 @@ def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
         doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
     return doomed
+
+
+def _removed_of_others(job: Job, manifest: Manifest) -> set[str]:
+    """Other encoders' parts that a clean-up may not have reached.
+
+    Forgotten, they would be taken for the work of a run that died.
+    """
+    own = f"{encoder_folder(EMBEDDINGS, job.spec.id)}/"
+    live = {part.path for state in manifest.encoders.values() for part in state.parts}
+    return {
+        path
+        for path in manifest.removed
+        if path.startswith(f"{EMBEDDINGS}/") and not path.startswith(own) and path not in live
+    }
 
 
 def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
@@ -204,7 +223,11 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
         for each in outcome.snapshot.lists
         if not any(source.takes_as_list(each.list_path) for source in job.inputs)
     }
-    lists.update({each.list_path: each for each in outcome.lists})
+    for each in outcome.lists:
+        full = join(job.output, each.uris_path)
+        if store_for(full).stat(full) is None:  # listed before this run's snapshot was taken
+            raise removed_meanwhile(each.uris_path)
+        lists[each.list_path] = each
     return tuple(lists[path] for path in sorted(lists))
 
 
@@ -223,6 +246,14 @@ def _files_of(job: Job, kind: str) -> list[str]:
     folder = join(job.output, encoder_folder(kind, job.spec.id))
     prefix = job.output.rstrip("/") + "/"
     return [info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)]
+
+
+def _half_manifests(output: str) -> list[str]:
+    """What commits that were killed have left beside the manifest."""
+    if is_remote(output) or not os.path.isdir(output):
+        return []
+    names = os.listdir(output)
+    return [name for name in names if is_temporary(name) and name.startswith(".manifest.json.")]
 
 
 def _remove_empty_folder(folder: str) -> None:

@@ -196,6 +196,15 @@ def unreadable(part: str, error: Exception) -> JobError:
     )
 
 
+def removed_meanwhile(path: str) -> JobError:
+    """What to say of a file of the output that another run has removed while this one worked."""
+    return JobError(
+        f"{path} in the output is gone: another run has committed to it while this one worked, so "
+        "this one was not committed. No work is lost: start it again, and it takes over the "
+        "finished parts"
+    )
+
+
 def read_record(output: str, run_id: str) -> dict[str, Any]:
     """The record of a committed run."""
     path = record_path(output, run_id)

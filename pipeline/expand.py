@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.archives import ArchiveError, Packing
-from pipeline.dataset import uris_path
+from pipeline.dataset import removed_meanwhile, uris_path
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
 from pipeline.listing import Unreadable, list_files, look_at
@@ -87,9 +87,17 @@ def is_archive(image: Image) -> bool:
 
 
 def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
-    """What a list named in an earlier run."""
+    """What a list named in an earlier run.
+
+    Raises:
+        JobError: another run has removed what remembers it.
+    """
     path = join(output, state.uris_path)
-    with store_for(path).open(path) as file:
+    try:
+        opened = store_for(path).open(path)
+    except FileNotFoundError:
+        raise removed_meanwhile(state.uris_path) from None
+    with opened as file:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
             for uri in batch.column(0).to_pylist():
                 yield NamedBy(uri, state.list_path)

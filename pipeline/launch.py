@@ -34,7 +34,9 @@ from pipeline.workers import WORKER_ENDED, watch_workers
 IN_PROCESS = ("FnApiRunner", "DirectRunner")
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
 # What is left of a worker process that was killed: what others heard of it last.
-_ENDED = re.compile(r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)")
+_ENDED = re.compile(
+    r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
+)
 _OWN_ERRORS = re.compile(r"(?:pipeline|encoder)\.errors\.\w+: (.*?)(?: \[while running|$)", re.M)
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
-from pipeline.dataset import part_path
+from pipeline.dataset import part_path, removed_meanwhile
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
@@ -58,7 +58,7 @@ class PartWriter:
         """Write a table as one part. It appears whole or not at all.
 
         The name says what the part holds, so that work repeated by a retry replaces its own
-        earlier file and does not stand beside it.
+        earlier file and does not stand beside it, and nothing else is ever replaced.
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
@@ -217,10 +217,17 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
 
 
 def read_part(output: str, path: str) -> pa.Table:
-    """A whole part."""
+    """A whole part.
+
+    Raises:
+        JobError: another run has removed it.
+    """
     full = join(output, path)
-    with store_for(full).open(full) as file:
-        return pq.read_table(file)
+    try:
+        with store_for(full).open(full) as file:
+            return pq.read_table(file)
+    except FileNotFoundError:
+        raise removed_meanwhile(path) from None
 
 
 def count_rows(output: str, path: str) -> tuple[int, int]:
@@ -228,13 +235,15 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
     full = join(output, path)
     info = store_for(full).stat(full)
     if info is None:
-        raise FileNotFoundError(f"{full} is gone; another run has removed it")
+        raise removed_meanwhile(path)
     with store_for(full).open(full) as file:
         return pq.read_metadata(file).num_rows, info.bytes
 
 
 def _content_name(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for row in zip(*(table.column(name).to_pylist() for name in ("uri", "version")), strict=True):
-        digest.update("\0".join(row).encode() + b"\1")
+    """From all but the vectors, whose last bits depend on the batches they were computed in."""
+    names = [name for name in table.schema.names if name != "embedding"]
+    digest = hashlib.sha256(repr(names).encode())
+    for row in zip(*(to_plain(table.column(name)) for name in names), strict=True):
+        digest.update(repr(row).encode())
     return digest.hexdigest()[:_NAME_DIGITS]

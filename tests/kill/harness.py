@@ -7,11 +7,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from pipeline.dataset import open_dataset
 from tests.conftest import write_image
@@ -25,15 +27,19 @@ class Collection:
     """Loose images, an archive and a list, of which everything can change.
 
     Args:
-        folder: where to make it.
-        count: of loose images; besides, there are 40 in an archive and 40 in a list.
+        folder: where it is, or is made.
+        count: of loose images to make; besides, there are 40 in an archive and 40 in a list.
     """
 
-    def __init__(self, folder: pathlib.Path, count: int) -> None:
+    def __init__(self, folder: pathlib.Path, count: int = 0) -> None:
         self._folder = folder
-        self._count = count
         self._next = 10_000
         self._packed = [(f"{n}.png", picture(n)) for n in range(40)]
+        if count:
+            self._make(count)
+
+    def _make(self, count: int) -> None:
+        folder = self._folder
         for n in range(count):
             write_image(folder / "in" / "loose" / f"{n:05}.png", n, (32, 32))
         for n in range(40):
@@ -104,6 +110,27 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def wait_for(path: pathlib.Path) -> None:
+    """Until there is such a file."""
+    end = time.monotonic() + TIMEOUT
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} has not come up"
+        time.sleep(0.05)
+
+
+def alive(session: int) -> list[str]:
+    """The command lines of what still runs of a session that `start` began."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
 def rows(output: pathlib.Path, kind: str = "embeddings") -> dict[str, dict[str, Any]]:
     """By plain pyarrow over the folder: uri -> row. No uri is there twice."""
     if not (output / kind).exists():
@@ -129,19 +156,9 @@ def assert_same(output: pathlib.Path, reference: pathlib.Path) -> None:
     for kind in ("embeddings", "failures"):
         found, expected = rows(output, kind), rows(reference, kind)
         assert state_of(found) == state_of(expected)
-    for uri, row in rows(output).items():
-        expected = np.array(rows_of(reference)[uri]["embedding"])
-        np.testing.assert_allclose(row["embedding"], expected, rtol=1e-4, atol=1e-6)
-
-
-_cache: dict[pathlib.Path, dict[str, dict[str, Any]]] = {}
-
-
-def rows_of(reference: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """The rows of a dataset that changes no more."""
-    if reference not in _cache:
-        _cache[reference] = rows(reference)
-    return _cache[reference]
+        if kind == "embeddings":
+            vectors = [[table[uri]["embedding"] for uri in found] for table in (found, expected)]
+            np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-6)
 
 
 def assert_no_stray_file(output: pathlib.Path) -> None:
@@ -153,6 +170,19 @@ def assert_no_stray_file(output: pathlib.Path) -> None:
         expected |= set(state["lists"].values())
     found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
     assert found == expected
+
+
+def committed_parts(output: pathlib.Path) -> set[str]:
+    """Paths of the parts that the manifest names."""
+    if not (output / "manifest.json").exists():
+        return set()
+    encoders = json.loads((output / "manifest.json").read_text())["encoders"]
+    return {part["path"] for state in encoders.values() for part in state["embeddings"]}
+
+
+def count_rows(path: pathlib.Path) -> int:
+    """Of a part; one that is not whole is an error."""
+    return int(pq.read_metadata(path).num_rows)
 
 
 def last_record(output: pathlib.Path) -> dict[str, Any]:
