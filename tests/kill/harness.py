@@ -33,6 +33,7 @@ class Collection:
 
     def __init__(self, folder: pathlib.Path, count: int = 0) -> None:
         self._folder = folder
+        self.changes = 0
         self._next = 10_000
         self._packed = [(f"{n}.png", picture(n)) for n in range(40)]
         if count:
@@ -55,6 +56,7 @@ class Collection:
 
     def change(self, rng: np.random.Generator) -> None:
         """Of every kind of change a few."""
+        self.changes += 1
         loose = sorted((self._folder / "in" / "loose").glob("*.png"))
         chosen = rng.choice(len(loose), 50, replace=False)
         for at in chosen[:20]:
@@ -151,10 +153,10 @@ def state_of(table: dict[str, dict[str, Any]]) -> set[tuple[Any, ...]]:
     return {(uri, *(row.get(name) for name in names)) for uri, row in table.items()}
 
 
-def assert_same(output: pathlib.Path, reference: pathlib.Path) -> None:
-    """Both hold the same rows, and vectors that are the same but for the batches they were in."""
-    for kind in ("embeddings", "failures"):
-        found, expected = rows(output, kind), rows(reference, kind)
+def assert_same(output: pathlib.Path, reference: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Of each kind the same rows, and vectors equal but for the batches that they were in."""
+    for kind, expected in reference.items():
+        found = rows(output, kind)
         assert state_of(found) == state_of(expected)
         if kind == "embeddings":
             vectors = [[table[uri]["embedding"] for uri in found] for table in (found, expected)]

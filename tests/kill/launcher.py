@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -49,7 +50,7 @@ class Actions:
                 time.sleep(0.02)
 
 
-def limit_room(room: int) -> None:
+def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
     """From now on only so many bytes can be written to the output."""
     from encoder import storage
 
@@ -75,7 +76,7 @@ def limit_room(room: int) -> None:
                 left[0] = 0
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    storage._create = lambda path: Small(create(path))
+    patch(storage, "_create", lambda path: Small(create(path)))
 
 
 def count_calls(path: str) -> None:

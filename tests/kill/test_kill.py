@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from tests.kill import harness
+from pipeline.__main__ import main
+from tests.kill import harness, launcher
 from tests.kill.conftest import LONG
 
 KILLS = int(os.environ.get("KILLS", 0))
@@ -57,27 +58,27 @@ def test_a_first_run_is_killed(trial):
     trial.check()
 
 
-def test_a_run_that_rewrites_and_commits_is_killed(trial):
+@pytest.mark.parametrize(
+    "points",
+    [CHANGED, *([point] for point in COMMITTED)]
+    if LONG
+    else [["rewrite:after", "manifest:half", "removal:after"]],
+    ids=" ".join,
+)
+def test_a_run_over_changes_is_killed(trial, points):
+    """The last of these points is after a commit where that is there to see."""
     trial.run()
     trial.collection.change(trial.rng)
-    for point in CHANGED if LONG else ["rewrite:after", "manifest:half"]:
+    for point in points:
         kill(trial, "--at", point, 1, "kill")
-        if LONG:
+        if point != points[-1] and LONG:
             trial.collection.change(trial.rng)
-    trial.run()
-    trial.check()
-
-
-@pytest.mark.parametrize("point", COMMITTED if LONG else ["removal:after"])
-def test_a_run_is_killed_in_the_clean_up(trial, point):
-    trial.run()
-    trial.collection.change(trial.rng)
-    kill(trial, "--at", point, 1, "kill")
-    reference = trial.folder / "reference"
-    trial.run(reference)
-    rows = harness.rows(reference)
-    assert harness.state_of(harness.committed(trial.output)) == harness.state_of(rows)
-    assert trial.run()["embedded"] == 0
+    if points[-1] in COMMITTED:
+        reference = harness.rows(trial.reference() / "out")
+        assert harness.state_of(harness.committed(trial.output)) == harness.state_of(reference)
+        assert trial.run()["embedded"] == 0
+    else:
+        trial.run()
     trial.check()
 
 
@@ -111,15 +112,18 @@ def test_runs_are_killed_at_random_moments(trial):
     trial.check()
 
 
-def test_a_full_disk(trial):
-    code, _, err = trial.hit("--room", 150_000)
-    assert code == 1
+def test_a_full_disk(trial, monkeypatch, capsys):
+    launcher.limit_room(150_000, monkeypatch.setattr)
+    assert main(trial.words()) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
     assert len(err.splitlines()) == 1
     assert "No space left on device" in err
     assert str(trial.output) in err
     finished = trial.finished()
     assert finished >= LOST_AT_MOST
-    assert not [path for path in trial.output.rglob("*.tmp")]
+    assert not list(trial.output.rglob("*.tmp"))
+    monkeypatch.undo()
     assert trial.run()["resumed"] == finished
     trial.check()
 
