@@ -31,6 +31,7 @@ from pipeline.dataset import (
     write_manifest,
 )
 from pipeline.errors import JobError
+from pipeline.expand import list_of, merge_lists
 from pipeline.job import Job
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
@@ -73,6 +74,9 @@ def take_snapshot(job: Job) -> Snapshot:
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
         packing=state.packing,
+        unfinished=tuple(
+            filter(None, (list_of(job.output, path) for path in debris if is_uris(path)))
+        ),
     )
 
 
@@ -217,11 +221,17 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 
 
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
-    """What this run read, and what earlier ones read of which this one does not speak."""
+    """What this run read, and what earlier ones read of which this one does not speak.
+
+    Rows of runs that died become live, so what their lists named is remembered as well.
+    """
+    states: dict[str, list[ListState]] = {}
+    for each in (*outcome.snapshot.lists, *outcome.snapshot.unfinished):
+        if not any(source.takes_as_list(each.list_path) for source in job.inputs):
+            states.setdefault(each.list_path, []).append(each)
     lists = {
-        each.list_path: each
-        for each in outcome.snapshot.lists
-        if not any(source.takes_as_list(each.list_path) for source in job.inputs)
+        path: found[0] if len(found) == 1 else merge_lists(job.output, job.spec.id, found)
+        for path, found in states.items()
     }
     for each in outcome.lists:
         full = join(job.output, each.uris_path)

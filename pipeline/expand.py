@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from pipeline.parquet_images import find_image_column
 from pipeline.records import Image, ListState, NamedBy
 
 _BATCH_ROWS = 65536
+_LIST_KEY = b"list"  # in the Parquet schema metadata
 _URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
 
 
@@ -103,8 +105,27 @@ def read_uris(output: str, state: ListState) -> Iterator[NamedBy]:
                 yield NamedBy(uri, state.list_path)
 
 
+def list_of(output: str, path: str) -> ListState | None:
+    """Which list a file of uris is of; None where it does not say so, or is gone."""
+    full = join(output, path)
+    try:
+        with store_for(full).open(full) as file:
+            metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    return ListState(json.loads(metadata[_LIST_KEY]), path) if _LIST_KEY in metadata else None
+
+
+def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
+    """Remember of a list what it has named in any of several states."""
+    named = _Named(states[0].list_path)
+    for uri in dict.fromkeys(each.uri for state in states for each in read_uris(output, state)):
+        named.add(uri)
+    return named.write(output, encoder_id)
+
+
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = _Named()
+    named = _Named(path)
     try:
         for entry in read_list(path, settings.uri_column, settings.kept):
             for image in _images_of(entry, source.text):
@@ -113,7 +134,7 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
     except ListError as error:
         raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
     if settings.remember:
-        yield ListState(path, named.write(settings.output, settings.encoder_id))
+        yield named.write(settings.output, settings.encoder_id)
 
 
 def _images_of(entry: Entry, text: str) -> Iterable[Image]:
@@ -125,11 +146,13 @@ def _images_of(entry: Entry, text: str) -> Iterable[Image]:
 class _Named:
     """Collects what a list names, to be compared with what it names in later runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, list_path: str) -> None:
+        self._list_path = list_path
         self._rows: list[str] = []
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256(list_path.encode(errors="surrogateescape") + b"\0")
         self._buffer = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._buffer, _URIS, compression="zstd")
+        schema = _URIS.with_metadata({_LIST_KEY: json.dumps(list_path)})
+        self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
 
     def add(self, uri: str) -> None:
         self._digest.update(uri.encode() + b"\0")
@@ -137,15 +160,15 @@ class _Named:
         if len(self._rows) == _BATCH_ROWS:
             self._flush()
 
-    def write(self, output: str, encoder_id: str) -> str:
-        """Write the uris, if they are not there yet; gives the path, relative to the output."""
+    def write(self, output: str, encoder_id: str) -> ListState:
+        """Write the uris, if they are not there yet."""
         self._flush()
         self._writer.close()
         relative = uris_path(encoder_id, self._digest.hexdigest())
         full = join(output, relative)
         if store_for(full).stat(full) is None:
             store_for(full).write(full, self._buffer.getvalue())
-        return relative
+        return ListState(self._list_path, relative)
 
     def _flush(self) -> None:
         self._writer.write_table(pa.table({"uri": self._rows}, schema=_URIS))

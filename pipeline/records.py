@@ -185,6 +185,7 @@ class Snapshot(NamedTuple):
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, and where their uris lie.
         packing: how earlier runs read archives.
+        unfinished: what lists named in runs that died.
     """
 
     manifest_version: str | None
@@ -194,6 +195,7 @@ class Snapshot(NamedTuple):
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
     packing: tuple[str, ...] = ()
+    unfinished: tuple[ListState, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
