@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import pathlib
 import shutil
@@ -21,7 +20,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    initialize,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -33,12 +31,12 @@ from encoder.spec import read_spec
 from pipeline.__main__ import build_parser, main
 from pipeline.dataset import open_dataset
 from tests.kill import harness, points
-from tests.pipeline.packed import picture, tar
+from tests.kill.world import BAD, World, load, vector_of
+from tests.pipeline.packed import picture
 
 HISTORIES = int(os.environ.get("HISTORIES", 0))
 NAMES = st.sampled_from([f"{n}.png" for n in range(4)])
 GOOD = st.integers(0, 5)  # pictures; a few, so that content comes back under other names
-BAD = b"no image"
 OPTIONS = ["--allow-empty", "--max-failure-ratio", "1"]
 
 
@@ -75,7 +73,7 @@ def commands() -> set[str]:
 
 
 class History(RuleBasedStateMachine):
-    """A folder of images with an archive in it, and a list that names images elsewhere."""
+    """What happens to a collection, and runs over it, of which some are killed."""
 
     def __init__(self, bundles: list[pathlib.Path]) -> None:
         super().__init__()
@@ -83,18 +81,9 @@ class History(RuleBasedStateMachine):
         self.output = self.base / "out"
         self.bundles = bundles
         self.bundle = bundles[0]
-        self.packed: dict[str, bytes] = {}
-        self.listed: set[str] = set()
-        self.clock = 10**18
+        self.world = World(self.base)
         self.done: dict[str, dict[str, Any]] = {}  # encoder id -> its committed rows
         self.died = False  # a run, since the last that committed
-
-    @initialize()
-    def begin(self) -> None:
-        for folder in ("in", "elsewhere"):
-            (self.base / folder).mkdir()
-        self.write(self.base / "in" / "anchor.png", picture(99))  # one that never fails
-        self.write(self.base / "list.txt", b"")
 
     def teardown(self) -> None:
         try:
@@ -114,20 +103,20 @@ class History(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=GOOD)
     def write_loose(self, name: str, content: int) -> None:
-        self.write(self.base / "in" / name, picture(content))
+        self.world.write(self.base / "in" / name, picture(content))
 
     @rule(name=NAMES, content=GOOD)
     def write_listed(self, name: str, content: int) -> None:
-        self.write(self.base / "elsewhere" / name, picture(content))
-        self.name(self.listed | {name})
+        self.world.write(self.base / "elsewhere" / name, picture(content))
+        self.world.name(self.world.listed | {name})
 
     @rule(name=NAMES)
     def drop_from_list(self, name: str) -> None:
-        self.name(self.listed - {name})
+        self.world.name(self.world.listed - {name})
 
     @rule(folder=st.sampled_from(["in", "elsewhere"]), name=NAMES)
     def corrupt(self, folder: str, name: str) -> None:
-        self.write(self.base / folder / name, BAD)
+        self.world.write(self.base / folder / name, BAD)
 
     @rule(folder=st.sampled_from(["in", "elsewhere"]), name=NAMES)
     def delete(self, folder: str, name: str) -> None:
@@ -136,7 +125,7 @@ class History(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["0.png", "1.png", "2.png", "3.png", "packed.tar"]))
     def touch(self, name: str) -> None:
         if (self.base / "in" / name).exists():
-            self.age(self.base / "in" / name)
+            self.world.age(self.base / "in" / name)
 
     @rule(old=NAMES, new=NAMES)
     def rename(self, old: str, new: str) -> None:
@@ -145,17 +134,17 @@ class History(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=st.one_of(st.none(), GOOD))
     def pack(self, name: str, content: int | None) -> None:
-        self.packed[name] = BAD if content is None else picture(content)
-        self.repack()
+        self.world.packed[name] = BAD if content is None else picture(content)
+        self.world.repack()
 
     @rule(name=NAMES)
     def unpack(self, name: str) -> None:
-        if self.packed.pop(name, None):
-            self.repack()
+        if self.world.packed.pop(name, None):
+            self.world.repack()
 
     @rule()
     def lose_the_archive(self) -> None:
-        self.packed = {}
+        self.world.packed = {}
         (self.base / "in" / "packed.tar").unlink(missing_ok=True)
 
     # What happens to the dataset.
@@ -171,7 +160,7 @@ class History(RuleBasedStateMachine):
         assert quiet(self.words()) == 0
         self.check()
         record = harness.last_record(self.output)
-        rows, failures = self.expected()
+        rows, failures = self.world.expected()
         assert record["listed"] == len(rows) + len(failures)
         # No image is embedded whose content has not changed.
         new = {(uri, sha256) for uri, (_, sha256) in rows.items()} - known
@@ -194,7 +183,7 @@ class History(RuleBasedStateMachine):
             return
         after = self.committed()
         if after != before:  # it had committed
-            assert after == set(self.expected()[0].items())
+            assert after == set(self.world.expected()[0].items())
             self.done[self.id] = {
                 row["uri"]: row for row in open_dataset(self.output, self.id).to_table().to_pylist()
             }
@@ -216,48 +205,6 @@ class History(RuleBasedStateMachine):
         inputs = [str(self.base / "in"), str(self.base / "list.txt")]
         return harness.words(inputs, self.bundle, output or self.output, *OPTIONS)
 
-    def write(self, path: pathlib.Path, data: bytes) -> None:
-        path.write_bytes(data)
-        self.age(path)
-
-    def age(self, path: pathlib.Path) -> None:
-        """A time of its own for every change, whatever the clock of the file system is."""
-        self.clock += 1000
-        os.utime(path, ns=(self.clock, self.clock))
-
-    def name(self, names: set[str]) -> None:
-        self.listed = names
-        lines = "".join(f"elsewhere/{name}\n" for name in sorted(names))
-        self.write(self.base / "list.txt", lines.encode())
-
-    def repack(self) -> None:
-        path = self.base / "in" / "packed.tar"
-        tar(path, self.packed.items())
-        self.age(path)
-
-    def expected(self) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-        """What there is: uri -> version and sha256; and what fails: uri -> version and stage."""
-        there: dict[str, tuple[str, bytes]] = {}
-        failures: dict[str, tuple[str, str]] = {}
-        paths = [*(self.base / "in").glob("*.png")]
-        paths += [self.base / "elsewhere" / name for name in self.listed]
-        for path in paths:
-            if path.exists():
-                there[str(path)] = (version(path), path.read_bytes())
-            else:
-                failures[str(path)] = ("", "list")
-        archive = self.base / "in" / "packed.tar"
-        if archive.exists():
-            for name, data in self.packed.items():
-                there[f"{archive}#{name}"] = (version(archive), data)
-        failures |= {uri: (v, "decode") for uri, (v, data) in there.items() if data == BAD}
-        rows = {
-            uri: (v, hashlib.sha256(data).hexdigest())
-            for uri, (v, data) in there.items()
-            if data != BAD
-        }
-        return rows, failures
-
     def glob(self, output: pathlib.Path, kind: str, own: str) -> dict[str, Any]:
         """By plain pyarrow over one encoder's folder."""
         folder = output / kind / own
@@ -276,7 +223,7 @@ class History(RuleBasedStateMachine):
     def check(self) -> None:
         """The run that has just committed made the dataset what it should be."""
         own = f"encoder={self.id}"
-        rows, failures = self.expected()
+        rows, failures = self.world.expected()
         found = self.glob(self.output, "embeddings", own)
         assert {u: (row["version"], row["sha256"]) for u, row in found.items()} == rows
         failed = self.glob(self.output, "failures", own)
@@ -293,23 +240,6 @@ class History(RuleBasedStateMachine):
         for name, rows in self.done.items():
             table = open_dataset(self.output, name).to_table().to_pylist()
             assert {row["uri"]: row for row in table} == rows
-
-
-def version(path: pathlib.Path) -> str:
-    state = path.stat()
-    return f"{state.st_mtime_ns}-{state.st_size}"
-
-
-load = functools.cache(encoder.bundle.load)
-
-
-@functools.cache
-def vector_of(bundle: pathlib.Path, sha256: str) -> np.ndarray:
-    """Of one of the pictures."""
-    pictures = (picture(seed) for seed in (*range(6), 99))
-    data = next(each for each in pictures if hashlib.sha256(each).hexdigest() == sha256)
-    loaded = load(str(bundle))
-    return loaded.embed(loaded.decode(data)[None])[0]
 
 
 def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
