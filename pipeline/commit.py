@@ -66,6 +66,8 @@ def take_snapshot(job: Job) -> Snapshot:
             # again by trying again, at little cost.
             useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             (debris if useless else left_over).append(path)
+    lists = (path for path in debris if is_uris(path) and path not in manifest.removed)
+    unfinished = [list_of(job.output, path) for path in lists]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
@@ -74,9 +76,7 @@ def take_snapshot(job: Job) -> Snapshot:
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
         packing=state.packing,
-        unfinished=tuple(
-            filter(None, (list_of(job.output, path) for path in debris if is_uris(path)))
-        ),
+        unfinished=tuple(each for each in unfinished if each is not None),
     )
 
 
