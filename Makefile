@@ -1,16 +1,20 @@
-# make demo: see it work.  make test: everything CI runs.  make lock: renew the locks (needs uv).
+# make demo: see it work.  make test: everything CI runs.  make test-kill: kill runs, for half an hour.
+# make lock: renew the locks (needs uv).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-kill check lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
 	$(BIN)/pytest
+
+test-kill: $(READY)
+	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/kill
 
 check: $(READY)
 	$(BIN)/ruff check .

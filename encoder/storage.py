@@ -170,8 +170,10 @@ class LocalStore:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
             self.delete(temporary)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = path  # a full disk does not say where
             raise
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:

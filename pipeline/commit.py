@@ -10,28 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from encoder.errors import ChangedError
-from encoder.storage import is_temporary, store_for
+from encoder.storage import is_remote, is_temporary, join, store_for
 from pipeline.copies import is_copy
 from pipeline.dataset import (
     EncoderState,
     Manifest,
-    encoder_folder,
-    is_part,
-    is_uris,
     read_manifest,
-    record_path,
-    run_of,
+    removed_meanwhile,
     stray_records,
     write_manifest,
 )
 from pipeline.errors import JobError
+from pipeline.expand import list_of, merge_lists
 from pipeline.job import Job
+from pipeline.layout import encoder_folder, is_half_manifest, is_part, is_uris, record_path, run_of
 from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
@@ -68,6 +67,7 @@ def take_snapshot(job: Job) -> Snapshot:
     left_over: list[str] = []
     debris: list[str] = []
     live |= {each.uris_path for each in state.lists}
+    debris += _half_manifests(job.output)
     for kind in (EMBEDDINGS, FAILURES, LISTS):
         for path in _files_of(job, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
@@ -80,6 +80,8 @@ def take_snapshot(job: Job) -> Snapshot:
             (debris if useless else left_over).append(path)
     logs = _files_of(job, CHANGES)
     debris += [path for path in logs if run_of(path) not in manifest.runs]
+    lists = (path for path in debris if is_uris(path) and path not in manifest.removed)
+    unfinished = [list_of(job.output, path) for path in lists]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
@@ -87,6 +89,7 @@ def take_snapshot(job: Job) -> Snapshot:
         debris=tuple(sorted(debris)),
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
+        unfinished=tuple(each for each in unfinished if each is not None),
     )
 
 
@@ -115,8 +118,10 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         try:
             write_manifest(job.output, manifest, version)
         except ChangedError:
-            store_for(path).delete(path)
-            raise _lost_race(read_manifest(job.output)[0]) from None
+            winner = read_manifest(job.output)[0]
+            if job.run_id not in winner.runs:  # else the record is that of a run of the same name
+                store_for(path).delete(path)
+            raise _lost_race(winner) from None
     _clean_up(job, outcome.snapshot, manifest)
     return record
 
@@ -231,13 +236,23 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 
 
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
-    """What this run read, and what earlier ones read of which this one does not speak."""
+    """What this run read, and what earlier ones read of which this one does not speak.
+
+    Rows of runs that died become live, so what their lists named is remembered as well.
+    """
+    states: dict[str, list[ListState]] = {}
+    for each in (*outcome.snapshot.lists, *outcome.snapshot.unfinished):
+        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs):
+            states.setdefault(each.list_uri, []).append(each)
     lists = {
-        each.list_uri: each
-        for each in outcome.snapshot.lists
-        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs)
+        list_uri: found[0] if len(found) == 1 else merge_lists(job.output, job.spec.id, found)
+        for list_uri, found in states.items()
     }
-    lists.update({each.list_uri: each for each in outcome.lists})
+    for each in outcome.lists:
+        full = join(job.output, each.uris_path)
+        if store_for(full).stat(full) is None:  # listed before this run's snapshot was taken
+            raise removed_meanwhile(each.uris_path)
+        lists[each.list_uri] = each
     return tuple(lists[path] for path in sorted(lists))
 
 
@@ -252,6 +267,13 @@ def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
 def _files_of(job: Job, kind: str) -> list[str]:
     folder = encoder_folder(kind, job.spec.id)
     return [info.path for info in files_below(job.output, folder)]
+
+
+def _half_manifests(output: str) -> list[str]:
+    """What commits that were killed have left beside the manifest."""
+    if is_remote(output) or not os.path.isdir(output):
+        return []
+    return [name for name in os.listdir(output) if is_half_manifest(name)]
 
 
 def _lost_race(manifest: Manifest) -> JobError:

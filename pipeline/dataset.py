@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from typing import Any
 
 import pyarrow as pa
@@ -19,15 +18,12 @@ import pyarrow.parquet as pq
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import arrow_filesystem, join, normalize, store_for
-from pipeline.copies import COMPACT, REPAIR, is_copy_id
 from pipeline.errors import JobError
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
+from pipeline.layout import manifest_path, record_path
+from pipeline.records import EMBEDDINGS, FAILURES, ListState, Part
 from pipeline.schema import NO_COLUMNS, schema_of
 
 FORMAT = "image-embeddings/1"
-_PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
-_URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _OF_A_PART = ("path", "rows", "bytes", "crc32c")
 LIST_KEY = b"list"  # in the metadata of what a list named
 
@@ -226,6 +222,15 @@ def unreadable(part: str, error: Exception) -> JobError:
     )
 
 
+def removed_meanwhile(path: str) -> JobError:
+    """What to say of a file of the output that another run has removed while this one worked."""
+    return JobError(
+        f"{path} in the output is gone: another run has committed to it while this one worked, so "
+        "this one was not committed. No work is lost: start it again, and it takes over the "
+        "finished parts"
+    )
+
+
 def read_record(output: str, run_id: str) -> dict[str, Any]:
     """The record of a committed run."""
     path = record_path(output, run_id)
@@ -238,58 +243,6 @@ def stray_records(output: str, manifest: Manifest) -> list[str]:
     folder = join(output, "runs")
     known = {record_path(output, run) for run in manifest.runs}
     return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
-
-
-def encoder_folder(kind: str, encoder_id: str) -> str:
-    """Where one encoder's parts lie, relative to the output."""
-    return f"{kind}/encoder={encoder_id}"
-
-
-def part_path(kind: str, encoder_id: str, run_id: str, name: str) -> str:
-    """A part's path, relative to the output."""
-    return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
-
-
-def uris_path(encoder_id: str, digest: str) -> str:
-    """Where the uris of a list are remembered, relative to the output; by what they are."""
-    return f"{encoder_folder(LISTS, encoder_id)}/uris-{digest[:32]}.parquet"
-
-
-def is_uris(path: str) -> bool:
-    """Whether a path is one that uris_path makes."""
-    return _URIS_NAME.fullmatch(path.rpartition("/")[2]) is not None
-
-
-def run_of(path: str) -> str:
-    """The id of the run that wrote a part, from the part's path; "" if it says none."""
-    found = re.search(r"/run=([^/]+)/", path)
-    return found[1] if found else ""
-
-
-def is_part(path: str) -> bool:
-    """Whether a path is that of a part file, as part_path makes it."""
-    return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None
-
-
-def manifest_path(output: str) -> str:
-    """The manifest's full path."""
-    return join(output, "manifest.json")
-
-
-def record_path(output: str, run_id: str) -> str:
-    """The full path of a run record."""
-    return join(output, "runs", f"{run_id}.json")
-
-
-def check_run_id(run_id: str) -> str:
-    """Raise InputError for a run id that can't be part of a path."""
-    if not _RUN_ID.fullmatch(run_id):
-        raise InputError(
-            f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
-        )
-    if is_copy_id(run_id):
-        raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
-    return run_id
 
 
 def _part(kind: str, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
 from pipeline.archives import ArchiveError, Packing, damage_told
-from pipeline.dataset import LIST_KEY, uris_path
+from pipeline.dataset import LIST_KEY, removed_meanwhile
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
+from pipeline.layout import uris_path
 from pipeline.list_rows import ListError
 from pipeline.listing import Unreadable, list_files, look_at
 from pipeline.lists import Entry, read_list
@@ -91,11 +92,38 @@ def is_archive(image: Image) -> bool:
 
 
 def read_uris(output: str, state: ListState) -> Iterator[str]:
-    """What a list named in an earlier run."""
+    """What a list named in an earlier run.
+
+    Raises:
+        JobError: another run has removed what remembers it.
+    """
     path = join(output, state.uris_path)
-    with store_for(path).open(path) as file:
+    try:
+        opened = store_for(path).open(path)
+    except FileNotFoundError:
+        raise removed_meanwhile(state.uris_path) from None
+    with opened as file:
         for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
             yield from batch.column(0).to_pylist()
+
+
+def list_of(output: str, path: str) -> ListState | None:
+    """Which list a file of uris is of; None where it does not say so, or is gone."""
+    full = join(output, path)
+    try:
+        with store_for(full).open(full) as file:
+            metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    return ListState(metadata[LIST_KEY].decode(), path) if LIST_KEY in metadata else None
+
+
+def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
+    """Remember of a list what it has named in any of several states."""
+    named = _Named(states[0].list_uri)
+    for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
+        named.add(uri)
+    return named.write(output, encoder_id)
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
@@ -108,7 +136,7 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
     except ListError as error:
         raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
     if settings.remember:
-        yield ListState(uri_of(path), named.write(settings.output, settings.encoder_id))
+        yield named.write(settings.output, settings.encoder_id)
 
 
 def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
@@ -129,14 +157,16 @@ class _Named:
     """Collects what a list names, to be compared with what it names in later runs.
 
     Args:
-        list_uri: of the list. It is noted in the file, for a manifest that has to be rebuilt.
+        list_uri: of the list. It is noted in the file, for runs that die and manifests that have to
+            be rebuilt.
     """
 
     def __init__(self, list_uri: str) -> None:
-        schema = _URIS.with_metadata({LIST_KEY: list_uri.encode()})
+        self._list_uri = list_uri
         self._rows: list[str] = []
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256(list_uri.encode() + b"\0")
         self._buffer = io.BytesIO()
+        schema = _URIS.with_metadata({LIST_KEY: list_uri.encode()})
         self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
 
     def add(self, uri: str) -> None:
@@ -145,15 +175,15 @@ class _Named:
         if len(self._rows) == _BATCH_ROWS:
             self._flush()
 
-    def write(self, output: str, encoder_id: str) -> str:
-        """Write the uris, if they are not there yet; gives the path, relative to the output."""
+    def write(self, output: str, encoder_id: str) -> ListState:
+        """Write the uris, if they are not there yet."""
         self._flush()
         self._writer.close()
         relative = uris_path(encoder_id, self._digest.hexdigest())
         full = join(output, relative)
         if store_for(full).stat(full) is None:
             store_for(full).write(full, self._buffer.getvalue())
-        return relative
+        return ListState(self._list_uri, relative)
 
     def _flush(self) -> None:
         self._writer.write_table(pa.table({"uri": self._rows}, schema=_URIS))

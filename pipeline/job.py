@@ -16,8 +16,8 @@ from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage import join, normalize, store_for
 from pipeline.archives import Packing
 from pipeline.columns import all_columns, check_lists, kept_columns
-from pipeline.dataset import check_run_id
 from pipeline.inputs import Input, parse_input
+from pipeline.layout import check_run_id
 from pipeline.lists import DEFAULT_URI_COLUMN
 from pipeline.parts import PartWriter
 from pipeline.records import Kept

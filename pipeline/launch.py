@@ -28,10 +28,15 @@ from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.job import Job
 from pipeline.plan_steps import METRICS, PLAN_COUNTS
+from pipeline.workers import WORKER_ENDED, watch_workers
 
 # Beam's DirectRunner may first download a runner of another kind; this one is in the package.
 IN_PROCESS = ("FnApiRunner", "DirectRunner")
 _ONE_PROCESS = "no_use_multiple_sdk_containers"
+# What is left of a worker process that was killed: what others heard of it last.
+_ENDED = re.compile(
+    r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
+)
 _OWN_ERRORS = re.compile(r"(?:pipeline|encoder)\.errors\.\w+: (.*?)(?: \[while running|$)", re.M)
 
 
@@ -131,6 +136,8 @@ def explain(error: BaseException) -> str:
         return str(own[-1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
+    if _ENDED.match(last):
+        return WORKER_ENDED
     return re.sub(r" ?\[while running '[^']*'\]", "", last) or type(error).__name__
 
 
@@ -150,6 +157,7 @@ def _runner(options: PipelineOptions) -> Any:
     from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
     from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
+    watch_workers()
     # Workers in other processes see the options only through this.
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     return FnApiRunner(

@@ -179,7 +179,7 @@ class _Look(beam.DoFn):  # type: ignore[misc]
 class _Snapshot(beam.DoFn):  # type: ignore[misc]
     def process(self, element: Job) -> Iterator[Any]:
         snapshot = take_snapshot(element)
-        for state in snapshot.lists:
+        for state in (*snapshot.lists, *snapshot.unfinished):
             if any(source.takes_as_list(path_of(state.list_uri)) for source in element.inputs):
                 yield TaggedOutput("lists", state)
         for part in snapshot.live:

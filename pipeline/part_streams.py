@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
-from pipeline.dataset import part_path
+from pipeline.layout import part_path
 from pipeline.records import EMBEDDINGS, Part
+from pipeline.values import to_plain
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
@@ -42,16 +43,20 @@ def checksum(data: bytes) -> str:
 
 
 class ContentName:
-    """The name of a part, from the uris and versions in it."""
+    """The name of a part, from all that is in it but the vectors.
+
+    The last bits of vectors depend on the batches that they were computed in.
+    """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Take further rows."""
-        names = [name for name in ("uri", "version", "change") if name in rows.schema.names]
-        for row in zip(*(rows.column(name).to_pylist() for name in names), strict=True):
-            self._digest.update("\0".join(row).encode() + b"\1")
+        names = [name for name in rows.schema.names if name != "embedding"]
+        self._digest.update(repr(names).encode())
+        for row in zip(*(to_plain(rows.column(name)) for name in names), strict=True):
+            self._digest.update(repr(row).encode())
 
     def text(self) -> str:
         """The name of all rows so far."""

@@ -17,7 +17,8 @@ from encoder.storage import join, store_for
 from pipeline.batches import KnownTuple
 from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
-from pipeline.dataset import part_path
+from pipeline.dataset import removed_meanwhile
+from pipeline.layout import part_path
 from pipeline.part_streams import ContentName, checksum, parquet_options
 from pipeline.records import (
     CHANGES,
@@ -61,7 +62,7 @@ class PartWriter:
         """Write a table as one part. It appears whole or not at all.
 
         The name says what the part holds, so that work repeated by a retry replaces its own
-        earlier file and does not stand beside it.
+        earlier file and does not stand beside it, and nothing else is ever replaced.
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
@@ -228,10 +229,17 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
 
 
 def read_part(output: str, path: str) -> pa.Table:
-    """A whole part."""
+    """A whole part.
+
+    Raises:
+        JobError: another run has removed it.
+    """
     full = join(output, path)
-    with store_for(full).open(full) as file:
-        return pq.read_table(file)
+    try:
+        with store_for(full).open(full) as file:
+            return pq.read_table(file)
+    except FileNotFoundError:
+        raise removed_meanwhile(path) from None
 
 
 def count_rows(output: str, path: str) -> tuple[int, int]:
@@ -239,7 +247,7 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
     full = join(output, path)
     info = store_for(full).stat(full)
     if info is None:
-        raise FileNotFoundError(f"{full} is gone; another run has removed it")
+        raise removed_meanwhile(path)
     with store_for(full).open(full) as file:
         return pq.read_metadata(file).num_rows, info.bytes
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from encoder.errors import InputError
 from encoder.storage import FileInfo, join, normalize, store_for
 from pipeline.checks import started
-from pipeline.dataset import encoder_folder, existing_manifest, run_of
+from pipeline.dataset import existing_manifest
+from pipeline.layout import encoder_folder, run_of
 from pipeline.upkeep import (
     KINDS,
     RUNS,

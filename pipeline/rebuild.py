@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from encoder.spec import EncoderSpec
 from encoder.storage import FileInfo, is_temporary, join, store_for
 from pipeline.checks import spec_in, started
-from pipeline.dataset import LIST_KEY, EncoderState, Manifest, is_part, is_uris, read_record
+from pipeline.dataset import LIST_KEY, EncoderState, Manifest, read_record
+from pipeline.layout import is_part, is_uris
 from pipeline.part_streams import UNREADABLE, opened
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.upkeep import RUNS

@@ -187,6 +187,7 @@ class Snapshot(NamedTuple):
         debris: files that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, and where their uris lie.
+        unfinished: what lists named in runs that died.
     """
 
     manifest_version: str | None
@@ -195,6 +196,7 @@ class Snapshot(NamedTuple):
     debris: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
+    unfinished: tuple[ListState, ...] = ()
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

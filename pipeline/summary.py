@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.dataset import encoder_folder
+from pipeline.layout import encoder_folder
 from pipeline.parts import read_part
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 

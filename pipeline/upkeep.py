@@ -12,15 +12,9 @@ from collections.abc import Iterable
 
 from encoder.errors import ChangedError
 from encoder.storage import FileInfo, is_remote, is_temporary, join, store_for
-from pipeline.dataset import (
-    Manifest,
-    is_part,
-    is_uris,
-    read_manifest,
-    run_of,
-    write_manifest,
-)
+from pipeline.dataset import Manifest, read_manifest, write_manifest
 from pipeline.errors import JobError
+from pipeline.layout import is_half_manifest, is_part, is_uris, run_of
 from pipeline.records import CHANGES, EMBEDDINGS, FAILURES, LISTS
 
 RUNS = "runs"
@@ -45,6 +39,8 @@ def own_files(output: str) -> list[FileInfo]:
 
 def is_own(path: str) -> bool:
     """Whether a path, relative to the output, is one that this project writes."""
+    if is_half_manifest(path):
+        return True
     folder, _, rest = path.partition("/")
     if ".." in rest.split("/"):
         return False

@@ -18,15 +18,9 @@ from pipeline.checks import (
     check_duplicates,
     check_part,
 )
-from pipeline.dataset import (
-    EncoderState,
-    Manifest,
-    manifest_path,
-    read_manifest,
-    read_record,
-    run_of,
-)
+from pipeline.dataset import EncoderState, Manifest, read_manifest, read_record
 from pipeline.errors import JobError
+from pipeline.layout import manifest_path, run_of
 from pipeline.part_streams import UNREADABLE
 from pipeline.rebuild import rebuild
 from pipeline.records import ListState

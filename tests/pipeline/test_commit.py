@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
+import pipeline.commit as commit_module
 from pipeline.commit import Outcome, commit, take_snapshot
 from pipeline.dataset import open_dataset, read_manifest, read_record
 from pipeline.errors import JobError
@@ -158,6 +159,32 @@ def test_touched_images_leave_the_count_that_they_were_in(make):
         job, outcome(job, [], [Rewrite("old", part, touched)], listed=2, new=1, changed=1)
     )
     assert (record["new"], record["changed"], record["unchanged"]) == (0, 0, 2)
+
+
+def test_half_a_manifest_is_removed(make, tmp_path):
+    first_run(make, 1)
+    (tmp_path / "out" / ".manifest.json.0123.tmp").write_bytes(b"{")
+    (tmp_path / "out" / ".notes.tmp").touch()
+    job = make("run2")
+    commit(job, outcome(job, listed=1, unchanged=1))
+    assert {path for path in files(tmp_path) if "/" not in path} == {"manifest.json", ".notes.tmp"}
+
+
+def test_a_loser_leaves_the_record_of_a_run_of_the_same_name(make, monkeypatch):
+    """Both pass the first check; then one of them commits."""
+    one, other = make("same"), make("same")
+    planned = outcome(one, [one.writer.write_embeddings(embedded(1))], listed=1, new=1)
+    write = commit_module.write_manifest
+
+    def overtaken(*arguments):
+        monkeypatch.setattr("pipeline.commit.write_manifest", write)
+        commit(other, planned)
+        write(*arguments)
+
+    monkeypatch.setattr("pipeline.commit.write_manifest", overtaken)
+    with pytest.raises(JobError, match=r"another run \(same\) committed"):
+        commit(one, planned)
+    assert read_record(one.output, "same")["embedded"] == 1
 
 
 def test_parts_that_appear_meanwhile_are_left_alone(make, tmp_path):

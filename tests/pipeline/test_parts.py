@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,6 +63,17 @@ def test_the_name_says_what_the_part_holds(writer):
     assert writer.write_embeddings([embedded(1)]).path == one.path
     assert writer.write_embeddings([embedded(2)]).path != one.path
     assert writer.write_embeddings([embedded(1)._replace(version="v9")]).path != one.path
+
+
+def test_a_part_is_never_written_over_with_other_values(writer):
+    """A run may have the id of one that died, whose parts another run has made live since."""
+    schema = pa.schema([pa.field("label", pa.string())])
+    carrying = dataclasses.replace(writer, carried=schema, kept=("label",))
+    one = writer.write_embeddings([embedded(1)])
+    two = carrying.write_embeddings([embedded(1)._replace(kept=("x",))])
+    renewed = {"/p/1.jpg": Touched(two.path, "/p/1.jpg", "v1", "", ("y",))}
+    three = carrying.rewrite("embeddings", two.path, set(), renewed)
+    assert len({one.path, two.path, three.path}) == 3
 
 
 def test_rewrite_drops_stale_rows_and_renews_touched_ones(writer, tmp_path):

@@ -1,0 +1,86 @@
+"""Worker processes on this machine that end with the job, and whose end the job notices.
+
+Beam's own go on writing when the process that started them is killed, beside the next run; and
+Beam waits for ever for the answer of one that was killed itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import threading
+import time
+from typing import Any
+
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    SubprocessSdkWorkerHandler,
+    WorkerHandler,
+)
+
+WORKER_ENDED = (
+    "a worker process has ended unexpectedly; the system kills one when memory runs out. What was "
+    "finished is not lost: start the job again"
+)
+_LOOK_SECONDS = 0.5
+
+
+def watch_workers() -> None:
+    """Let Beam's in-process runner start worker processes by this module from now on."""
+    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(_WatchedWorkerHandler)
+
+
+class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
+    """Answers in the name of a worker that can't any more."""
+
+    def __init__(self, _: bytes, *others: Any) -> None:
+        # Without exec a shell would stand between the two processes.
+        command = f"exec {shlex.quote(sys.executable)} -m {__name__} {os.getpid()}"
+        super().__init__(command.encode(), *others)
+        self._ended = threading.Event()
+        self._push = self.control_conn.push
+        self.control_conn.push = self._push_unless_ended
+
+    def start_worker(self) -> None:
+        super().start_worker()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _push_unless_ended(self, request: Any) -> Any:
+        future = self._push(request)
+        if self._ended.is_set():
+            self._answer()
+        return future
+
+    def _watch(self) -> None:
+        self.worker_thread.join()
+        self._ended.set()
+        self._answer()
+
+    def _answer(self) -> None:
+        waiting = self.control_conn._futures_by_id
+        for name in list(waiting):
+            future = waiting.pop(name, None)
+            if future is not None:
+                error = f"pipeline.errors.JobError: {WORKER_ENDED}"
+                future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=error))
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
+def main() -> None:
+    """Be a worker process of the process with the given id."""
+    from apache_beam.runners.worker import sdk_worker_main
+
+    parent = int(sys.argv.pop())
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

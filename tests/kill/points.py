@@ -1,0 +1,83 @@
+"""Named points of a run, without test code in the product: what writes and removes is wrapped.
+
+A point is KIND:MOMENT. Kinds of files: part, rewrite (a part that is written again), failures,
+list, record, manifest. Moments: before, half (a temporary file lies there with half of its bytes)
+and after (the file is visible). A file that is removed has removal:before and removal:after.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from encoder import storage
+from encoder.storage import LocalStore, is_temporary
+from pipeline.parts import PartWriter
+
+_here = threading.local()
+
+
+def install(reached: Callable[[str, str], None], patch: Callable[..., None] = setattr) -> None:
+    """From now on `reached(point, path)` is called at every point, in whatever thread.
+
+    Whatever `reached` raises goes through the product as if the system call had raised it.
+    """
+    write, delete, rewrite = LocalStore.write, LocalStore.delete, PartWriter.rewrite
+
+    @functools.wraps(write)
+    def wrapped_write(self: LocalStore, path: str, data: bytes) -> None:
+        reached(f"{kind_of(path)}:before", path)
+        write(self, path, data)
+        reached(f"{kind_of(path)}:after", path)
+
+    @functools.wraps(delete)
+    def wrapped_delete(self: LocalStore, path: str) -> None:
+        kind = "cleaning" if is_temporary(path) else "removal"
+        reached(f"{kind}:before", path)
+        delete(self, path)
+        reached(f"{kind}:after", path)
+
+    @functools.wraps(rewrite)
+    def wrapped_rewrite(*arguments: Any) -> Any:
+        _here.rewriting = True
+        try:
+            return rewrite(*arguments)
+        finally:
+            _here.rewriting = False
+
+    patch(LocalStore, "write", wrapped_write)
+    patch(LocalStore, "delete", wrapped_delete)
+    patch(PartWriter, "rewrite", wrapped_rewrite)
+    patch(storage, "os", _Os(reached))
+
+
+def kind_of(path: str) -> str:
+    """The kind of a file, by its path."""
+    folder, _, name = path.rpartition("/")
+    if name.startswith("part-"):
+        if "/failures/" in path:
+            return "failures"
+        return "rewrite" if getattr(_here, "rewriting", False) else "part"
+    if name.startswith("uris-"):
+        return "list"
+    if folder.endswith("/runs"):
+        return "record"
+    return "manifest" if name == "manifest.json" else "other"
+
+
+class _Os:
+    """The module os, as encoder.storage sees it."""
+
+    def __init__(self, reached: Callable[[str, str], None]) -> None:
+        self._reached = reached
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def replace(self, source: str, target: str) -> None:
+        """Makes a file visible that is whole."""
+        self._reached(f"{kind_of(target)}:half", source)
+        os.replace(source, target)
