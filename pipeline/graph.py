@@ -34,11 +34,9 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     todo = {"loose": plan.loose, "packed": plan.packed}
     read = todo | "ReadImages" >> ReadImages(job, index["contents"])
     embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
-    written = (
-        (embedded.embedded, read.copied)
-        | "Embedded" >> beam.Flatten()
-        | "WriteParts" >> WriteParts(job, EMBEDDINGS)
-    )
+    # Not flattened before they are written: on some runners that would hold parts back to the end.
+    written = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
+    copied = read.copied | "WriteCopies" >> WriteParts(job, EMBEDDINGS)
     failed = (
         (read.failures, embedded.failures)
         | "Failures" >> beam.Flatten()
@@ -51,11 +49,11 @@ def build(pipeline: beam.Pipeline, job: Job) -> Any:
     return index["snapshot"] | "Commit" >> Commit(
         job,
         counts=plan.counts,
-        written=(written.parts, failed.parts) | "Parts" >> beam.Flatten(),
+        written=(written.parts, copied.parts, failed.parts) | "Parts" >> beam.Flatten(),
         rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
         | "Rewritten" >> beam.Flatten(),
         lists=listing.lists,
-        changes=(plan.seen, read.seen, written.seen)
+        changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
         | "WriteChanges" >> WriteChanges(job),
     )

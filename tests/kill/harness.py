@@ -85,7 +85,7 @@ class Collection:
 def words(inputs: list[str], bundle: Any, output: Any, *options: Any) -> list[str]:
     """The arguments of ``python -m pipeline`` for a run."""
     named = [word for each in inputs for word in ("--input", each)]
-    fixed = ["--encoder", bundle, "--output", output, *options]
+    fixed = ["--encoder", bundle, "--output", output, "--allow-deletes", *options]
     return ["run", *map(str, (*named, *fixed))]
 
 
@@ -170,6 +170,9 @@ def assert_no_stray_file(output: pathlib.Path) -> None:
     for state in manifest["encoders"].values():
         expected |= {part["path"] for kind in ("embeddings", "failures") for part in state[kind]}
         expected |= set(state["lists"].values())
+    for log in output.glob("changes/*/run=*/part-*.parquet"):
+        if log.parent.name.removeprefix("run=") in manifest["runs"]:
+            expected.add(str(log.relative_to(output)))
     found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
     assert found == expected
 

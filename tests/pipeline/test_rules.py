@@ -24,7 +24,7 @@ def run(images, small_bundle, tmp_path, capsys):
     """Runs the job; gives the counts of the record that are not 0, or the error."""
 
     def run(*inputs, bundle=small_bundle, code=0):
-        words = ["run", "--encoder", bundle, "--output", tmp_path / "out"]
+        words = ["run", "--encoder", bundle, "--output", tmp_path / "out", "--allow-deletes"]
         for each in inputs or [images]:
             words += ["--input", each]
         found = main([str(word) for word in words])
@@ -168,19 +168,19 @@ def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
 
 
 def test_a_list_that_was_remembered_is_there_when_a_run_commits(run, images, tmp_path, monkeypatch):
-    """Another run commits, and cleans up, between this one's listing and its snapshot."""
-    from pipeline import plan_steps
+    """Another run has committed, and cleaned up, since this one read the list."""
+    from pipeline import commit
 
     path = tmp_path / "list.txt"
     path.write_text("images/a/0.jpg\n")
-    take = plan_steps.take_snapshot
+    live_lists = commit._live_lists
 
-    def late(job):
+    def late(*arguments):
         for each in (tmp_path / "out" / "lists").rglob("*.parquet"):
             each.unlink()
-        return take(job)
+        return live_lists(*arguments)
 
-    monkeypatch.setattr("pipeline.plan_steps.take_snapshot", late)
+    monkeypatch.setattr("pipeline.commit._live_lists", late)
     assert "start it again" in run(path, code=1)
     monkeypatch.undo()
     run(path)
