@@ -29,6 +29,7 @@ import encoder
 import encoder.bundle
 from encoder.spec import read_spec
 from pipeline.__main__ import build_parser, main
+from pipeline.changes import ADDED, changes_since
 from pipeline.dataset import open_dataset
 from tests.kill import harness, points
 from tests.kill.world import BAD, World, load, vector_of
@@ -234,6 +235,9 @@ class History(RuleBasedStateMachine):
         self.done[self.id] = found
         self.died = False
         self.check_others()
+        # From the beginning, what the logs amount to is that the rows of today have come.
+        log = changes_since(str(self.output), "", self.id)
+        assert {each.uri: each.change for each in log} == dict.fromkeys(found, ADDED)
 
     def check_others(self) -> None:
         """Every encoder's rows are those of its own last run."""

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.dataset import open_dataset
 from tests.kill import harness, reader
 from tests.kill.conftest import LONG
@@ -39,7 +40,7 @@ def digest(trial):
 
 
 def test_a_reader_sees_one_committed_state_after_the_other(trial):
-    """Compactions will go on beside it here, too, once there are any."""
+    """Runs, rewrites and compactions go on beside it."""
     trial.run()
     states = [digest(trial)]
     with reading(trial) as seen:
@@ -47,6 +48,10 @@ def test_a_reader_sees_one_committed_state_after_the_other(trial):
             trial.collection.change(trial.rng)
             trial.run()
             states.append(digest(trial))
+            parts = harness.committed_parts(trial.output)
+            assert main(["compact", str(trial.output)]) == 0
+            assert len(harness.committed_parts(trial.output)) < len(parts)
+            assert digest(trial) == states[-1]
         digests, (read, _) = seen()
     assert len(set(states)) == len(states)
     assert [state for state in states if state in digests] == digests
