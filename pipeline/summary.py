@@ -35,6 +35,7 @@ def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> 
         f"  unchanged  {record['unchanged']:,}",
     ]
     for name, note in (
+        ("copied", " (of the embedded: the vector of a row with the same content)"),
         ("resumed", " (embedded by a run that did not finish)"),
         ("deleted", " (gone; their rows went too)"),
         ("failed", f" ({output}/{encoder_folder(FAILURES, encoder_id)}/)"),

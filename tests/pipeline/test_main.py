@@ -379,3 +379,11 @@ def test_changes(shell, tmp_path, images, capsys):
     assert "the last ones are first, second" in capsys.readouterr().err
     assert main(["changes", out, "--to", "all.csv"]) == 2
     assert main(["changes", out, "--encoder", "x"]) == 2
+
+
+def test_copies_are_named_in_the_summary(shell, images):
+    shell()
+    shutil.copy(images / "b" / "3.png", images / "copy.png")
+    out = shell()[1]
+    assert "embedded   1 in" in out
+    assert "copied     1 (of the embedded" in out
