@@ -84,6 +84,11 @@ def test_links_lead_somewhere(page):
         assert "://" in target or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_be_filled_in(page):
+    assert not re.findall(r"@@|TODO|TBD|XXX", page.read_text())
+
+
 def test_python_examples_run(tmp_path, monkeypatch, small_bundle, images):
     """The block that uses a bundle, with a small one; the dataset block is in test_readers."""
     block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "get_encoder" in b)
