@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image, TiffImagePlugin
 
-from encoder.jpeg import TruncatedError, check_stream
+from encoder.errors import TruncatedError
+from encoder.jpeg import check_stream
 
 _ADAM7 = (  # first column, first row, columns apart, rows apart
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),

@@ -11,6 +11,18 @@ class CutMismatchError(RuntimeError):
     """The cut-out encoder does not compute what the trained network computes."""
 
 
+class TruncatedError(OSError):
+    """Data is missing from an image file."""
+
+
+class LimitError(ValueError):
+    """An image has more pixels than are allowed."""
+
+
+class TooLargeError(ValueError):
+    """A file has more bytes than its reader takes."""
+
+
 class ChangedError(RuntimeError):
     """A file is no longer in the state that the writer expected."""
 

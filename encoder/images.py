@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from encoder import jpeg
 from encoder.depth import to_eight_bits
+from encoder.errors import LimitError
 from encoder.pillow_files import open_file
 from encoder.quiet import quiet
 from encoder.spec import EncoderSpec
@@ -40,10 +41,6 @@ _UPRIGHT = {
 }
 
 Admit = Callable[[int], AbstractContextManager[None]]
-
-
-class LimitError(ValueError):
-    """An image has more pixels than are allowed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +93,7 @@ def decode_image(
 
     Raises:
         LimitError: the image has too many pixels; nothing was decoded.
-        encoder.jpeg.TruncatedError: data is missing, and that isn't allowed. An OSError.
+        encoder.errors.TruncatedError: data is missing, and that isn't allowed. An OSError.
         PIL.UnidentifiedImageError: the data is not an image in any known format. An OSError.
         OSError, ValueError, SyntaxError, MemoryError: the image is damaged.
     """
@@ -119,7 +116,7 @@ def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None)
     if count > limits.max_pixels:
         raise LimitError(
             f"the image has {file.width} x {file.height} = {count:,} pixels; expected at most "
-            f"{limits.max_pixels:,}: raise --max-pixels, or leave the image out"
+            f"{limits.max_pixels:,}: raise max_pixels (--max-pixels of a run), or leave it out"
         )
     with admit(count) if admit else contextlib.nullcontext():
         image, truncated = file.load(limits.allow_truncated)

@@ -12,6 +12,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from encoder.errors import TruncatedError
+
 SIGNATURE = b"\xff\xd8\xff"
 _EOI, _SOS, _DQT, _COM, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xE1, 0xEE
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
@@ -34,10 +36,6 @@ _RESTARTED_FILLER = _FILLER + b"".join(bytes([0xFF, code]) + _FILLER for code in
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
-
-
-class TruncatedError(OSError):
-    """Data is missing from an image file."""
 
 
 class JpegFile(NamedTuple):

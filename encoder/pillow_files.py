@@ -12,7 +12,7 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from encoder.complete import check_after, check_before
-from encoder.jpeg import TruncatedError
+from encoder.errors import TruncatedError
 
 # Formats that Pillow decodes by itself; others start programs, or are no photographs. TGA is the
 # last because it has no signature.

@@ -16,15 +16,11 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from encoder.errors import ChangedError, InputError
+from encoder.errors import ChangedError, InputError, TooLargeError
 
 GCS_PREFIX = "gs://"
 FILE_PREFIX = "file://"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-class TooLargeError(ValueError):
-    """A file has more bytes than its reader takes."""
 
 
 class FileInfo(NamedTuple):

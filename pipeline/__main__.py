@@ -12,11 +12,11 @@ from encoder.errors import InputError
 from encoder.images import Limits
 from encoder.terminal import report
 from pipeline import commands
+from pipeline.archives import DEFAULT_MAX_BYTES
 from pipeline.compact import DEFAULT_TARGET_SIZE
 from pipeline.errors import JobError
 from pipeline.job import (
     DEFAULT_BATCH_SIZE,
-    DEFAULT_MAX_BYTES,
     DEFAULT_MAX_FAILURE_RATIO,
 )
 from pipeline.lists import DEFAULT_URI_COLUMN

@@ -23,6 +23,7 @@ from pipeline.names import PARQUET, TAR, TFRECORD, ZIP, archive_kind, path_of
 from pipeline.records import Image, Kept
 from pipeline.schema import NO_COLUMNS
 
+DEFAULT_MAX_BYTES = 512 << 20  # of one image file or record
 SEGMENT_BYTES = 256 << 20  # of an archive that can be entered in the middle, per item of work
 
 
@@ -84,7 +85,7 @@ class Packing(NamedTuple):
     image_field: str = ""
     id_field: str = ""
     kept: pa.Schema = NO_COLUMNS
-    max_bytes: int = 512 << 20
+    max_bytes: int = DEFAULT_MAX_BYTES
 
 
 class Kind(Protocol):

@@ -18,7 +18,6 @@ from typing import Any
 
 from encoder.errors import ChangedError
 from encoder.storage import is_remote, is_temporary, join, store_for
-from pipeline.copies import is_copy
 from pipeline.dataset import (
     EncoderState,
     Manifest,
@@ -28,9 +27,17 @@ from pipeline.dataset import (
     write_manifest,
 )
 from pipeline.errors import JobError
-from pipeline.expand import list_of, merge_lists
 from pipeline.job import Job
-from pipeline.layout import encoder_folder, is_half_manifest, is_part, is_uris, record_path, run_of
+from pipeline.layout import (
+    encoder_folder,
+    is_half_manifest,
+    is_of_upkeep,
+    is_part,
+    is_uris,
+    record_path,
+    run_of,
+)
+from pipeline.list_memory import list_of, merge_lists
 from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by
@@ -76,7 +83,7 @@ def take_snapshot(job: Job) -> Snapshot:
             # again by trying again, at little cost.
             useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             # What upkeep that died has written are copies of rows that the manifest knows.
-            useless = useless or (version is not None and is_copy(path))
+            useless = useless or (version is not None and is_of_upkeep(path))
             (debris if useless else left_over).append(path)
     logs = _files_of(job, CHANGES)
     debris += [path for path in logs if run_of(path) not in manifest.runs]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from encoder.storage import normalize
-from pipeline.copies import COMPACT, is_copy, new_copy_id
 from pipeline.dataset import (
     EncoderState,
     carried_columns,
@@ -16,6 +15,7 @@ from pipeline.dataset import (
     unreadable,
 )
 from pipeline.errors import JobError
+from pipeline.layout import COMPACT, is_of_upkeep, new_upkeep_id
 from pipeline.part_streams import UNREADABLE, PartStream, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, schema_of
@@ -73,11 +73,13 @@ def compact(
     ]
     # What a compaction that died had copied. Listed before anything is written: whoever writes
     # there now began with this manifest, or an older one, and will lose if this command wins.
-    debris = {info.path for info in not_named(own_files(place), manifest) if is_copy(info.path)}
+    debris = {
+        info.path for info in not_named(own_files(place), manifest) if is_of_upkeep(info.path)
+    }
     merges = [merge for merge in merges if merge.groups]
     if dry_run or not (merges or debris):
         return merges
-    run_id = new_copy_id(COMPACT)
+    run_id = new_upkeep_id(COMPACT)
     old = {part.path for merge in merges for group in merge.groups for part in group}
     encoders = {
         name: dataclasses.replace(

@@ -1,4 +1,4 @@
-"""The dataset on disk or in a bucket: its paths, its manifest, its run records, its reader.
+"""The dataset on disk or in a bucket: its manifest, its run records, its reader.
 
 ``manifest.json`` says what is live. It is written last, and only if nobody else has written it
 since it was read, so a run is either committed whole or not at all.
@@ -25,7 +25,6 @@ from pipeline.schema import NO_COLUMNS, schema_of
 
 FORMAT = "image-embeddings/1"
 _OF_A_PART = ("path", "rows", "bytes", "crc32c")
-LIST_KEY = b"list"  # in the metadata of what a list named
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage import join, store_for
+from encoder.storage import is_remote, store_for
 from pipeline.archives import ArchiveError, Packing, damage_told
-from pipeline.dataset import LIST_KEY, removed_meanwhile
 from pipeline.errors import JobError
 from pipeline.inputs import Input, may_be_list
-from pipeline.layout import uris_path
+from pipeline.list_memory import Named
 from pipeline.list_rows import ListError
 from pipeline.listing import Unreadable, list_files, look_at
 from pipeline.lists import Entry, read_list
@@ -25,10 +22,8 @@ from pipeline.names import archive_kind, path_of, readable, uri_of
 from pipeline.parquet_images import is_manifest
 from pipeline.records import Image, ListState
 
-_BATCH_ROWS = 65536
 _LOOK_THREADS = 32
 _LOOK_AHEAD = 4096
-_URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
 
 
 class ListSettings(NamedTuple):
@@ -91,43 +86,8 @@ def is_archive(image: Image) -> bool:
     return not image.archive and bool(archive_kind(image.uri))
 
 
-def read_uris(output: str, state: ListState) -> Iterator[str]:
-    """What a list named in an earlier run.
-
-    Raises:
-        JobError: another run has removed what remembers it.
-    """
-    path = join(output, state.uris_path)
-    try:
-        opened = store_for(path).open(path)
-    except FileNotFoundError:
-        raise removed_meanwhile(state.uris_path) from None
-    with opened as file:
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
-            yield from batch.column(0).to_pylist()
-
-
-def list_of(output: str, path: str) -> ListState | None:
-    """Which list a file of uris is of; None where it does not say so, or is gone."""
-    full = join(output, path)
-    try:
-        with store_for(full).open(full) as file:
-            metadata = pq.read_schema(file).metadata or {}
-    except (OSError, pa.ArrowException):
-        return None
-    return ListState(metadata[LIST_KEY].decode(), path) if LIST_KEY in metadata else None
-
-
-def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
-    """Remember of a list what it has named in any of several states."""
-    named = _Named(states[0].list_uri)
-    for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
-        named.add(uri)
-    return named.write(output, encoder_id)
-
-
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = _Named(uri_of(path))
+    named = Named(uri_of(path))
     try:
         entries = read_list(path, settings.uri_column, settings.kept)
         for image in _looked_at(entries, source.text):
@@ -140,10 +100,11 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
 
 
 def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
-    """Many at a time: in a bucket, each takes a request."""
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
-            for images in pool.map(_image_of, some, itertools.repeat(text)):
+            # In a bucket each takes a request; on disk a thread would take longer than the look.
+            remote = any(is_remote(entry.path) for entry in some)
+            for images in (pool.map if remote else map)(_image_of, some, itertools.repeat(text)):
                 yield from images
 
 
@@ -151,40 +112,3 @@ def _image_of(entry: Entry, text: str) -> list[Image]:
     if entry.error:
         return [Image(readable(entry.path), "", 0, entry.error, source=text, kept=entry.kept)]
     return [each._replace(kept=entry.kept) for each in look_at(entry.path, text, expected=True)]
-
-
-class _Named:
-    """Collects what a list names, to be compared with what it names in later runs.
-
-    Args:
-        list_uri: of the list. It is noted in the file, for runs that die and manifests that have to
-            be rebuilt.
-    """
-
-    def __init__(self, list_uri: str) -> None:
-        self._list_uri = list_uri
-        self._rows: list[str] = []
-        self._digest = hashlib.sha256(list_uri.encode() + b"\0")
-        self._buffer = io.BytesIO()
-        schema = _URIS.with_metadata({LIST_KEY: list_uri.encode()})
-        self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
-
-    def add(self, uri: str) -> None:
-        self._digest.update(uri.encode() + b"\0")
-        self._rows.append(uri)
-        if len(self._rows) == _BATCH_ROWS:
-            self._flush()
-
-    def write(self, output: str, encoder_id: str) -> ListState:
-        """Write the uris, if they are not there yet."""
-        self._flush()
-        self._writer.close()
-        relative = uris_path(encoder_id, self._digest.hexdigest())
-        full = join(output, relative)
-        if store_for(full).stat(full) is None:
-            store_for(full).write(full, self._buffer.getvalue())
-        return ListState(self._list_uri, relative)
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.table({"uri": self._rows}, schema=_URIS))
-        self._rows = []

@@ -14,7 +14,7 @@ from encoder.errors import InputError
 from encoder.images import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage import join, normalize, store_for
-from pipeline.archives import Packing
+from pipeline.archives import DEFAULT_MAX_BYTES, Packing
 from pipeline.columns import all_columns, check_lists, kept_columns
 from pipeline.inputs import Input, parse_input
 from pipeline.layout import check_run_id
@@ -25,7 +25,6 @@ from pipeline.schema import NO_COLUMNS
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_MAX_FAILURE_RATIO = 0.5
-DEFAULT_MAX_BYTES = 512 << 20  # of one image file
 
 
 def new_token() -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import uuid
+from datetime import datetime, timezone
 
 from encoder.errors import InputError
 from encoder.storage import is_temporary, join
-from pipeline.copies import COMPACT, REPAIR, is_copy_id
 from pipeline.records import LISTS
 
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
@@ -55,13 +56,29 @@ def record_path(output: str, run_id: str) -> str:
     return join(output, "runs", f"{run_id}.json")
 
 
+# The commands whose parts lie in folders of their own, which begin with their names. Until a
+# manifest names such a part, it only repeats rows of others.
+COMPACT, REPAIR = "compact", "repair"
+_UPKEEP_ID = re.compile(rf"({COMPACT}|{REPAIR})-")
+
+
+def new_upkeep_id(command: str) -> str:
+    """Names the folder of the parts that a command writes: the command, time and chance."""
+    return f"{command}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
+def is_of_upkeep(path: str) -> bool:
+    """Whether a part was written by upkeep, from rows that lay elsewhere in the output."""
+    return _UPKEEP_ID.match(run_of(path)) is not None
+
+
 def check_run_id(run_id: str) -> str:
     """Raise InputError for a run id that can't be part of a path."""
     if not _RUN_ID.fullmatch(run_id):
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
-    if is_copy_id(run_id):
+    if _UPKEEP_ID.match(run_id):
         raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
     return run_id
 

@@ -23,9 +23,10 @@ from pipeline.batches import (
 )
 from pipeline.commit import take_snapshot
 from pipeline.dataset import unreadable
-from pipeline.expand import ListSettings, expand_input, is_archive, read_uris
+from pipeline.expand import ListSettings, expand_input, is_archive
 from pipeline.inputs import Input
 from pipeline.job import Job
+from pipeline.list_memory import read_uris
 from pipeline.listing import Unreadable
 from pipeline.members import list_members
 from pipeline.names import archive_kind, archive_of, path_of, uri_of

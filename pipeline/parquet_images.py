@@ -13,6 +13,7 @@ from pipeline.records import Image
 from pipeline.values import to_plain
 
 _READ_ROWS = 8  # images at a time, however large
+_BUFFER_BYTES = 1 << 20
 _USUAL = ("image", "image_bytes", "img", "bytes", "content", "data", "jpg", "jpeg", "png")
 
 
@@ -42,7 +43,7 @@ def read(
     file: BinaryIO, wanted: Iterable[Image], packing: Packing
 ) -> Iterator[tuple[Image, bytes | Exception]]:
     """See pipeline.archives.Kind. A segment is a row group."""
-    opened = pq.ParquetFile(file)
+    opened = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)  # else the whole column is read first
     column = find_image_column(opened.schema_arrow, packing.image_field)
     nested = pa.types.is_struct(opened.schema_arrow.field(column).type)
     values: list[bytes | None] = []

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from encoder.errors import ChangedError
+from encoder.errors import ChangedError, TooLargeError
 from encoder.images import Limits, decode_image
 from encoder.spec import EncoderSpec
-from encoder.storage import TooLargeError, check_size, store_for
-from pipeline.archives import ArchiveError, Packing, read_archive
+from encoder.storage import check_size, store_for
+from pipeline.archives import DEFAULT_MAX_BYTES, ArchiveError, Packing, read_archive
 from pipeline.budget import Budget
 from pipeline.contents import ContentIndex
 from pipeline.members import archive_version
@@ -54,7 +54,7 @@ class Reading:
 
     spec: EncoderSpec
     limits: Limits = dataclasses.field(default_factory=Limits)
-    max_bytes: int = 512 << 20
+    max_bytes: int = DEFAULT_MAX_BYTES
     packing: Packing = dataclasses.field(default_factory=Packing)
 
 
@@ -76,7 +76,7 @@ class ReadAhead:
         self.index = ContentIndex("", [])
         self._reading = reading
         self._window = window
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         self._bytes = Budget(BYTES_HELD)
         self._pixels = Budget(PIXELS_PER_CORE * cores)
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read-image")
@@ -197,6 +197,10 @@ def decode(
     stays (Touched), else its vector is taken (Embedded).
     """
     image = todo.image._replace(bytes=len(data))
+    try:
+        check_size(len(data), reading.max_bytes)  # of some archives only reading tells
+    except TooLargeError as error:
+        return failure_of(image, DECODE, error)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 == todo.old_sha256:
         return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
@@ -206,7 +210,6 @@ def decode(
             *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, ""
         )
     try:
-        check_size(len(data), reading.max_bytes)
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
     except Exception as error:  # a decoder may raise anything, too
         return failure_of(image, DECODE, error)
@@ -254,6 +257,13 @@ class _Stream:
     def __iter__(self) -> Iterator[Future[Outcome]]:
         while (future := self._queue.get()) is not self._END:
             yield future
+
+
+def usable_cores() -> int:
+    """The cores that this process may use; where the system does not say, all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _read(image: Image, most: int) -> tuple[bytes, Image]:

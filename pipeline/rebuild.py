@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import pyarrow.parquet as pq
-
 from encoder.spec import EncoderSpec
 from encoder.storage import FileInfo, is_temporary, join, store_for
 from pipeline.checks import spec_in, started
-from pipeline.dataset import LIST_KEY, EncoderState, Manifest, read_record
+from pipeline.dataset import EncoderState, Manifest, read_record
 from pipeline.layout import is_part, is_uris
+from pipeline.list_memory import list_of
 from pipeline.part_streams import UNREADABLE, opened
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.upkeep import RUNS
@@ -45,15 +44,16 @@ def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
             if spec is not None and spec.id == encoder_id:
                 specs[encoder_id] = spec
         elif kind == LISTS and is_uris(info.path):
-            path, written = _look_at_list(output, info.path)
-            if path:
+            state = list_of(output, info.path)
+            if state is not None:
                 known = lists.setdefault(encoder_id, {})
-                known[path] = max(known.get(path, ("", "")), (written, info.path))
+                latest = (_written(output, info), info.path)
+                known[state.list_uri] = max(known.get(state.list_uri, ("", "")), latest)
     encoders = {
         name: EncoderState(
             spec,
             tuple(parts[name]),
-            tuple(ListState(path, at) for path, (_, at) in lists.get(name, {}).items()),
+            tuple(ListState(uri, path) for uri, (_, path) in lists.get(name, {}).items()),
         )
         for name, spec in specs.items()
     }
@@ -68,16 +68,10 @@ def _look(output: str, path: str) -> tuple[int, EncoderSpec | None]:
         return 0, None
 
 
-def _look_at_list(output: str, path: str) -> tuple[str, str]:
-    """The list's path, and when this state of it was written; "" where the file does not say."""
-    full = join(output, path)
-    try:
-        with store_for(full).open(full) as file:
-            name = (pq.read_schema(file).metadata or {}).get(LIST_KEY, b"")
-    except UNREADABLE:
-        return "", ""
+def _written(output: str, info: FileInfo) -> str:
+    full = join(output, info.path)
     written = store_for(full).modified(full)
-    return name.decode(errors="replace"), written.isoformat() if written else ""
+    return written.isoformat() if written else ""
 
 
 def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:

@@ -6,8 +6,8 @@ import os
 
 from encoder.storage import normalize
 from pipeline.checks import CheckedPart, Finding
-from pipeline.copies import REPAIR, new_copy_id
 from pipeline.dataset import EncoderState, Manifest
+from pipeline.layout import REPAIR, new_upkeep_id
 from pipeline.part_streams import PartStream, read_batches
 from pipeline.parts import PartWriter
 from pipeline.records import EMBEDDINGS, Part
@@ -38,7 +38,7 @@ def repair(output: str | os.PathLike[str]) -> list[Finding]:
 
 def _repair(examination: Examination) -> None:
     output, old = examination.output, examination.manifest
-    run_id = new_copy_id(REPAIR)
+    run_id = new_upkeep_id(REPAIR)
     removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs} | {*examination.lost_logs}
     written: list[str] = []
     encoders: dict[str, EncoderState] = {}

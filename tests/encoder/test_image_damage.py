@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
-from encoder.images import LimitError, Limits, decode_image
-from encoder.jpeg import TruncatedError
+from encoder.errors import LimitError, TruncatedError
+from encoder.images import Limits, decode_image
 from encoder.spec import read_spec
 from tests.encoder.image_files import (
     SIZE,
@@ -180,7 +180,7 @@ def test_too_many_pixels(kind, spec):
     data = every_kind()[kind]
     count = SIZE[0] * SIZE[1]
     decode_image(data, spec, Limits(max_pixels=count))
-    with pytest.raises(LimitError, match=r"64 x 48 = 3,072 pixels.*3,071: raise --max-pixels"):
+    with pytest.raises(LimitError, match=r"64 x 48 = 3,072 pixels.*3,071: raise max_pixels"):
         decode_image(data, spec, Limits(max_pixels=count - 1))
 
 

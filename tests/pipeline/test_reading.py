@@ -188,7 +188,7 @@ def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeyp
         return decode_image(data, spec, limits, admitting)
 
     monkeypatch.setattr(reading, "decode_image", counting)
-    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(reading, "usable_cores", lambda: 8)
     monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 in all: two large images
     ahead = ReadAhead(Reading(spec), window=64)
     found = []
