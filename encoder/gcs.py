@@ -45,7 +45,9 @@ class GcsStore:
             if not blob.name.endswith("/"):  # a placeholder that some tools make for a folder
                 yield _blob_info(f"{GCS_PREFIX}{bucket}/{blob.name}", blob)
 
-    def read(self, path: str, most: int | None = None) -> tuple[bytes, FileInfo]:
+    def read(
+        self, path: str, version: str | None = None, most: int | None = None
+    ) -> tuple[bytes, FileInfo]:
         bucket, name = split_gcs(path)
         blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
         if blob is None:
@@ -71,6 +73,13 @@ class GcsStore:
             timeout=_TIMEOUT_SECONDS,
             retry=DEFAULT_RETRY,
         )
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self.write_if(path, data, None)
+        except ChangedError:
+            return False
+        return True
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
         from google.api_core.exceptions import PreconditionFailed

@@ -1,22 +1,20 @@
 """Files on disk and objects in Google Cloud Storage behind one small interface.
 
-A *version* is what a store says of a file's
-state: an object's generation, a local file's mtime (ns) and size. Equal versions, equal content.
+A *version* is what a store says of a file's state: an object's generation, a local file's mtime
+(ns) and size. Equal versions, equal content.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat as stat_module
 import urllib.parse
 import uuid
-from collections.abc import Iterator
-from datetime import datetime, timezone
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import BinaryIO, NamedTuple, Protocol
 
-from encoder.errors import ChangedError, InputError, TooLargeError
+from encoder.errors import InputError, TooLargeError
 
 GCS_PREFIX = "gs://"
 FILE_PREFIX = "file://"
@@ -46,23 +44,28 @@ class Store(Protocol):
     def list_files(self, folder: str) -> Iterator[FileInfo]:
         """Every file below the folder, at any depth, in no particular order."""
 
-    def read(self, path: str, most: int | None = None) -> tuple[bytes, FileInfo]:
-        """The content together with the state that it was read in.
+    def read(
+        self, path: str, version: str | None = None, most: int | None = None
+    ) -> tuple[bytes, FileInfo]:
+        """The content, in this version if one is given, together with the state that it was in.
 
         Raises:
-            TooLargeError: it has more than `most` bytes; none of them was read.
-            ChangedError: it was written meanwhile.
+            TooLargeError: it has more than `most` bytes.
+            ChangedError: it is in another version now, or was written meanwhile.
         """
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
         """Open for reading here and there in a file, in this version if one is given.
 
         Raises:
-            ChangedError: the file is in another version now.
+            ChangedError: it is in another version now.
         """
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old content or the new one, never a part."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Like write, but a file that is there already stays; gives whether this was written."""
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
         """Like write, if the version is as expected (None: no file yet), else ChangedError."""
@@ -71,9 +74,41 @@ class Store(Protocol):
         """Delete a file; one that is gone already is fine."""
 
 
+def local_store() -> Store:
+    """Files on this machine."""
+    from encoder.local_files import LocalStore
+
+    return LocalStore()
+
+
+def gcs_store() -> Store:
+    """Objects in Google Cloud Storage."""
+    from encoder.gcs import GcsStore
+
+    return GcsStore()
+
+
+_stores: dict[str, Callable[[], Store]] = {GCS_PREFIX: gcs_store}
+
+
+def add_store(prefix: str, store: Callable[[], Store]) -> None:
+    """Let paths that begin with a prefix, such as s3://, lie in this store from now on."""
+    _stores[prefix] = store
+
+
+def store_for(path: str) -> Store:
+    """The store in which a path lies."""
+    return _stores.get(_prefix(path), local_store)()
+
+
 def is_remote(path: str) -> bool:
     """Whether the path lies in a store that every worker machine can reach."""
-    return path.startswith(GCS_PREFIX)
+    return _prefix(path) in _stores
+
+
+def _prefix(path: str) -> str:
+    """Such as gs://; "" where there is none."""
+    return path[: path.find("://") + 3] if not path.startswith("/") and "://" in path else ""
 
 
 def normalize(path: str | os.PathLike[str]) -> str:
@@ -84,10 +119,11 @@ def normalize(path: str | os.PathLike[str]) -> str:
         return os.path.abspath(os.path.expanduser(text))
     if scheme[0] == FILE_PREFIX:
         return os.path.abspath(path_of_file_uri(text))
-    if scheme[0] != GCS_PREFIX:
-        raise InputError(f"{text!r}: only local paths and gs:// are supported, not {scheme[0]}")
-    if not text.removeprefix(GCS_PREFIX).partition("/")[0]:
-        raise InputError(f"{text!r} names no bucket; expected gs://BUCKET/PATH")
+    if scheme[0] not in _stores:
+        known = ", ".join(sorted(_stores))
+        raise InputError(f"{text!r}: unknown scheme {scheme[0]}; expected a local path or {known}")
+    if not text.removeprefix(scheme[0]).partition("/")[0]:
+        raise InputError(f"{text!r} names no bucket; expected {scheme[0]}BUCKET/PATH")
     return text.rstrip("/")
 
 
@@ -102,108 +138,6 @@ def path_of_file_uri(uri: str) -> str:
 def join(folder: str, *names: str) -> str:
     """Join path parts with slashes."""
     return "/".join([folder.rstrip("/"), *names])
-
-
-def store_for(path: str) -> Store:
-    """The store in which a path lies."""
-    if not is_remote(path):
-        return LocalStore()
-    from encoder.gcs import GcsStore
-
-    return GcsStore()
-
-
-class LocalStore:
-    """Files on this machine."""
-
-    def stat(self, path: str) -> FileInfo | None:
-        try:
-            state = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return _local_info(path, state) if stat_module.S_ISREG(state.st_mode) else None
-
-    def modified(self, path: str) -> datetime | None:
-        try:
-            return datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def is_folder(self, path: str) -> bool:
-        return os.path.isdir(path)
-
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        for base, _, names in os.walk(folder, onerror=_raise_unless_gone):
-            for name in names:
-                path = join(base, name)
-                info = self.stat(path)
-                if info is not None:  # deleted since the folder was read
-                    yield info
-
-    def read(self, path: str, most: int | None = None) -> tuple[bytes, FileInfo]:
-        with open(path, "rb") as file:
-            before = _local_info(path, os.fstat(file.fileno()))
-            check_size(before.bytes, most)
-            data = file.read(-1 if most is None else most + 1)
-            after = _local_info(path, os.fstat(file.fileno()))
-        if before != after or len(data) != after.bytes:
-            raise ChangedError(f"{path} changed while it was read")
-        return data, after
-
-    def open(self, path: str, version: str | None = None) -> BinaryIO:
-        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
-        if version not in (None, _local_info(path, os.fstat(file.fileno())).version):
-            file.close()
-            raise ChangedError(f"{path} has changed since it was listed")
-        return file
-
-    def write(self, path: str, data: bytes) -> None:
-        folder, name = os.path.split(path)
-        temporary = os.path.join(folder, temporary_name(name))
-        try:
-            with _create(temporary) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException as error:
-            self.delete(temporary)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = path  # a full disk does not say where
-            raise
-
-    def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        import fcntl
-
-        folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder: no lock file to leave behind
-            info = self.stat(path)
-            if (info.version if info else None) != expected:
-                raise ChangedError(f"{path} was written by somebody else")
-            self.write(path, data)
-        finally:
-            os.close(descriptor)
-
-    def delete(self, path: str) -> None:
-        try:
-            os.remove(path)
-        except FileNotFoundError:
-            return
-
-
-def arrow_filesystem(path: str) -> tuple[Any, str]:
-    """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
-    from pyarrow import fs
-
-    if not is_remote(path):
-        return fs.LocalFileSystem(), path
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    scheme, _, host = emulator.rpartition("://")
-    options = {"endpoint_override": host, "scheme": scheme or "http", "anonymous": True}
-    return fs.GcsFileSystem(**options if emulator else {}), path.removeprefix(GCS_PREFIX)
 
 
 def check_size(size: int, most: int | None) -> None:
@@ -221,19 +155,3 @@ def is_temporary(path: str) -> bool:
     """Whether a write that was cut short has left this behind."""
     name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(".tmp")
-
-
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _create(path: str) -> BinaryIO:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # the folder was empty, and has been removed
-        return open(path, "xb")
-    return _create(path)
-
-
-def _local_info(path: str, state: os.stat_result) -> FileInfo:
-    return FileInfo(path, f"{state.st_mtime_ns}-{state.st_size}", state.st_size)

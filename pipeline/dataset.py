@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage import arrow_filesystem, join, normalize, store_for
+from encoder.storage import GCS_PREFIX, is_remote, join, normalize, store_for
 from pipeline.errors import JobError
 from pipeline.layout import manifest_path, record_path
 from pipeline.records import EMBEDDINGS, FAILURES, ListState, Part
@@ -188,13 +189,23 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
     state = manifest.encoders[encoder or names[0]]
-    filesystem, root = arrow_filesystem(base)
+    filesystem, root = _arrow_filesystem(base)
     return pa_dataset.dataset(
         [join(root, part.path) for part in state.of_kind(EMBEDDINGS)],
         schema=schema_of(EMBEDDINGS, state.spec, carried_columns(base, state)),
         format="parquet",
         filesystem=filesystem,
     )
+
+
+def _arrow_filesystem(path: str) -> tuple[Any, str]:
+    """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
+    if not is_remote(path):
+        return fs.LocalFileSystem(), path
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    scheme, _, host = emulator.rpartition("://")
+    options = {"endpoint_override": host, "scheme": scheme or "http", "anonymous": True}
+    return fs.GcsFileSystem(**options if emulator else {}), path.removeprefix(GCS_PREFIX)
 
 
 def carried_columns(output: str, state: EncoderState) -> pa.Schema:

@@ -48,8 +48,7 @@ class Named:
         self._writer.close()
         relative = uris_path(encoder_id, self._digest.hexdigest())
         full = join(output, relative)
-        if store_for(full).stat(full) is None:
-            store_for(full).write(full, self._buffer.getvalue())
+        store_for(full).create(full, self._buffer.getvalue())
         return ListState(self._list_uri, relative)
 
     def _flush(self) -> None:

@@ -63,6 +63,28 @@ class ContentName:
         return self._digest.hexdigest()[:_NAME_DIGITS]
 
 
+def put_part(output: str, path: str, data: bytes) -> bytes:
+    """Write a part, which appears whole or not at all; gives its file.
+
+    An earlier attempt at the same work may have written the same rows, with other last bits of
+    vectors: then its part stays.
+    """
+    full = join(output, path)
+    store = store_for(full)
+    if store.create(full, data):
+        return data
+    there = store.read(full)[0]
+    try:
+        name = ContentName()
+        name.add(pq.read_table(io.BytesIO(there), page_checksum_verification=True))
+        if f"part-{name.text()}.parquet" == path.rpartition("/")[2]:
+            return there
+    except UNREADABLE:
+        pass
+    store.write(full, data)
+    return data
+
+
 @contextlib.contextmanager
 def opened(output: str, path: str) -> Iterator[pq.ParquetFile]:
     """A part, opened; reading checks the checksums of its pages."""
@@ -103,9 +125,7 @@ class PartStream:
         self._flush()
         self._writer.close()
         path = part_path(self._kind, encoder_id, run_id, self._name.text())
-        full = join(output, path)
-        data = self._buffer.getvalue()
-        store_for(full).write(full, data)
+        data = put_part(output, path, self._buffer.getvalue())
         return Part(self._kind, path, self._rows, len(data), crc32c=checksum(data))
 
     def _flush(self) -> None:

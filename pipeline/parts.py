@@ -19,7 +19,7 @@ from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
 from pipeline.dataset import removed_meanwhile
 from pipeline.layout import part_path
-from pipeline.part_streams import ContentName, checksum, parquet_options
+from pipeline.part_streams import ContentName, checksum, parquet_options, put_part
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -61,15 +61,13 @@ class PartWriter:
     def write(self, kind: str, table: pa.Table, load_ids: Sequence[str] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
 
-        The name says what the part holds, so that work repeated by a retry replaces its own
-        earlier file and does not stand beside it, and nothing else is ever replaced.
+        The name says what the part holds, so that work repeated by a retry finds its own earlier
+        file and does not stand beside it, and nothing is ever replaced.
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
         pq.write_table(table, buffer, **parquet_options(kind))
-        data = buffer.getvalue()
-        full = join(self.output, path)
-        store_for(full).write(full, data)
+        data = put_part(self.output, path, buffer.getvalue())
         return Part(kind, path, table.num_rows, len(data), tuple(load_ids), crc32c=checksum(data))
 
     def write_embeddings(self, rows: Sequence[Embedded]) -> Part:
@@ -201,7 +199,7 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     """
     full = join(writer.output, part.path)
     with store_for(full).open(full) as file:
-        opened = pq.ParquetFile(file)
+        opened = pq.ParquetFile(file, page_checksum_verification=True)
         schema = opened.schema_arrow.remove_metadata()
         expected = schema_of(part.kind, writer.spec, writer.carried).remove_metadata()
         carries = part.kind == EMBEDDINGS and all(name in schema.names for name in writer.kept)
@@ -237,7 +235,7 @@ def read_part(output: str, path: str) -> pa.Table:
     full = join(output, path)
     try:
         with store_for(full).open(full) as file:
-            return pq.read_table(file)
+            return pq.read_table(file, page_checksum_verification=True)
     except FileNotFoundError:
         raise removed_meanwhile(path) from None
 

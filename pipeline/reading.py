@@ -16,7 +16,7 @@ from typing import Any
 from encoder.errors import ChangedError, TooLargeError
 from encoder.images import Limits, decode_image
 from encoder.spec import EncoderSpec
-from encoder.storage import check_size, store_for
+from encoder.storage import check_size, is_remote, store_for
 from pipeline.archives import DEFAULT_MAX_BYTES, ArchiveError, Packing, read_archive
 from pipeline.budget import Budget
 from pipeline.contents import ContentIndex
@@ -267,13 +267,20 @@ def usable_cores() -> int:
 
 
 def _read(image: Image, most: int) -> tuple[bytes, Image]:
-    """The content, and the image as it was when read."""
+    """The content, and the image as it was when read.
+
+    Of an object exactly the generation that was listed is read.
+    """
     path = path_of(image.uri)
     store = store_for(path)
+    version = image.version if is_remote(path) else None
     try:
-        data, info = store.read(path, most)
-    except ChangedError:  # once more; a file that is still being written is a failure
-        data, info = store.read(path, most)
+        data, info = store.read(path, version, most)
+    except ChangedError:
+        if version:
+            raise
+        # Once more; a file that is still being written is a failure.
+        data, info = store.read(path, most=most)
     return data, image._replace(version=info.version)
 
 

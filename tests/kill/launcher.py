@@ -52,9 +52,9 @@ class Actions:
 
 def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
     """From now on only so many bytes can be written to the output."""
-    from encoder import storage
+    from encoder import local_files
 
-    create, left = storage._create, [room]
+    create, left = local_files._create, [room]
 
     class Small:
         def __init__(self, file: Any) -> None:
@@ -76,7 +76,7 @@ def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
                 left[0] = 0
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    patch(storage, "_create", lambda path: Small(create(path)))
+    patch(local_files, "_create", lambda path: Small(create(path)))
 
 
 def count_calls(path: str) -> None:

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from encoder import storage
-from encoder.storage import LocalStore, is_temporary
+from encoder import local_files
+from encoder.local_files import LocalStore
+from encoder.storage import is_temporary
 from pipeline.parts import PartWriter
 
 _here = threading.local()
@@ -51,7 +52,7 @@ def install(reached: Callable[[str, str], None], patch: Callable[..., None] = se
     patch(LocalStore, "write", wrapped_write)
     patch(LocalStore, "delete", wrapped_delete)
     patch(PartWriter, "rewrite", wrapped_rewrite)
-    patch(storage, "os", _Os(reached))
+    patch(local_files, "os", _Os(reached))
 
 
 def kind_of(path: str) -> str:
@@ -69,7 +70,7 @@ def kind_of(path: str) -> str:
 
 
 class _Os:
-    """The module os, as encoder.storage sees it."""
+    """The module os, as encoder.local_files sees it."""
 
     def __init__(self, reached: Callable[[str, str], None]) -> None:
         self._reached = reached

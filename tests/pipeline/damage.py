@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from encoder.storage import LocalStore
+from encoder.local_files import LocalStore
 from pipeline.__main__ import main
 from tests.conftest import write_image
 
@@ -62,9 +62,10 @@ def kill_at(monkeypatch, number, after, command):
             now = next(calls) == number
             if now and not after:
                 raise Killed
-            original(self, *arguments)
+            result = original(self, *arguments)
             if now:
                 raise Killed
+            return result
 
         return call
 

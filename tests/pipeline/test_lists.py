@@ -39,7 +39,7 @@ def test_other_stores_are_named(tmp_path):
     path.write_text("ftp://host/a.jpg\n")
     (entry,) = entries(path)
     assert entry.path == f"{path}#1"
-    assert "'ftp://host/a.jpg': only local paths and gs://" in entry.error
+    assert "'ftp://host/a.jpg': unknown scheme ftp://" in entry.error
 
 
 def test_csv(tmp_path):

@@ -159,14 +159,14 @@ def test_a_file_that_can_not_be_read(shell, tmp_path, images):
 
 
 def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
-    from encoder.storage import LocalStore
+    from encoder.local_files import LocalStore
 
     read = LocalStore.read
 
-    def refuse(self, path, most=None):
+    def refuse(self, path, version=None, most=None):
         if path.endswith("0.jpg"):
             raise PermissionError(13, "Permission denied", path)
-        return read(self, path, most)
+        return read(self, path, version, most)
 
     monkeypatch.setattr(LocalStore, "read", refuse)
     assert shell()[0] == 0

@@ -107,7 +107,7 @@ def test_an_archive_that_can_not_be_read_now(archive, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("encoder.storage.LocalStore.open", refuse)
+    monkeypatch.setattr("encoder.local_files.LocalStore.open", refuse)
     failure, kept = list_members(archive, [row(archive, "1.png", version="older")], PLAIN, False)
     assert (failure.stage, failure.error_type) == (READ, "PermissionError")
     assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")
