@@ -41,8 +41,14 @@ class Store(Protocol):
     def is_folder(self, path: str) -> bool:
         """Whether anything can be listed below this path."""
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        """Every file below the folder, at any depth, in no particular order."""
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        """The files below the folder, in no particular order.
+
+        Args:
+            folder: where to look.
+            start: only files whose path inside the folder begins so.
+            deep: at any depth; otherwise only those directly in the folder.
+        """
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
@@ -86,6 +92,32 @@ def gcs_store() -> Store:
     from encoder.gcs import GcsStore
 
     return GcsStore()
+
+
+class StorageSettings(NamedTuple):
+    """How buckets are spoken to.
+
+    Attributes:
+        user_project: that pays for requests to buckets whose requester pays; "" for none.
+        deadline: seconds after which a request that keeps failing is given up.
+    """
+
+    user_project: str = ""
+    deadline: float = 300.0
+
+
+_settings = StorageSettings()
+
+
+def configure(new: StorageSettings) -> None:
+    """Let this process speak to buckets like this from now on."""
+    global _settings
+    _settings = new
+
+
+def settings() -> StorageSettings:
+    """How this process speaks to buckets."""
+    return _settings
 
 
 _stores: dict[str, Callable[[], Store]] = {GCS_PREFIX: gcs_store}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import encoder
-from encoder import gcs
+from encoder.gcs_client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
 
 
@@ -102,7 +102,7 @@ def bucket(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    gcs.gcs_client.cache_clear()
+    gcs_client.cache_clear()
     yield "gs://bucket"
     server.stop()
-    gcs.gcs_client.cache_clear()
+    gcs_client.cache_clear()
