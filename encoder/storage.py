@@ -12,12 +12,13 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from encoder.errors import InputError, TooLargeError
 
 GCS_PREFIX = "gs://"
 FILE_PREFIX = "file://"
+_HURRY_SECONDS = 10.0  # for a request while somebody waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -95,7 +96,7 @@ def gcs_store() -> Store:
 
 
 class StorageSettings(NamedTuple):
-    """How buckets are spoken to.
+    """How buckets are spoken to. Where they are unpickled, a worker process, they hold as well.
 
     Attributes:
         user_project: that pays for requests to buckets whose requester pays; "" for none.
@@ -105,6 +106,9 @@ class StorageSettings(NamedTuple):
     user_project: str = ""
     deadline: float = 300.0
 
+    def __reduce__(self) -> Any:
+        return _configured, tuple(self)
+
 
 _settings = StorageSettings()
 
@@ -113,6 +117,11 @@ def configure(new: StorageSettings) -> None:
     """Let this process speak to buckets like this from now on."""
     global _settings
     _settings = new
+
+
+def _configured(*values: Any) -> StorageSettings:
+    configure(StorageSettings(*values))
+    return _settings
 
 
 def settings() -> StorageSettings:
@@ -131,6 +140,24 @@ def add_store(prefix: str, store: Callable[[], Store]) -> None:
 def store_for(path: str) -> Store:
     """The store in which a path lies."""
     return _stores.get(_prefix(path), local_store)()
+
+
+def check_reachable(path: str) -> None:
+    """Find out within seconds whether a path in a bucket can be looked at; nothing needs be there.
+
+    Raises:
+        OSError: it can't; the message says why.
+    """
+    if not is_remote(path):
+        return
+    before = settings()
+    configure(before._replace(deadline=min(before.deadline, _HURRY_SECONDS)))
+    try:
+        store = store_for(path)
+        if store.stat(path) is None:
+            store.is_folder(path)
+    finally:
+        configure(before)
 
 
 def is_remote(path: str) -> bool:

@@ -27,6 +27,7 @@ def job_of(options: argparse.Namespace) -> Job:
         max_bytes=options.max_bytes,
         allow_truncated=options.allow_truncated,
         batch_size=options.batch_size,
+        reads=options.reads_in_flight,
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,
         allow_deletes=options.allow_deletes,
@@ -37,6 +38,7 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
+    job = job_of(options)  # before Beam is loaded: what is wrong is told at once
     from dataclasses import replace
 
     from pipeline import launch
@@ -46,7 +48,6 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.summary import summarize
 
     beam_options = launch.parse_beam_options(rest)
-    job = job_of(options)
     with live_progress(launch.is_in_process(beam_options)) as tally_folder:
         record = launch.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
@@ -59,9 +60,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
+    job = job_of(options)  # before Beam is loaded: what is wrong is told at once
     from pipeline import launch
 
-    counts = launch.plan(job_of(options), launch.parse_beam_options(rest))
+    counts = launch.plan(job, launch.parse_beam_options(rest))
     for name, count in counts.items():
         print(f"{name:<10} {count:,}")
     return 0
