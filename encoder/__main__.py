@@ -20,10 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(_with_joined_layers(words))
     try:
         configure(StorageSettings(options.user_project))
-        for path in filter(
-            None, (getattr(options, "model", None), getattr(options, "output", None))
-        ):
-            check_reachable(normalize(path))  # before TensorFlow is loaded, which takes long
+        for name in ("model", "output"):  # before TensorFlow is loaded, which takes long
+            if path := getattr(options, name, None):
+                check_reachable(normalize(path))
         import_tensorflow()
         return int(options.command(options))
     except (Exception, KeyboardInterrupt) as error:

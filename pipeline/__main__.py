@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from encoder.errors import InputError
 from encoder.images import Limits
-from encoder.storage import StorageSettings, configure
+from encoder.storage import StorageSettings, check_reachable, configure, normalize
 from encoder.terminal import report
 from pipeline import commands
 from pipeline.archives import DEFAULT_MAX_BYTES
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.request_deadline > 0:
             raise InputError(f"--request-deadline is {options.request_deadline:g}; expected more")
         configure(StorageSettings(options.user_project, options.request_deadline))
+        check_reachable(normalize(options.output))
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:
         return report(error, (InputError, JobError, OSError), options.verbose)
