@@ -18,7 +18,7 @@ from encoder.errors import InputError, TooLargeError
 
 GCS_PREFIX = "gs://"
 FILE_PREFIX = "file://"
-_HURRY_SECONDS = 10.0  # for a request while somebody waits at the terminal
+_HURRY_SECONDS = 4.0  # for a request while somebody waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
