@@ -1,4 +1,4 @@
-"""A store that does not answer any more ends the run, while one object that can't be had does not."""
+"""A store that answers nothing any more ends the run; one object that can't be had does not."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_settings_hold_where_they_are_unpickled():
     [
         ("p/0", None, "0123456789", "p/5"),
         ("p/0", "p/4", "0123456789", "p/2"),
-        ("p/00", "p/01", "0123456789", "p/005"),
+        ("p/00x", "p/01", "0123456789x", None),
         ("p/img_0001.jpg", None, "img_01.jp", "p/m"),
         ("p/9", None, "0123456789", None),
         ("p/a", "p/b", "ab", None),
