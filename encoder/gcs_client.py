@@ -82,11 +82,13 @@ def receive(response: requests.Response, decoded: bool = True) -> bytes:
 @functools.cache
 def gcs_client() -> storage.Client:
     """This process' client. Without credentials it reads what is public."""
-    session = _Session(_credentials())
+    credentials = _credentials()
+    anonymous = isinstance(credentials, AnonymousCredentials)  # those can't be refreshed
+    session = _Session(credentials, **{"refresh_status_codes": ()} if anonymous else {})
     for scheme in ("https://", "http://"):
         pool = HTTPAdapter(pool_connections=4, pool_maxsize=_POOLED_CONNECTIONS)
         session.mount(scheme, pool)
-    return storage.Client(project=None, credentials=session.credentials, _http=session)
+    return storage.Client(project=None, credentials=credentials, _http=session)
 
 
 def _credentials() -> Any:

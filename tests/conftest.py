@@ -23,6 +23,7 @@ import encoder
 from encoder import storage
 from encoder.gcs_client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
+from tests.gcs.server import serving
 
 
 def small_network(seed: int = 1, channels: int = 3) -> keras.Model:
@@ -140,3 +141,11 @@ def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     yield set_address
     gcs_client.cache_clear()
     storage.configure(storage.StorageSettings())
+
+
+@pytest.fixture
+def gcs(buckets_at):
+    """A server that keeps GCS's rules and fails on demand; it has gs://bucket."""
+    with serving("bucket") as server:
+        buckets_at(server.address)
+        yield server

@@ -87,31 +87,32 @@ def test_settings_hold_where_they_are_unpickled():
 
 
 @pytest.mark.parametrize(
-    ("last", "end", "alphabet", "expected"),
+    ("first", "last", "end", "expected"),
     [
-        ("p/0", None, "0123456789", "p/5"),
-        ("p/0", "p/4", "0123456789", "p/2"),
-        ("p/00x", "p/01", "0123456789x", None),
-        ("p/img_0001.jpg", None, "img_01.jp", "p/m"),
-        ("p/9", None, "0123456789", None),
-        ("p/a", "p/b", "ab", None),
-        ("p/é", None, "éü中", "p/中"),
+        ("p/00", "p/09", None, "p/5"),
+        ("p/10", "p/19", "p/4", "p/3"),
+        ("p/img_0000.jpg", "p/img_0399.jpg", None, "p/img_07"),
+        ("p/img_0900.jpg", "p/img_0999.jpg", None, "p/img_5"),
+        ("p/img_0900.jpg", "p/img_0999.jpg", "p/img_1", "p/img_09j"),
+        ("p/9a", "p/9b", None, "p/9j"),
+        ("p/a", "p/b", "p/b0", None),
+        ("p/é", "p/é", None, None),
     ],
 )
-def test_half_way(last, end, alphabet, expected):
-    found = half_way(last, end, 2, set(alphabet))
+def test_half_way(first, last, end, expected):
+    alphabet = set("img_0123456789.jp/")
+    found = half_way(first, last, end, 2, alphabet)
     assert found == expected
     assert found is None or (found > last and (end is None or found < end))
 
 
 def test_half_way_is_always_between():
     chance = random.Random(2)
-    names = sorted(
-        {"".join(chance.choices("abc/.09", k=chance.randrange(1, 9))) for _ in range(300)}
-    )
+    words = ("".join(chance.choices("aB/.09", k=chance.randrange(1, 9))) for _ in range(300))
+    names = sorted(set(words))
     for _ in range(2000):
-        last, end = sorted(chance.sample(names, 2))
-        middle = half_way(last, end, 0, set("abc/.09"))
+        first, last, end = sorted(chance.sample(names, 3))
+        middle = half_way(first, last, end, 0, set("aB/.09"))
         assert middle is None or last < middle < end
 
 
