@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from encoder.gcs_client import TIMEOUT, gcs_client, retrying, told
+from encoder.gcs_client import gcs_client, patience, retrying, told
 from encoder.storage import GCS_PREFIX
 
 THREADS = 16
@@ -107,7 +107,7 @@ class Lister:
                 end_offset=span.end,
                 fields=FIELDS,
                 projection="noAcl",
-                timeout=TIMEOUT,
+                timeout=patience(),
                 retry=retrying(),
             )
             for blobs in found.pages:

@@ -17,8 +17,7 @@ LARGE = random.Random(1).randbytes(9 << 20)
 
 
 @pytest.fixture
-def store(gcs, monkeypatch):
-    monkeypatch.setattr(gcs_client, "TIMEOUT", (2.0, 1.0))
+def store(gcs):
     return store_for("gs://bucket/x")
 
 
@@ -47,7 +46,7 @@ def test_reading_through_faults(gcs, store, kind):
     for n in range(12):
         bucket.put(f"{n:02}", DATA[n:])
     bucket.put("large", LARGE)
-    gcs.faults = Faults(0.4, [kind], stall=1.5, pause=0.05)
+    gcs.faults = Faults(0.4, [kind], pause=0.05)
     for n in range(12):
         assert store.read(f"gs://bucket/{n:02}")[0] == DATA[n:]
     with store.open("gs://bucket/large") as file:
@@ -64,9 +63,8 @@ def test_reading_through_faults(gcs, store, kind):
 
 
 @pytest.mark.parametrize("kind", [each for each in faults.ALL if each != faults.CORRUPTED])
-def test_writing_through_faults(gcs, store, kind, monkeypatch):
-    monkeypatch.setattr("encoder.gcs.UPLOAD_TIMEOUT", (2.0, 1.0))
-    gcs.faults = Faults(0.4, [kind], stall=1.5, pause=0.05)
+def test_writing_through_faults(gcs, store, kind):
+    gcs.faults = Faults(0.4, [kind], pause=0.05)
     for n in range(8):
         assert store.create(f"gs://bucket/{n}", DATA[n:])
     version = None
@@ -185,7 +183,7 @@ def test_a_large_listing_is_cut_and_complete(gcs, store, names):
 def test_a_large_listing_through_faults(gcs, store):
     names = [f"photos/{n:07}.jpg" for n in range(40_000)]
     gcs.buckets["bucket"].put_many(names, b"x")
-    gcs.faults = Faults(0.2, stall=1.5, pause=0.05)
+    gcs.faults = Faults(0.2, pause=0.05)
     found = sorted(info.path for info in store.list_files("gs://bucket"))
     assert found == [f"gs://bucket/{name}" for name in names]
 
