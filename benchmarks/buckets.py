@@ -1,0 +1,141 @@
+"""What a bucket costs: requests per image, seconds per listing, throughput under latency.
+
+Against a server on this machine that keeps the rules of Google Cloud Storage (tests/gcs), answers
+after a delay, and counts requests. It has no bandwidth limits and no authentication.
+
+    python -m benchmarks.buckets --encoder demo-output/encoder
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+
+import requests
+
+from benchmarks.throughput import job_seconds, make_jpegs
+from encoder import gcs_listing
+from encoder.gcs_client import gcs_client
+from encoder.storage import store_for
+from encoder.terminal import import_tensorflow
+
+DELAYS_MS = (0, 50)
+
+
+def main() -> None:
+    """Print three tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser.add_argument("--images", type=int, default=256, help="of the larger job")
+    parser.add_argument("--names", type=int, default=100_000, help="to list")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    import_tensorflow()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    listing(options.names)
+    throughput(options)
+
+
+def listing(names: int) -> None:
+    """How long a listing takes, in one range of names and in several."""
+    print(f"listing {names:,} names in one folder")
+    usual = gcs_listing._PAGES_ALONE
+    for delay in DELAYS_MS:
+        with serving(delay, names) as address:
+            for text, alone in (("one range", sys.maxsize), ("up to 16 ranges", usual)):
+                gcs_listing._PAGES_ALONE = alone
+                before = counts(address)
+                began = time.perf_counter()
+                found = sum(1 for _ in store_for("gs://b").list_files("gs://bucket/photos"))
+                seconds = time.perf_counter() - began
+                assert found == names
+                asked = counts(address)["list"] - before.get("list", 0)
+                print(f"  {delay:>2} ms, {text:<16} {seconds:6.2f} s, {asked:4} requests")
+    gcs_listing._PAGES_ALONE = usual
+
+
+def throughput(options: argparse.Namespace) -> None:
+    """The whole job over files on disk and over objects, taking turns; and its requests."""
+    small = options.batch_size * 2
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        base = pathlib.Path(folder)
+        make_jpegs(base / "small", small)
+        make_jpegs(base / "large", options.images)
+        servers = {delay: stack.enter_context(serving(delay)) for delay in DELAYS_MS}
+        for address in servers.values():
+            speak_to(address)
+            for path in base.rglob("*.jpg"):
+                name = f"gs://bucket/{path.relative_to(base)}"
+                store_for(name).write(name, path.read_bytes())
+        asked: dict[str, int] = {}
+        for number in range(options.rounds):
+            for delay in (None, *DELAYS_MS):
+                seconds = []
+                for size in ("small", "large"):
+                    place, output = base / size, f"{base}/out-{size}-{number}"
+                    if delay is not None:
+                        speak_to(servers[delay])
+                        place, output = f"gs://bucket/{size}", f"gs://bucket/out-{size}-{number}"
+                        before = counts(servers[delay])
+                    seconds.append(job_seconds(place, options, output))
+                    if delay is not None:
+                        after = counts(servers[delay])
+                        asked = {kind: after[kind] - before.get(kind, 0) for kind in after}
+                name = "local files" if delay is None else f"gs://, {delay} ms"
+                rate = (options.images - small) / (seconds[1] - seconds[0])
+                rates.setdefault(name, []).append(rate)
+    print(f"whole job, {options.images} images less {small}, {options.rounds} rounds")
+    local = rates["local files"]
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, local, strict=True))
+        rounds = ", ".join(f"{a / b:.3f}" for a, b in zip(found, local, strict=True))
+        rate = statistics.median(found)
+        print(f"  {name:<12} {rate:6.2f} images/s, ratio {ratio:.3f} (rounds: {rounds})")
+    print(f"requests of a run over {options.images} images")
+    for kind, count in asked.items():
+        print(f"  {kind:<7} {count:5}, per image {count / options.images:.2f}")
+
+
+@contextlib.contextmanager
+def serving(delay_ms: int, objects: int = 0) -> Iterator[str]:
+    """A server in a process of its own; gives its address, and lets gs:// mean it."""
+    words = ("--delay-ms", str(delay_ms), "--objects", str(objects))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.gcs.server", *words], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = server.stdout.readline().strip()
+        speak_to(address)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def speak_to(address: str) -> None:
+    """Let gs:// mean this server."""
+    os.environ["STORAGE_EMULATOR_HOST"] = address
+    os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+    gcs_client.cache_clear()
+
+
+def counts(address: str) -> dict[str, int]:
+    """Requests so far, by kind."""
+    return requests.get(f"{address}/_stats", timeout=10).json()
+
+
+if __name__ == "__main__":
+    main()
