@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.dataset import open_dataset
 from tests.conftest import write_image
+from tests.pipeline import folders
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped
 
 
@@ -359,14 +360,7 @@ def test_a_folder_that_may_not_be_entered_loses_nothing(job, tmp_path, monkeypat
         write_image(tmp_path / "img" / name, len(name))
     tar(tmp_path / "img" / "closed" / "d.tar", [("e.png", picture(1))])
     job(tmp_path / "img")
-    scandir = os.scandir
-
-    def refusing(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr("os.scandir", refusing)
+    folders.close(monkeypatch, "closed")
     assert job(tmp_path / "img") == {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
     assert rows(tmp_path, "failures")["img/closed/"]["message"] == "Permission denied"
     assert len(rows(tmp_path)) == 4
