@@ -1,6 +1,6 @@
 """Archives of images, of every kind behind two functions: what is in them, and its bytes.
 
-An archive is never unpacked. Its directory is read first; then each stretch of it that has
+An archive is never unpacked. Its directory is read first; then each segment of it that has
 images to embed is one item of work, read from front to back.
 """
 

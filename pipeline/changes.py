@@ -26,7 +26,7 @@ LOG = pa.schema(
 )
 
 # What is seen of a uri while a run goes on.
-HAD, HAS, SAME = "had", "has", "same"
+HAD, HAS, SAME, RENEWED = "had", "has", "same", "renewed"
 
 
 class Change(NamedTuple):
@@ -40,15 +40,15 @@ def kind_of(seen: Iterable[str]) -> str:
     """The change that a uri went through in one run, from what was seen of it; "" for none.
 
     Args:
-        seen: HAD, it had an embedding that is gone or replaced; HAS, it has a new one; SAME, the
-            one that it had stays after all.
+        seen: HAD, it had an embedding that is gone or replaced; HAS, it has a new one; SAME, it
+            keeps the one that was there after all; RENEWED, a list carries other values over.
     """
     found = set(seen)
-    if SAME in found or not found:
-        return ""
-    if HAS not in found:
-        return REMOVED
-    return CHANGED if HAD in found else ADDED
+    if not found & {HAS, SAME}:
+        return REMOVED if HAD in found else ""
+    if HAD not in found:
+        return ADDED
+    return CHANGED if found & {HAS, RENEWED} else ""
 
 
 def folded(earlier: str, later: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import collections
+import bisect
+import itertools
 import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from encoder.storage import join, store_for
+from pipeline.recent import Recent
 
+_COLUMNS = ["embedding", "width", "height", "sha256"]
 _DIGEST_BYTES = 16  # of a sha256, for finding; the whole of it is compared when a row is read
-_ROW_GROUPS_KEPT = 8
+ROW_GROUP_BYTES = 128 << 20  # of row groups that are kept, for hits are often neighbours
 
 
 class Contents(NamedTuple):
@@ -60,7 +63,8 @@ class ContentIndex:
         rows = [np.arange(count, dtype=np.int32) for count in counts]
         self._row_of = np.concatenate([*rows, np.empty(0, np.int32)])[order]
         self._lock = threading.Lock()
-        self._row_groups: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
+        self._starts: dict[int, list[int]] = {}  # of a part's row groups, in rows
+        self._row_groups: Recent[tuple[int, int], Any] = Recent(ROW_GROUP_BYTES)
 
     def find(self, sha256: str) -> KnownContent | None:
         """The row of some content, if there is one; sha256 in hex.
@@ -80,22 +84,33 @@ class ContentIndex:
         return None
 
     def _read(self, part: int, row: int, sha256: str) -> KnownContent | None:
-        path = join(self._output, self._parts[part])
-        with self._lock, store_for(path).open(path) as file:
-            opened = pq.ParquetFile(file)
-            group = 0
-            while row >= (size := opened.metadata.row_group(group).num_rows):
-                row, group = row - size, group + 1
-            table = self._row_groups.pop((part, group), None)
-            if table is None:
-                columns = ["embedding", "width", "height", "sha256"]
-                table = opened.read_row_group(group, columns=columns)
-            self._row_groups[part, group] = table
-            if len(self._row_groups) > _ROW_GROUPS_KEPT:
-                self._row_groups.popitem(last=False)
+        with self._lock:
+            table, row = self._kept(part, row) or self._opened(part, row)
         if table.column("sha256")[row].as_py() != sha256:
             return None
-        vector = np.asarray(table.column("embedding")[row].values, np.float32)
+        # A copy: a part of the row group would keep all of it in memory.
+        vector = np.array(table.column("embedding")[row].values, np.float32)
         return KnownContent(
             vector, table.column("width")[row].as_py(), table.column("height")[row].as_py()
         )
+
+    def _kept(self, part: int, row: int) -> tuple[Any, int] | None:
+        """The row group that a row is in, and its place there; None if it has to be read."""
+        starts = self._starts.get(part)
+        if starts is None:
+            return None
+        group = bisect.bisect_right(starts, row) - 1
+        table = self._row_groups.get((part, group))
+        return None if table is None else (table, row - starts[group])
+
+    def _opened(self, part: int, row: int) -> tuple[Any, int]:
+        path = join(self._output, self._parts[part])
+        with store_for(path).open(path) as file:
+            opened = pq.ParquetFile(file)
+            groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+            starts = [0, *itertools.accumulate(group.num_rows for group in groups)]
+            group = bisect.bisect_right(starts, row) - 1
+            table = opened.read_row_group(group, columns=_COLUMNS)
+        self._starts[part] = starts
+        self._row_groups.put((part, group), table, table.nbytes)
+        return table, row - starts[group]

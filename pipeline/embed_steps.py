@@ -168,12 +168,13 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         reading = Reading(job.spec, job.limits, job.max_bytes, job.packing, job.reads)
         self._ahead = ReadAhead(reading, READ_AHEAD_BATCHES * job.batch_size)
         self._tally = Tally(self._job.tally_folder)
+        self._has_index = False
 
     def start_bundle(self) -> None:
         self._ahead.clear()
-        self._has_index = False
 
     def process(self, element: list[Todo], contents: Iterable[Contents]) -> Iterator[Any]:
+        # Beam gives no side input before; it is whole then, and the same in every bundle.
         if not self._has_index:
             self._ahead.index = ContentIndex(self._job.output, contents)
             self._has_index = True

@@ -1,8 +1,23 @@
 """The whole job on one screen.
 
-    inputs -- ListImages ------+                    +- ReadImages - EmbedImages - WriteParts -+
-                 +- ListMembers+- PlanRun - todo ---+        +------- failures - WriteParts --+- Commit
-    output -- ReadIndex -------+      +---- stale ---------------------------- RewriteParts --+
+    inputs - ListImages -+- images, unreadable folders -------------------+
+                         +- archives ----+                                |
+                                         +- ListMembers - images, named --+- PlanRun
+                         +- rows, named -+                                |
+    output - ReadIndex --+- rows, named ----------------------------------+
+
+    PlanRun -+- todo - ReadImages -+- decoded - EmbedImages -+-- WriteParts ---+
+             |                     |                         |                 |
+             |                     +- failures --------------+-- WriteFailures +
+             |                     +- copied ------------------- WriteCopies --+- Commit - run id
+             |                     +- touched ---------------+                 |
+             +- stale, renewed ------------------------------+-- RewriteParts -+
+             +- seen ------------------------------------------- WriteChanges -+
+             +- counts --------------------------------------------------------+
+
+ReadImages, WriteParts and WriteCopies add to what WriteChanges writes down. ReadIndex also says
+which contents have vectors (ReadImages), which parts have other columns (RewriteParts), what it
+found and what is damaged (Commit); ListImages, which lists it read (Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and a part file is there to stay while the job still runs.

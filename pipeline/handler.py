@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import threading
 import uuid
@@ -16,12 +15,15 @@ from numpy.typing import NDArray
 from encoder.storage import StorageSettings, settings
 from encoder.terminal import import_tensorflow
 from pipeline.errors import JobError
+from pipeline.recent import Recent
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
 
-RECENT_CONTENTS = 4096
+RECENT_BYTES = 32 << 20  # of vectors
+_ENTRY_BYTES = 512  # that an entry takes besides its vector, about
 
 # A vector float32 (dim,) with the id of its load, or why there is none.
-_Result = tuple[NDArray[np.float32], str] | Exception
+_Vector = tuple[NDArray[np.float32], str]
+_Result = _Vector | Exception
 
 
 class LoadedEncoder:
@@ -74,7 +76,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._recent: collections.OrderedDict[str, _Result] = collections.OrderedDict()
+        self._recent: Recent[str, _Vector] = Recent(RECENT_BYTES)
 
     def load_model(self) -> LoadedEncoder:
         """One for the machine, as RunInference sees to it; see LoadedEncoder."""
@@ -109,14 +111,21 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     ) -> Iterable[Embedded | Failure]:
         """One call for the batch, and each content once, also of the batches shortly before.
 
-        Where the call fails, halves are tried, down to single images.
+        Where the call fails, halves are tried, down to single images; failures are not remembered.
         """
-        fresh = {each.sha256: each for each in batch if each.sha256 not in self._recent}
-        self._recent.update(_embedded(list(fresh.values()), model))
-        outcomes = [_outcome(image, self._recent[image.sha256]) for image in batch]
-        while len(self._recent) > RECENT_CONTENTS:
-            self._recent.popitem(last=False)
-        return outcomes
+        results: dict[str, _Result] = {}
+        fresh: dict[str, Decoded] = {}
+        for image in batch:
+            known = self._recent.get(image.sha256)
+            if known is None:
+                fresh[image.sha256] = image
+            else:
+                results[image.sha256] = known
+        for sha256, result in _embedded(list(fresh.values()), model):
+            results[sha256] = result
+            if not isinstance(result, Exception):  # its traceback would keep pixels in memory
+                self._recent.put(sha256, result, result[0].nbytes + _ENTRY_BYTES)
+        return [_outcome(image, results[image.sha256]) for image in batch]
 
     def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
         """For Beam's metrics; its own way would pickle every batch."""
@@ -152,7 +161,7 @@ def _embedded(images: list[Decoded], model: LoadedEncoder) -> Iterator[tuple[str
         yield from _embedded(images[middle:], model)
         return
     for image, vector in zip(images, vectors, strict=True):
-        yield image.sha256, (vector, load_id)
+        yield image.sha256, (vector.copy(), load_id)  # a view would keep those of the whole batch
 
 
 def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -13,11 +17,12 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.names import CSV, JSON_LINES, PARQUET, TEXT
+from pipeline.schema import NO_COLUMNS
 from pipeline.values import to_arrow, to_plain
 
 _BATCH_ROWS = 65536
-# One thread, so that bad rows are told by their lines; a row may be as long as a block.
-READ = pa_csv.ReadOptions(use_threads=False, block_size=16 << 20)
+_LONGEST = 16 << 20  # characters of a line or a value: a quote that is never closed ends there
+_SHOWN = 200  # characters of a row that is wrong
 
 
 class ListError(ValueError):
@@ -27,13 +32,22 @@ class ListError(ValueError):
 class Rows(NamedTuple):
     """Some rows of a list: texts of uris (None: there is none), and the carried columns.
 
-    Errors say why a row can't be used. Places name rows by something else than their number.
+    Errors say why a row can't be used. Places name rows by something else than their number,
+    where they are not empty.
     """
 
     uris: Sequence[str | None]
     kept: Sequence[Sequence[Any]]
     errors: Sequence[str] = ()
     places: Sequence[str] = ()
+
+
+class Line(NamedTuple):
+    """A row of CSV: the number of its first line, its values, and why they can't be used."""
+
+    number: int
+    values: list[str]
+    error: str
 
 
 def _text_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
@@ -45,47 +59,99 @@ def _text_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> I
 
 
 def _csv_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
-    check_names(path, [uri_column, *kept.names], csv_columns(file, path))
-    types = {field.name: field.type for field in kept} | {uri_column: pa.binary()}
-    bad: dict[str, str] = {}
-    options = pa_csv.ConvertOptions(include_columns=list(types), column_types=types)
-    for batch in pa_csv.open_csv(file, READ, csv_options(path, bad), options):
-        columns = [to_plain(batch.column(batch.schema.get_field_index(n))) for n in kept.names]
-        uris = batch.column(batch.schema.get_field_index(uri_column)).to_pylist()
-        yield Rows([os.fsdecode(uri) for uri in uris], columns)
-    nothing = [None] * len(bad)
-    yield Rows(nothing, [nothing] * len(kept), list(bad.values()), list(bad))
-
-
-def csv_options(path: str, bad: dict[str, str]) -> pa_csv.ParseOptions:
-    """How a list in CSV is parsed; rows of another length go into `bad`, by their line."""
-
-    def note(row: Any) -> str:
-        place = f"line-{row.number or len(bad) + 1}"
-        bad[place] = (
-            f"a row with {row.actual_columns} values instead of {row.expected_columns}: {row.text}"
+    names, lines = csv_table(file, path)
+    check_names(path, [uri_column, *kept.names], names)
+    uri, *places = [names.index(name) for name in (uri_column, *kept.names)]
+    while batch := list(itertools.islice(lines, _BATCH_ROWS)):
+        whole = [line.values for line in batch if not line.error]
+        table = _converted(whole, places, kept.names, kept) if places else NO_COLUMNS.empty_table()
+        columns = [iter(to_plain(column)) for column in table.columns]
+        yield Rows(
+            [None if line.error else line.values[uri] for line in batch],
+            [[None if line.error else next(column) for line in batch] for column in columns],
+            [line.error for line in batch],
+            [f"line-{line.number}" if line.error else "" for line in batch],
         )
-        return "skip"
-
-    tabs = path.lower().endswith(".tsv")
-    return pa_csv.ParseOptions(
-        delimiter="\t" if tabs else ",", newlines_in_values=True, invalid_row_handler=note
-    )
 
 
-def csv_columns(file: BinaryIO, path: str) -> list[str]:
-    """The names in the first row; the file is at its start again afterwards."""
-    head = file.read(READ.block_size)
-    file.seek(0)
-    if not head.strip():
+def csv_table(file: BinaryIO, path: str) -> tuple[list[str], Iterator[Line]]:
+    """The names in the first row of CSV, and the rows below it.
+
+    Bytes that are not UTF-8 stand as os.fsdecode gives them, but for names.
+    """
+    lines = _csv_lines(file, path)
+    _, texts = next(lines, (0, []))
+    if not texts:
         raise ListError(f"{path} is empty; expected a first row with the names of its columns")
-    text = pa_csv.ConvertOptions(check_utf8=False)
-    with pa_csv.open_csv(io.BytesIO(head), READ, csv_options(path, {}), text) as reader:
-        names = list(reader.schema.names)
+    names = [_printable(text) for text in texts]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ListError(f"{path} has several columns {twice[0]!r}; rename them")
-    return names
+    expected = len(names)
+    return names, (Line(at, row, _misfit(row, expected)) for at, row in lines)
+
+
+def csv_types(file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
+    """The types of some columns, such that all of their values have them."""
+    names, lines = csv_table(file, path)
+    check_names(path, [uri_column, *keep], names)
+    whole = (line.values for line in lines if not line.error)
+    return _converted(whole, [names.index(name) for name in keep], keep).schema
+
+
+def _csv_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, each with the number of its first line."""
+    csv.field_size_limit(_LONGEST)  # of the whole process; 128 KiB if not set
+    delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    reader = csv.reader(_short_lines(file, path), delimiter=delimiter)
+    before = 0
+    try:
+        for values in reader:
+            if values:
+                yield before + 1, values
+            before = reader.line_num
+    except csv.Error as error:
+        raise ListError(
+            f"{path} has a value from line {before + 1} on of more than {_LONGEST:,} characters "
+            f"({error}); close its quote"
+        ) from error
+
+
+def _short_lines(file: BinaryIO, path: str) -> Iterator[str]:
+    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+        while line := text.readline(_LONGEST):
+            if len(line) == _LONGEST:
+                raise ListError(f"{path} has a line of more than {_LONGEST:,} characters")
+            # Python 3.10 can't parse null bytes; no name of a file has any.
+            yield line if sys.version_info >= (3, 11) else line.replace("\0", "\ufffd")
+
+
+def _misfit(values: list[str], expected: int) -> str:
+    if len(values) == expected:
+        return ""
+    text = _printable(",".join(values)[:_SHOWN])
+    return f"a row with {len(values)} values instead of {expected}: {text}"
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _converted(
+    rows: Iterable[list[str]], places: Sequence[int], names: Sequence[str], types: Any = None
+) -> pa.Table:
+    """The columns at some places, with Arrow's reading of texts; types are found if not given."""
+    with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", "surrogateescape", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(names)
+        writer.writerows([row[place] for place in places] for row in rows)
+        text.seek(0)
+        return pa_csv.read_csv(
+            text.buffer,
+            pa_csv.ReadOptions(use_threads=False, block_size=_LONGEST),
+            pa_csv.ParseOptions(newlines_in_values=True),
+            pa_csv.ConvertOptions(column_types=types),
+        )
 
 
 def json_rows(file: BinaryIO) -> Iterator[tuple[dict[str, Any], str]]:

@@ -154,6 +154,7 @@ class _Look(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._batches = Batches()
+        self._named = Batches()
 
     def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
         _, sides = element
@@ -169,10 +170,13 @@ class _Look(beam.DoFn):  # type: ignore[misc]
                         yield key[0], listed_batch(source, images)
         for list_uri in sides["named"]:
             for row in known:
-                batch = pack(NamedBatch(list_uri, [row.uri]))
-                yield TaggedOutput("named", (bucket_of(row.uri), batch))
+                key = (bucket_of(row.uri), list_uri)
+                for _, uris in self._named.add(key, row.uri):
+                    yield TaggedOutput("named", (key[0], pack(NamedBatch(list_uri, uris))))
 
     def finish_bundle(self) -> Iterator[Any]:
+        for (bucket, list_uri), uris in self._named.rest():
+            yield TaggedOutput("named", at_end((bucket, pack(NamedBatch(list_uri, uris)))))
         for (bucket, source), images in self._batches.rest():
             yield at_end((bucket, listed_batch(source, images)))
 

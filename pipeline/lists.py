@@ -13,18 +13,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.storage import GCS_PREFIX, is_remote, normalize, store_for
 from pipeline.list_rows import (
-    READ,
     READERS,
     ListError,
     check_names,
-    csv_columns,
-    csv_options,
+    csv_table,
+    csv_types,
     json_rows,
 )
 from pipeline.names import CSV, PARQUET, TEXT, list_kind
@@ -67,7 +65,7 @@ def read_list(path: str, uri_column: str, kept: pa.Schema) -> Iterator[Entry]:
                 number += 1
                 values = tuple(column[row] for column in rows.kept) if rows.kept else None
                 error = rows.errors[row] if rows.errors else ""
-                place = rows.places[row] if rows.places else str(number)
+                place = (rows.places[row] if rows.places else "") or str(number)
                 yield _entry(path, place, uri, error, values)
 
 
@@ -82,7 +80,7 @@ def check_columns(path: str, uri_column: str) -> None:
         if kind == PARQUET:
             check_names(path, [uri_column], pq.read_schema(file).names)
         elif kind == CSV:
-            check_names(path, [uri_column], csv_columns(file, path))
+            check_names(path, [uri_column], csv_table(file, path)[0])
 
 
 def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
@@ -100,10 +98,8 @@ def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
             check_names(path, [uri_column, *keep], schema.names)
             return pa.schema([_plain_field(schema.field(name)) for name in keep])
         if kind == CSV:
-            check_names(path, [uri_column, *keep], csv_columns(file, path))
-            options = pa_csv.ConvertOptions(include_columns=list(keep))
-            table = pa_csv.read_csv(file, READ, csv_options(path, {}), options)
-            return pa.schema([_plain_field(field) for field in table.schema])
+            found = csv_types(file, path, uri_column, keep)
+            return pa.schema([_plain_field(field) for field in found])
         values: dict[str, list[Any]] = {name: [] for name in keep}
         seen: set[str] = set()
         for row, _ in json_rows(file):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.batches import KnownTuple, ListedBatch, NamedBatch, as_known
-from pipeline.changes import HAD, HAS
+from pipeline.changes import HAD, HAS, RENEWED
 from pipeline.inputs import Input
 from pipeline.names import path_of
 from pipeline.records import DECODE, Image, Kept, Known, Todo, Touched
@@ -84,12 +84,16 @@ def decide(
         renewed = _renewal(uri, kept, image.kept, scope)
         return Decision(None, stale, counts, renewed, _seen_of(kept, rows, renewed))
     old = next((row for row in rows if not row.stage), None)
-    image = image._replace(kept=scope.merged(image.kept, old.kept if old else None))
+    values = scope.merged(image.kept, old.kept if old else None)
+    seen = _had(rows)
+    if old and _renews(image.kept, old, values):
+        seen = (*seen, RENEWED)
+    image = image._replace(kept=values)
     known_before = any(row.committed and row.version != image.version for row in rows)
     counted = "changed" if known_before else "new"
     counts[counted] += 1
     todo = Todo(image, counted, old.part, old.sha256) if old else Todo(image, counted)
-    return Decision(todo, [row.part for row in rows], counts, seen=_had(rows))
+    return Decision(todo, [row.part for row in rows], counts, seen=seen)
 
 
 def decide_bucket(
@@ -199,12 +203,17 @@ def _kept_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | 
 
 
 def _renewal(uri: str, row: Known, kept: Kept | None, scope: Scope) -> Touched | None:
-    if row.stage or kept is None:
-        return None
     values = scope.merged(kept, row.kept)
-    if row.kept is not None and values is not None and same(row.kept, values):
+    if row.stage or not _renews(kept, row, values):
         return None
     return Touched(row.part, uri, row.version, "", values)
+
+
+def _renews(kept: Kept | None, row: Known, values: Kept | None) -> bool:
+    """Whether a list carries values over with which the row becomes another."""
+    if kept is None:
+        return False
+    return row.kept is None or values is None or not same(row.kept, values)
 
 
 def _preference(row: Known) -> tuple[bool, bool, str]:

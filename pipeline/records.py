@@ -32,7 +32,7 @@ class Image(NamedTuple):
         kept: the values that the listing carries over; None where it carries none.
         archive: uri of the archive that it is packed in; "" for a file of its own.
         place: where in that archive, in the terms of its kind.
-        segment: which stretch of the archive that is; a stretch is read in one go.
+        segment: which segment of the archive that is in; a segment is read in one go.
     """
 
     uri: str

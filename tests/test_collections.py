@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.dataset import open_dataset
 from tests.conftest import write_image
+from tests.pipeline import folders
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped
 
 
@@ -358,14 +360,7 @@ def test_a_folder_that_may_not_be_entered_loses_nothing(job, tmp_path, monkeypat
         write_image(tmp_path / "img" / name, len(name))
     tar(tmp_path / "img" / "closed" / "d.tar", [("e.png", picture(1))])
     job(tmp_path / "img")
-    scandir = os.scandir
-
-    def refusing(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr("os.scandir", refusing)
+    folders.close(monkeypatch, "closed")
     assert job(tmp_path / "img") == {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
     assert rows(tmp_path, "failures")["img/closed/"]["message"] == "Permission denied"
     assert len(rows(tmp_path)) == 4
@@ -599,8 +594,6 @@ def test_a_damaged_parquet_file_costs_itself(job, tmp_path):
 def test_a_manifest_with_digests_is_no_archive(job, tmp_path):
     write_image(tmp_path / "a.png", 1)
     table = pa.table({"uri": ["a.png"], "digest": [b"123"]})
-    import pyarrow.parquet as pq
-
     pq.write_table(table, tmp_path / "m.parquet")
     assert job(tmp_path / "m.parquet")["embedded"] == 1
     assert list(rows(tmp_path)) == ["a.png"]
@@ -701,3 +694,38 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
     assert logs == {"run=r1", "run=r2", "run=r3", "run=r4"}
     with pytest.raises(ValueError, match="--since 'r9': no such run"):
         since("r9")
+
+
+def test_the_log_of_changes_of_touched_images(job, tmp_path, monkeypatch):
+    """A new version of the same content is a change only where a carried value is another."""
+    from pipeline.errors import JobError
+
+    def logged(run):
+        paths = (tmp_path / "out" / "changes").rglob(f"run={run}/*.parquet")
+        rows = [row for path in paths for row in pq.read_table(path, partitioning=None).to_pylist()]
+        return sorted((row["uri"].rpartition("/")[2], row["change"]) for row in rows)
+
+    def run(name, labels, code=0):
+        rows = "".join(f"img/{n}.png,{label}\n" for n, label in enumerate(labels))
+        (tmp_path / "m.csv").write_text("uri,label\n" + rows)
+        return job(tmp_path / "m.csv", options=["--run-id", name, "--keep", "label"], code=code)
+
+    def touch(*numbers):
+        for n in numbers:
+            os.utime(tmp_path / "img" / f"{n}.png", ns=(1, n + 1))
+
+    def die(*_):
+        raise JobError("killed before the commit")
+
+    for n in range(4):
+        write_image(tmp_path / "img" / f"{n}.png", n)
+    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    run("dead", "a", code=1)
+    monkeypatch.undo()
+    touch(0)
+    run("r1", "aaaa")
+    assert logged("r1") == [(f"{n}.png", "added") for n in range(4)]
+    touch(1, 2)
+    write_image(tmp_path / "img" / "3.png", 50)
+    run("r2", "abab")
+    assert logged("r2") == [("1.png", "changed"), ("3.png", "changed")]

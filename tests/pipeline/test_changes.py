@@ -12,6 +12,7 @@ from pipeline.changes import (
     HAD,
     HAS,
     REMOVED,
+    RENEWED,
     SAME,
     Change,
     changes_since,
@@ -30,6 +31,12 @@ from pipeline.changes import (
         ([HAD, HAS], CHANGED),
         ([HAS, HAD, HAS], CHANGED),
         ([HAD, SAME], ""),
+        ([HAD, RENEWED, SAME], CHANGED),
+        ([HAD, RENEWED, HAS], CHANGED),
+        ([HAD, RENEWED], REMOVED),
+        ([SAME], ADDED),  # what a run that died had embedded, in an earlier version
+        ([RENEWED, SAME], ADDED),
+        ([RENEWED], ""),
         ([], ""),
     ],
 )

@@ -27,22 +27,11 @@ from tests.pipeline.damage import (
     entries,
     flip_a_bit_of_a_vector,
     kill_at,
-    make_collection,
     manifest_of,
     parts,
     replace_part,
     run,
 )
-
-
-@pytest.fixture(scope="module")
-def collection(small_bundle, tmp_path_factory):
-    return make_collection(tmp_path_factory.mktemp("compact"), small_bundle)
-
-
-@pytest.fixture
-def output(collection, tmp_path):
-    return copy_of(collection[1], tmp_path)
 
 
 def test_rows_stay_and_parts_become_one(output):

@@ -1,4 +1,6 @@
+import gc
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -109,7 +111,7 @@ def test_batches_have_a_fixed_size(handler):
     assert handler.get_num_bytes([decoded(0, 0)] * 3) == 36
 
 
-def test_each_content_is_computed_once(handler, monkeypatch):
+def test_each_content_is_computed_once(handler):
     calls = []
 
     class Counting:
@@ -125,7 +127,47 @@ def test_each_content_is_computed_once(handler, monkeypatch):
     (again,) = handler.run_inference([decoded(2, 6)._replace(uri="again.jpg")], model)
     assert again.embedding.tolist() == other.embedding.tolist()
     assert calls == [2]
-    monkeypatch.setattr("pipeline.handler.RECENT_CONTENTS", 1)
-    handler.run_inference([decoded(3, 7)], model)
-    handler.run_inference([decoded(2, 6)], model)
-    assert calls == [2, 1, 1]
+
+
+def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
+    calls = []
+
+    class Wide:
+        def embed(self, images):
+            calls.append(len(images))
+            return np.zeros((len(images), 1000), np.float32)
+
+    monkeypatch.setattr("pipeline.handler.RECENT_BYTES", 10_000)  # two vectors of 4,000 bytes
+    handler = EncoderHandler("nowhere", "0123", batch_size=8)
+    model = LoadedEncoder(Wide)
+    first = handler.run_inference([decoded(n, n) for n in range(6)], model)
+    assert all(outcome.embedding.base is None for outcome in first)
+    handler.run_inference([decoded(4, 4), decoded(5, 5)], model)
+    assert calls == [6]
+    handler.run_inference([decoded(3, 3)], model)
+    assert calls == [6, 1]
+
+
+def test_a_batch_of_more_than_is_remembered(monkeypatch):
+    monkeypatch.setattr("pipeline.handler.RECENT_BYTES", 1)
+    handler = EncoderHandler("nowhere", "0123", batch_size=8)
+    twins = [decoded(n % 3, n % 3) for n in range(6)]
+    outcomes = handler.run_inference(twins[:2] + twins[3:5], LoadedEncoder(Picky))
+    assert [outcome.embedding.tolist()[0] for outcome in outcomes] == [0, 4, 0, 4]
+
+
+def test_failures_are_not_remembered_and_keep_no_pixels(handler):
+    arrays = []
+
+    class Failing:
+        def embed(self, images):
+            arrays.append(weakref.ref(images))
+            raise RuntimeError("no")
+
+    model = LoadedEncoder(Failing)
+    for calls in (1, 2):
+        (failure,) = handler.run_inference([decoded(0, 0)], model)
+        assert failure.error == "RuntimeError"
+        assert len(arrays) == calls
+    gc.collect()
+    assert [array() for array in arrays] == [None, None]

@@ -9,6 +9,7 @@ from pipeline.inputs import parse_input
 from pipeline.listing import Unreadable, list_files
 from pipeline.names import path_of
 from tests.conftest import write_image
+from tests.pipeline import folders
 
 
 def errors(text):
@@ -83,17 +84,9 @@ def test_a_folder_that_vanishes_is_not_an_empty_one(tmp_path):
 
 
 def test_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
-    """Root may enter all folders, so the refusal is made."""
     write_image(tmp_path / "a.jpg", 1)
     write_image(tmp_path / "closed" / "b.jpg", 1)
-    scandir = os.scandir
-
-    def refusing(path):
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
-    monkeypatch.setattr("os.scandir", refusing)
+    folders.close(monkeypatch, "closed")
     image, closed = list_files(parse_input(str(tmp_path)))
     assert image.uri == f"{tmp_path}/a.jpg"
     assert closed == Unreadable(f"{tmp_path}/closed", "Permission denied")

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import list_rows
 from pipeline.list_rows import ListError
 from pipeline.lists import carried_types, read_list
 from pipeline.values import same, to_arrow, to_plain
@@ -79,10 +80,75 @@ def test_csv_rows_of_the_wrong_length_are_reported(tmp_path):
     found = entries(path, ["n"])
     assert [entry.path for entry in found] == [
         f"{tmp_path}/a.jpg",
-        f"{tmp_path}/c.jpg",
         f"{path}#line-3",
+        f"{tmp_path}/c.jpg",
     ]
-    assert found[2].error == "a row with 3 values instead of 2: b.jpg,2,3"
+    assert found[1].error == "a row with 3 values instead of 2: b.jpg,2,3"
+    assert [entry.kept for entry in found] == [(1,), (None,), (4,)]
+
+
+def test_csv_rows_of_the_wrong_length_that_are_not_utf8(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"uri,n\na.jpg,1\n\xffb.jpg,2,3\nc.jpg,x\n")
+    found = entries(path, ["n"])
+    assert [entry.path for entry in found] == [
+        f"{tmp_path}/a.jpg",
+        f"{path}#line-3",
+        f"{tmp_path}/c.jpg",
+    ]
+    assert found[1].error == "a row with 3 values instead of 2: \\udcffb.jpg,2,3"
+
+
+def test_places_in_csv_are_lines_of_the_file(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(
+        b'uri,n\r\n"a\r\n""1"".jpg","one\r\ntwo"\r\n\r\n"x\ny",1,2\r\nb.jpg\r\nc.jpg,\r\n'
+    )
+    found = entries(path, ["n"])
+    assert [(entry.path, entry.kept) for entry in found] == [
+        (f'{tmp_path}/a\r\n"1".jpg', ("one\r\ntwo",)),
+        (f"{path}#line-6", (None,)),
+        (f"{path}#line-8", (None,)),
+        (f"{tmp_path}/c.jpg", ("",)),
+    ]
+
+
+def test_null_bytes_in_csv_cost_nothing_else(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"uri,n\na\0.jpg,1\nb.jpg,2\n")
+    assert [entry.kept for entry in entries(path, ["n"])] == [(1,), (2,)]
+    assert paths(path)[1] == f"{tmp_path}/b.jpg"
+
+
+def test_values_in_csv_are_read_as_arrow_reads_them(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"uri,blank,text,bytes,flag\na.jpg,NA,NA,caf\xe9,1\nb.jpg,,x,y,true\n")
+    keep = ["blank", "text", "bytes", "flag"]
+    assert carried_types(str(path), "uri", keep).types == [
+        pa.string(),
+        pa.string(),
+        pa.binary(),
+        pa.bool_(),
+    ]
+    assert [entry.kept[1:] for entry in entries(path, keep)] == [
+        ("NA", b"caf\xe9", True),
+        ("x", b"y", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'uri,n\n"a.jpg,1\n' + b"b.jpg,1\n" * 20, "a value .* of more than 100 characters"),
+        (b"uri,n\n" + b"x" * 200 + b",1\n", "a line of more than 100 characters"),
+    ],
+)
+def test_a_quote_or_a_line_without_an_end(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(list_rows, "_LONGEST", 100)
+    path = tmp_path / "m.csv"
+    path.write_bytes(text)
+    with pytest.raises(ListError, match=message):
+        entries(path)
 
 
 def test_json_lines(tmp_path):

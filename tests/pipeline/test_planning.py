@@ -1,7 +1,10 @@
 import random
 from collections import Counter
 
+import pytest
+
 from pipeline.batches import NamedBatch, bucket_of, listed_batch, unpack
+from pipeline.changes import HAD, RENEWED
 from pipeline.inputs import Input
 from pipeline.planning import Decision, Scope, decide, decide_bucket
 from pipeline.records import DECODE, READ, Image, Known
@@ -149,6 +152,23 @@ def test_a_bucket_is_decided_as_its_uris_are():
     assert counts == expected
     assert counts["unchanged"] > 100
     assert counts["deleted"] > 100
+
+
+@pytest.mark.parametrize(
+    ("before", "listed", "seen"),
+    [
+        ((1,), (2,), (HAD, RENEWED)),
+        (None, (1,), (HAD, RENEWED)),
+        ((1,), (1,), (HAD,)),
+        ((1,), None, (HAD,)),
+        (None, None, (HAD,)),
+    ],
+)
+def test_a_new_version_with_other_values_is_said_to_be_renewed(before, listed, seen):
+    old = row(version="v1")._replace(kept=before)
+    decision = decide(URI, [NOW._replace(kept=listed)], [old], Scope(INPUTS))
+    assert decision.seen == seen
+    assert decision.todo.image.kept == (before if listed is None else listed)
 
 
 def test_buckets_do_not_depend_on_the_process():

@@ -10,17 +10,7 @@ from pipeline.__main__ import main
 from pipeline.errors import JobError
 from pipeline.status import print_status, read_status
 from tests.conftest import write_image
-from tests.pipeline.damage import copy_of, edit_manifest, make_collection, parts, run
-
-
-@pytest.fixture(scope="module")
-def collection(small_bundle, tmp_path_factory):
-    return make_collection(tmp_path_factory.mktemp("status"), small_bundle)
-
-
-@pytest.fixture
-def output(collection, tmp_path):
-    return copy_of(collection[1], tmp_path)
+from tests.pipeline.damage import edit_manifest, parts, run
 
 
 def text_of(output, width=160):

@@ -24,22 +24,11 @@ from tests.pipeline.damage import (
     entries,
     flip_a_bit_of_a_vector,
     kill_at,
-    make_collection,
     manifest_of,
     parts,
     replace_part,
     run,
 )
-
-
-@pytest.fixture(scope="module")
-def collection(small_bundle, tmp_path_factory):
-    return make_collection(tmp_path_factory.mktemp("verify"), small_bundle)
-
-
-@pytest.fixture
-def output(collection, tmp_path):
-    return copy_of(collection[1], tmp_path)
 
 
 def truncate(output):

@@ -1,0 +1,30 @@
+from collections import Counter
+
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.batches import BUCKETS, bucket_of, pack, unpack
+from pipeline.job import new_job
+from pipeline.list_steps import _Look
+
+
+def test_what_lists_named_in_archives_is_packed(small_bundle, images, tmp_path):
+    """By bucket and list, over all archives that a bundle looks into."""
+    step = _Look(new_job([str(images)], str(small_bundle), str(tmp_path / "out")))
+    uris = [f"/{n % 50}.tar#{n}.jpg" for n in range(3000)]
+    lists = ["/one.txt", "/two.txt"]
+    step.start_bundle()
+    found = []
+    for archive in range(50):
+        known = [(uri, "part", "v", "sha", "", True, None) for uri in uris[archive::50]]
+        sides = {"archives": [], "known": [pack(known)], "named": lists}
+        found += step.process((f"/{archive}.tar", sides))
+    found += step.finish_bundle()
+    assert {output.tag for output in found} == {"named"}
+    assert len(found) <= BUCKETS * len(lists)
+    named = Counter()
+    for output in found:
+        value = output.value.value if isinstance(output.value, WindowedValue) else output.value
+        bucket, batch = value[0], unpack(value[1])
+        assert {bucket_of(uri) for uri in batch.uris} == {bucket}
+        named.update((batch.list_uri, uri) for uri in batch.uris)
+    assert named == Counter((list_uri, uri) for list_uri in lists for uri in uris)
