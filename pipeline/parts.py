@@ -172,9 +172,13 @@ class PartBuffer:
         return bool(self._rows)
 
     def take(self) -> list[Any]:
-        """All rows so far; the buffer is empty afterwards."""
+        """All rows so far, by uri, whatever order they came in; the buffer is empty afterwards."""
         rows, self._rows, self._bytes = self._rows, [], 0
-        return rows
+        return sorted(rows, key=_uri)
+
+
+def _uri(row: Any) -> str:
+    return str(row.uri)
 
 
 class Keys(NamedTuple):

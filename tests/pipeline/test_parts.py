@@ -115,16 +115,17 @@ def test_parts_in_a_bucket(small_bundle, bucket):
 def test_the_buffer_is_full_by_rows_bytes_or_time():
     now = 0.0
     buffer = PartBuffer(clock=lambda: now)
-    assert [buffer.add(n, 1) for n in range(parts.MAX_ROWS)] == [False] * 1023 + [True]
-    assert len(buffer.take()) == 1024
+    rows = [failure(n) for n in range(parts.MAX_ROWS)]
+    assert [buffer.add(row, 1) for row in rows] == [False] * 1023 + [True]
+    assert buffer.take() == sorted(rows, key=lambda row: row.uri)  # whatever order they came in
     assert not buffer
-    assert not buffer.add(0, parts.MAX_BYTES - 1)
-    assert buffer.add(1, 1)
+    assert not buffer.add(rows[0], parts.MAX_BYTES - 1)
+    assert buffer.add(rows[1], 1)
     buffer.take()
     now = 100.0
-    assert not buffer.add(0, 1)
+    assert not buffer.add(rows[0], 1)
     now = 100.0 + parts.MAX_SECONDS
-    assert buffer.add(1, 1)
+    assert buffer.add(rows[1], 1)
 
 
 def test_a_write_that_fails_leaves_nothing(writer, tmp_path, monkeypatch):
