@@ -8,7 +8,7 @@ def close(monkeypatch, name):
     scandir = os.scandir
 
     def refusing(path):
-        if os.path.basename(path) == name:
+        if str(path).endswith(f"/{name}"):  # it may be the number of an open folder
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
