@@ -121,7 +121,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
                 fresh[image.sha256] = image
             else:
                 results[image.sha256] = known
-        for sha256, result in _embedded(list(fresh.values()), model):
+        for sha256, result in _embedded(list(fresh.values()), model, self.batch_size):
             results[sha256] = result
             if not isinstance(result, Exception):  # its traceback would keep pixels in memory
                 self._recent.put(sha256, result, result[0].nbytes + _ENTRY_BYTES)
@@ -144,12 +144,21 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         return self.across_processes
 
 
-def _embedded(images: list[Decoded], model: LoadedEncoder) -> Iterator[tuple[str, _Result]]:
-    """sha256 and result of each image."""
+def _embedded(
+    images: list[Decoded], model: LoadedEncoder, batch_size: int
+) -> Iterator[tuple[str, _Result]]:
+    """sha256 and result of each image.
+
+    The last bits of a vector depend on how many images are computed together, so that a batch is
+    filled up; not so its halves, since it may have been too large for the memory.
+    """
     if not images:
         return
+    pixels = np.stack([image.pixels for image in images])
+    missing = max(batch_size - len(images), 0)
     try:
-        vectors, load_id = model.embed(np.stack([image.pixels for image in images]))
+        full = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else pixels
+        vectors, load_id = model.embed(full)
     except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
         raise
     except Exception as error:
@@ -157,10 +166,10 @@ def _embedded(images: list[Decoded], model: LoadedEncoder) -> Iterator[tuple[str
             yield images[0].sha256, error
             return
         middle = len(images) // 2
-        yield from _embedded(images[:middle], model)
-        yield from _embedded(images[middle:], model)
+        yield from _embedded(images[:middle], model, 0)
+        yield from _embedded(images[middle:], model, 0)
         return
-    for image, vector in zip(images, vectors, strict=True):
+    for image, vector in zip(images, vectors[: len(images)], strict=True):
         yield image.sha256, (vector.copy(), load_id)  # a view would keep those of the whole batch
 
 

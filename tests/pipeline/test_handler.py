@@ -126,7 +126,24 @@ def test_each_content_is_computed_once(handler):
     assert one.embedding.tolist() == twin.embedding.tolist() != other.embedding.tolist()
     (again,) = handler.run_inference([decoded(2, 6)._replace(uri="again.jpg")], model)
     assert again.embedding.tolist() == other.embedding.tolist()
-    assert calls == [2]
+    assert calls == [8]  # a whole batch, once
+
+
+def test_a_batch_is_filled_up_and_its_halves_are_not(handler):
+    sizes = []
+
+    class Small:
+        """With memory for two images."""
+
+        def embed(self, images):
+            sizes.append(len(images))
+            if len(images) > 2:
+                raise MemoryError
+            return images.sum(axis=(1, 2)).astype(np.float32)
+
+    outcomes = handler.run_inference([decoded(n, n + 1) for n in range(3)], LoadedEncoder(Small))
+    assert [outcome.embedding.tolist()[0] for outcome in outcomes] == [4, 8, 12]
+    assert sizes == [8, 1, 2]
 
 
 def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
@@ -143,9 +160,9 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
     first = handler.run_inference([decoded(n, n) for n in range(6)], model)
     assert all(outcome.embedding.base is None for outcome in first)
     handler.run_inference([decoded(4, 4), decoded(5, 5)], model)
-    assert calls == [6]
+    assert calls == [8]
     handler.run_inference([decoded(3, 3)], model)
-    assert calls == [6, 1]
+    assert calls == [8, 8]
 
 
 def test_a_batch_of_more_than_is_remembered(monkeypatch):
