@@ -61,7 +61,8 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
     from pipeline import launch
 
-    counts = launch.plan(job_of(options), launch.parse_beam_options(rest))
+    beam_options = launch.parse_beam_options(rest)
+    counts = launch.plan(job_of(options), beam_options)
     for name, count in counts.items():
         print(f"{name:<10} {count:,}")
     return 0
@@ -85,9 +86,10 @@ def changes(options: argparse.Namespace, rest: list[str]) -> int:
 
     from encoder.storage import normalize, store_for
     from pipeline.changes import changes_since, write_json_lines, write_parquet
+    from pipeline.other_stores import output_folder
 
     _no_more(rest, "changes")
-    found = changes_since(normalize(options.output), options.since, options.encoder)
+    found = changes_since(output_folder(options.output), options.since, options.encoder)
     if not options.to:
         write_json_lines(found, sys.stdout)
         return 0

@@ -19,6 +19,7 @@ from pipeline.columns import all_columns, check_lists, kept_columns
 from pipeline.inputs import Input, parse_input
 from pipeline.layout import check_run_id
 from pipeline.lists import DEFAULT_URI_COLUMN
+from pipeline.other_stores import output_folder
 from pipeline.parts import PartWriter
 from pipeline.records import Kept
 from pipeline.schema import NO_COLUMNS
@@ -145,7 +146,7 @@ def new_job(
         InputError: an option is wrong; the message names it.
     """
     now = datetime.now(timezone.utc)
-    place = normalize(output)
+    place = output_folder(output)
     spec = _read_spec(encoder)
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
     uri_column = options.get("uri_column", DEFAULT_URI_COLUMN)
