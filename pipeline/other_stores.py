@@ -82,6 +82,11 @@ class Ranges(io.RawIOBase):
         self._place += len(data)
         return len(data)
 
+    def readall(self) -> bytes:
+        """Read the rest at once; Python itself would ask for 8 KiB at a time."""
+        start, self._place = self._place, max(self._place, self._size)
+        return self._fetch(start, self._size) if start < self._size else b""
+
 
 def buffered(ranges: Ranges) -> BinaryIO:
     """The file as it is read in Python, a large range at a time."""
