@@ -26,9 +26,10 @@ from benchmarks.throughput import job_seconds, make_jpegs
 from encoder.spec import EncoderSpec, read_spec
 from encoder.terminal import import_tensorflow
 from pipeline.archives import Packing, in_order, index_archive
+from pipeline.decoding import Reading
 from pipeline.inputs import parse_input
 from pipeline.listing import list_files
-from pipeline.reading import ReadAhead, Reading
+from pipeline.reading import ReadAhead
 from pipeline.records import Decoded, Todo
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
+from encoder.storage import StorageSettings, check_reachable, configure, normalize
 from encoder.terminal import import_tensorflow, report
 
 
@@ -18,6 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(_with_joined_layers(words))
     try:
+        configure(StorageSettings(options.user_project))
+        for name in ("model", "output"):  # before TensorFlow is loaded, which takes long
+            if path := getattr(options, name, None):
+                check_reachable(normalize(path))
         import_tensorflow()
         return int(options.command(options))
     except (Exception, KeyboardInterrupt) as error:
@@ -68,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     imagenet.set_defaults(command=_imagenet)
     for command in (inspect, extract, imagenet):
+        command.add_argument(
+            "--user-project",
+            default="",
+            metavar="PROJECT",
+            help="that pays for requests to buckets whose requester pays",
+        )
         command.add_argument("--verbose", action="store_true", help="show tracebacks")
     return parser
 

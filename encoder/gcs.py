@@ -1,78 +1,69 @@
-"""Objects in Google Cloud Storage. The only module that knows how ``gs://`` is spoken to."""
+"""Objects in Google Cloud Storage as a Store.
+
+Every request may be repeated without harm: what is read is one generation, what is written is
+whole, and where something must not be replaced, a precondition says so to the store.
+"""
 
 from __future__ import annotations
 
-import functools
+import base64
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
-from encoder.errors import ChangedError, InputError
-from encoder.storage import GCS_PREFIX, FileInfo, check_size
+import google_crc32c
 
-_POOLED_CONNECTIONS = 64
-_TIMEOUT_SECONDS = 60.0
-_CHUNK_BYTES = 8 << 20  # of a file that is read in order, per request
+from encoder.errors import ChangedError
+from encoder.gcs_client import TIMEOUT, UPLOAD_TIMEOUT, bucket_of, gcs_client, retrying, told
+from encoder.gcs_listing import FIELDS, Lister
+from encoder.gcs_reading import open_object, read_object
+from encoder.storage import GCS_PREFIX, FileInfo
 
 
 class GcsStore:
-    """Objects in Google Cloud Storage, through one pooled client per process."""
+    """Objects in Google Cloud Storage, through this process' client."""
 
     def stat(self, path: str) -> FileInfo | None:
-        bucket, name = split_gcs(path)
-        if not name:
-            return None
-        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
-        return None if blob is None else _blob_info(path, blob)
+        blob = _blob(path)
+        return None if blob is None else FileInfo(path, str(blob.generation), int(blob.size))
 
     def modified(self, path: str) -> datetime | None:
-        bucket, name = split_gcs(path)
-        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
+        blob = _blob(path)
         return None if blob is None else cast(datetime, blob.updated)
 
     def is_folder(self, path: str) -> bool:
-        return next(self.list_files(path), None) is not None
+        bucket, name = bucket_of(path)
+        prefix = f"{name.rstrip('/')}/" if name else None
+        with told(f"{GCS_PREFIX}{bucket.name}"):
+            found = gcs_client().list_blobs(
+                bucket,
+                prefix=prefix,
+                max_results=1,
+                fields=FIELDS,
+                timeout=TIMEOUT,
+                retry=retrying(),
+            )
+            return next(iter(found), None) is not None
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        bucket, name = split_gcs(folder)
-        blobs = gcs_client().list_blobs(
-            bucket,
-            prefix=name.rstrip("/") + "/" if name else None,
-            fields="items(name,generation,size),nextPageToken",
-            timeout=_TIMEOUT_SECONDS,
-        )
-        for blob in blobs:
-            if not blob.name.endswith("/"):  # a placeholder that some tools make for a folder
-                yield _blob_info(f"{GCS_PREFIX}{bucket}/{blob.name}", blob)
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        bucket, name = bucket_of(folder)
+        prefix = f"{name.rstrip('/')}/{start}" if name else start
+        for page in Lister(bucket, prefix, deep).list():
+            for each in page:
+                if not each.name.endswith("/"):  # what some tools make for a folder
+                    path = f"{GCS_PREFIX}{bucket.name}/{each.name}"
+                    yield FileInfo(path, each.generation, each.size)
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
     ) -> tuple[bytes, FileInfo]:
-        bucket, name = split_gcs(path)
-        blob = gcs_client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_SECONDS)
-        if blob is None:
-            raise FileNotFoundError(f"{path} does not exist")
-        check_size(int(blob.size), most)
-        pinned = gcs_client().bucket(bucket).blob(name, generation=blob.generation)
-        return pinned.download_as_bytes(timeout=_TIMEOUT_SECONDS), _blob_info(path, blob)
+        return read_object(path, version, most)
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
-        bucket, name = split_gcs(path)
-        generation = int(version) if version else None
-        blob = gcs_client().bucket(bucket).blob(name, generation=generation)
-        return cast(BinaryIO, blob.open("rb", chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS))
+        return open_object(path, version)
 
     def write(self, path: str, data: bytes) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        bucket, name = split_gcs(path)
-        # Writing the same bytes once more does no harm, so any failed attempt may be repeated.
-        gcs_client().bucket(bucket).blob(name).upload_from_string(
-            data,
-            content_type="application/octet-stream",
-            timeout=_TIMEOUT_SECONDS,
-            retry=DEFAULT_RETRY,
-        )
+        _upload(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
         try:
@@ -82,54 +73,46 @@ class GcsStore:
         return True
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        from google.api_core.exceptions import PreconditionFailed
-
-        bucket, name = split_gcs(path)
         try:
-            gcs_client().bucket(bucket).blob(name).upload_from_string(
-                data,
-                content_type="application/json",
-                if_generation_match=int(expected) if expected else 0,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except PreconditionFailed as error:
-            # A retry after a lost answer meets its own first attempt.
-            if self.stat(path) is not None and self.read(path)[0] == data:
-                return
-            raise ChangedError(f"{path} was written by somebody else") from error
+            _upload(path, data, int(expected or 0))
+        except ChangedError:
+            # An attempt that did its work, and whose answer was lost, is met by the next one.
+            if not _holds(path, data):
+                raise
 
     def delete(self, path: str) -> None:
-        from google.api_core.exceptions import NotFound
-
-        bucket, name = split_gcs(path)
+        bucket, name = bucket_of(path)
         try:
-            gcs_client().bucket(bucket).blob(name).delete(timeout=_TIMEOUT_SECONDS)
-        except NotFound:
+            with told(path):
+                bucket.blob(name).delete(timeout=TIMEOUT, retry=retrying())
+        except FileNotFoundError:
             return
 
 
-@functools.cache
-def gcs_client() -> Any:
-    """This process' client, with enough pooled connections for its reading threads."""
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.cloud import storage
-    from requests.adapters import HTTPAdapter
-
-    try:
-        client = storage.Client()
-    except DefaultCredentialsError as error:
-        raise InputError(f"gs:// needs credentials for Google Cloud: {error}") from error
-    adapter = HTTPAdapter(pool_connections=_POOLED_CONNECTIONS, pool_maxsize=_POOLED_CONNECTIONS)
-    client._http.mount("https://", adapter)
-    client._http.mount("http://", adapter)
-    return client
+def _blob(path: str) -> Any:
+    """What the store says of an object; None where there is none."""
+    bucket, name = bucket_of(path)
+    if not name:
+        return None
+    with told(path):
+        return bucket.get_blob(name, timeout=TIMEOUT, retry=retrying())
 
 
-def split_gcs(path: str) -> tuple[str, str]:
-    """``gs://bucket/a/b`` as ``("bucket", "a/b")``."""
-    bucket, _, name = path.removeprefix(GCS_PREFIX).partition("/")
-    return bucket, name
+def _upload(path: str, data: bytes, generation: int | None = None) -> None:
+    """Write an object: if a generation is given, only in place of that one (0: of none)."""
+    bucket, name = bucket_of(path)
+    with told(path):
+        bucket.blob(name).upload_from_string(
+            data,
+            content_type="application/octet-stream",
+            if_generation_match=generation,
+            checksum="crc32c",
+            timeout=UPLOAD_TIMEOUT,
+            retry=retrying(),
+        )
 
 
-def _blob_info(path: str, blob: Any) -> FileInfo:
-    return FileInfo(path, str(blob.generation), int(blob.size))
+def _holds(path: str, data: bytes) -> bool:
+    blob = _blob(path)
+    crc32c = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    return blob is not None and (blob.size, blob.crc32c) == (len(data), crc32c)

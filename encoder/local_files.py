@@ -32,11 +32,14 @@ class LocalStore:
     def is_folder(self, path: str) -> bool:
         return os.path.isdir(path)
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        for base, _, names in os.walk(folder, onerror=_raise_unless_gone):
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        for base, folders, names in os.walk(folder, onerror=_raise_unless_gone):
+            if not deep:
+                folders.clear()
             for name in names:
                 path = join(base, name)
-                info = self.stat(path)
+                inside = path.removeprefix(join(folder, ""))
+                info = self.stat(path) if inside.startswith(start) else None
                 if info is not None:  # deleted since the folder was read
                     yield info
 

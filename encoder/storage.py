@@ -12,12 +12,13 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from encoder.errors import InputError, TooLargeError
 
 GCS_PREFIX = "gs://"
 FILE_PREFIX = "file://"
+_HURRY_SECONDS = 4.0  # for a request while somebody waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -41,8 +42,14 @@ class Store(Protocol):
     def is_folder(self, path: str) -> bool:
         """Whether anything can be listed below this path."""
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
-        """Every file below the folder, at any depth, in no particular order."""
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        """The files below the folder, in no particular order.
+
+        Args:
+            folder: where to look.
+            start: only files whose path inside the folder begins so.
+            deep: at any depth; otherwise only those directly in the folder.
+        """
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
@@ -88,6 +95,40 @@ def gcs_store() -> Store:
     return GcsStore()
 
 
+class StorageSettings(NamedTuple):
+    """How buckets are spoken to. Where they are unpickled, a worker process, they hold as well.
+
+    Attributes:
+        user_project: that pays for requests to buckets whose requester pays; "" for none.
+        deadline: seconds after which a request that keeps failing is given up.
+    """
+
+    user_project: str = ""
+    deadline: float = 300.0
+
+    def __reduce__(self) -> Any:
+        return _configured, tuple(self)
+
+
+_settings = StorageSettings()
+
+
+def configure(new: StorageSettings) -> None:
+    """Let this process speak to buckets like this from now on."""
+    global _settings
+    _settings = new
+
+
+def _configured(*values: Any) -> StorageSettings:
+    configure(StorageSettings(*values))
+    return _settings
+
+
+def settings() -> StorageSettings:
+    """How this process speaks to buckets."""
+    return _settings
+
+
 _stores: dict[str, Callable[[], Store]] = {GCS_PREFIX: gcs_store}
 
 
@@ -99,6 +140,24 @@ def add_store(prefix: str, store: Callable[[], Store]) -> None:
 def store_for(path: str) -> Store:
     """The store in which a path lies."""
     return _stores.get(_prefix(path), local_store)()
+
+
+def check_reachable(path: str) -> None:
+    """Find out within seconds whether a path in a bucket can be looked at; nothing needs be there.
+
+    Raises:
+        OSError: it can't; the message says why.
+    """
+    if not is_remote(path):
+        return
+    before = settings()
+    configure(before._replace(deadline=min(before.deadline, _HURRY_SECONDS)))
+    try:
+        store = store_for(path)
+        if store.stat(path) is None:
+            store.is_folder(path)
+    finally:
+        configure(before)
 
 
 def is_remote(path: str) -> bool:

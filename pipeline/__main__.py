@@ -10,16 +10,19 @@ from collections.abc import Sequence
 
 from encoder.errors import InputError
 from encoder.images import Limits
+from encoder.storage import StorageSettings, check_reachable, configure
 from encoder.terminal import report
 from pipeline import commands
 from pipeline.archives import DEFAULT_MAX_BYTES
 from pipeline.compact import DEFAULT_TARGET_SIZE
+from pipeline.decoding import DEFAULT_READS
 from pipeline.errors import JobError
 from pipeline.job import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_FAILURE_RATIO,
 )
 from pipeline.lists import DEFAULT_URI_COLUMN
+from pipeline.other_stores import output_folder
 from pipeline.units import parse_age, parse_size, size_text
 
 
@@ -33,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
     try:
+        if not options.request_deadline > 0:
+            raise InputError(f"--request-deadline is {options.request_deadline:g}; expected more")
+        configure(StorageSettings(options.user_project, options.request_deadline))
+        check_reachable(output_folder(options.output))
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:
         return report(error, (InputError, JobError, OSError), options.verbose)
@@ -100,6 +107,19 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (status, changes, verify, compact, prune):
         command.add_argument("output", metavar="OUTPUT", help="the --output of the runs")
     for command in added.choices.values():
+        command.add_argument(
+            "--user-project",
+            default="",
+            metavar="PROJECT",
+            help="that pays for requests to buckets whose requester pays",
+        )
+        command.add_argument(
+            "--request-deadline",
+            type=float,
+            default=StorageSettings().deadline,
+            metavar="SECONDS",
+            help="after which a request to a bucket that keeps failing is given up; default 300",
+        )
         command.add_argument("--verbose", action="store_true", help="show logs and tracebacks")
     return parser
 
@@ -110,8 +130,8 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="GLOB_OR_FILE",
-        help="a folder, a glob, an image, an archive or a list of images, local or gs://; may be "
-        "given several times",
+        help="a folder, a glob, an image, an archive or a list of images, local, gs:// or s3://; "
+        "may be given several times",
     )
     parser.add_argument(
         "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"
@@ -140,6 +160,13 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-id", metavar="ID", help="names the run; default: time and chance")
     parser.add_argument(
         "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help="images per call of the encoder"
+    )
+    parser.add_argument(
+        "--reads-in-flight",
+        type=int,
+        default=DEFAULT_READS,
+        metavar="N",
+        help=f"images that a worker reads at the same time; default {DEFAULT_READS}",
     )
     parser.add_argument(
         "--max-failure-ratio",

@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from encoder.errors import ChangedError, InputError
-from encoder.storage import FileInfo, check_size
+from encoder.storage import FileInfo, check_size, join
 from pipeline.other_stores import InputStore, Ranges, buffered
 
 # Beam takes the UTC time of these for local time.
@@ -57,7 +57,13 @@ class BeamStore(InputStore):
     def is_folder(self, path: str) -> bool:
         return next(self.list_files(path), None) is not None
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        for found in self._below(join(folder, start.rpartition("/")[0]).rstrip("/"), deep):
+            inside = found.path.removeprefix(join(folder, ""))
+            if inside.startswith(start) and (deep or "/" not in inside.removeprefix(start)):
+                yield self._info(found)
+
+    def _below(self, folder: str, deep: bool) -> Iterator[FileMetadata]:
         # Beam's globs know no quoting, and match keeps all names in memory; _list does neither.
         # It gives all below a prefix or, in a store with folders, one folder and does not say
         # which names are folders: they have no bytes, and can be listed.
@@ -67,14 +73,16 @@ class BeamStore(InputStore):
             with _told(place):
                 try:
                     for found in self._system._list(f"{place}/"):
+                        if empty and not deep:
+                            break  # it is a folder, and nobody asks what is in it
                         if self._system.has_dirs() and not found.size_in_bytes:
                             waiting.append((found.path, found))
                         elif not found.path.endswith("/"):  # a placeholder for a folder
-                            yield self._info(found)
+                            yield found
                 except BeamIOError as error:
                     if empty is None or _NO_FOLDER not in str(_cause(error)):
                         raise
-                    yield self._info(empty)
+                    yield empty
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None

@@ -9,6 +9,7 @@ import argparse
 
 from encoder.errors import InputError
 from pipeline.job import Job, new_job
+from pipeline.other_stores import is_other_store, output_folder
 from pipeline.units import count_text, size_text
 
 
@@ -27,6 +28,7 @@ def job_of(options: argparse.Namespace) -> Job:
         max_bytes=options.max_bytes,
         allow_truncated=options.allow_truncated,
         batch_size=options.batch_size,
+        reads=options.reads_in_flight,
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,
         allow_deletes=options.allow_deletes,
@@ -37,6 +39,7 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
+    job = _described(options, rest)
     from dataclasses import replace
 
     from pipeline import launch
@@ -46,7 +49,6 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.summary import summarize
 
     beam_options = launch.parse_beam_options(rest)
-    job = job_of(options)
     with live_progress(launch.is_in_process(beam_options)) as tally_folder:
         record = launch.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
@@ -59,10 +61,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
+    job = _described(options, rest)
     from pipeline import launch
 
-    beam_options = launch.parse_beam_options(rest)
-    counts = launch.plan(job_of(options), beam_options)
+    counts = launch.plan(job, launch.parse_beam_options(rest))
     for name, count in counts.items():
         print(f"{name:<10} {count:,}")
     return 0
@@ -86,7 +88,6 @@ def changes(options: argparse.Namespace, rest: list[str]) -> int:
 
     from encoder.storage import normalize, store_for
     from pipeline.changes import changes_since, write_json_lines, write_parquet
-    from pipeline.other_stores import output_folder
 
     _no_more(rest, "changes")
     found = changes_since(output_folder(options.output), options.since, options.encoder)
@@ -166,6 +167,15 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
         f"{count_text(len(pruned.files), 'file')}, {size_text(pruned.bytes)}"
     )
     return 0
+
+
+def _described(options: argparse.Namespace, rest: list[str]) -> Job:
+    """The job, before Beam is loaded if that can be: what is wrong is told at once."""
+    if any(is_other_store(path) for path in (*options.input, options.encoder)):
+        from pipeline.launch import parse_beam_options
+
+        parse_beam_options(rest)  # which say how these are reached
+    return job_of(options)
 
 
 def _no_more(rest: list[str], command: str) -> None:

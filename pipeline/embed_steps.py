@@ -16,12 +16,13 @@ from pipeline.batches import Batches, pack, unpack
 from pipeline.changes import HAS, SAME, Change, kind_of
 from pipeline.commit import Outcome, commit
 from pipeline.contents import ContentIndex, Contents
+from pipeline.decoding import Reading
 from pipeline.handler import EncoderHandler
 from pipeline.job import Job
 from pipeline.parts import PartBuffer, PartWriter
 from pipeline.plan_steps import METRICS, at_end, log_of, seen_batches
 from pipeline.progress import EMBEDDED, FAILED, Tally
-from pipeline.reading import ReadAhead, Reading
+from pipeline.reading import ReadAhead
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
@@ -75,7 +76,7 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
     def expand(self, decoded: Any) -> Any:
         job = self.job
         handler = EncoderHandler(
-            job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes
+            job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes, job.storage
         )
         return (
             decoded
@@ -164,7 +165,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         job = self._job
-        reading = Reading(job.spec, job.limits, job.max_bytes, job.packing)
+        reading = Reading(job.spec, job.limits, job.max_bytes, job.packing, job.reads)
         self._ahead = ReadAhead(reading, READ_AHEAD_BATCHES * job.batch_size)
         self._tally = Tally(self._job.tally_folder)
 

@@ -13,6 +13,7 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
+from encoder.storage import StorageSettings, settings
 from encoder.terminal import import_tensorflow
 from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
@@ -61,6 +62,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
             anew, and growing ones can run out of memory hours into a job.
         trust: the bundle may bring layers with code of their own.
         across_processes: load once for all processes of a machine, in a process of its own.
+        storage: how buckets are spoken to, also where the handler travels to.
     """
 
     bundle: str
@@ -68,6 +70,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     batch_size: int
     trust: bool = False
     across_processes: bool = False
+    storage: StorageSettings = dataclasses.field(default_factory=settings)
 
     def __post_init__(self) -> None:
         super().__init__()

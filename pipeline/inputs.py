@@ -66,6 +66,16 @@ class Input(NamedTuple):
             return _matcher(self.pattern).fullmatch(_lower_extension(inside)) is not None
         return is_searched(inside)
 
+    def start(self) -> str:
+        """How the paths of all files of the input begin, inside its base; "" if that is open."""
+        literal = re.split(r"[*?\[{\\]", self.pattern)[0]
+        folder, slash, name = literal.rpartition("/")
+        return folder + slash + name.partition(".")[0]  # an extension may be in any case
+
+    def is_deep(self) -> bool:
+        """Whether files of the input may lie in folders below its base."""
+        return not self.pattern or "/" in self.pattern or "**" in self.pattern
+
     def takes_as_list(self, path: str) -> bool:
         """Whether a file of this path is a list of images, by how the input names it.
 

@@ -13,9 +13,18 @@ import pyarrow as pa
 from encoder.errors import InputError
 from encoder.images import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
-from encoder.storage import join, normalize, store_for
+from encoder.storage import (
+    StorageSettings,
+    check_reachable,
+    configure,
+    join,
+    normalize,
+    settings,
+    store_for,
+)
 from pipeline.archives import DEFAULT_MAX_BYTES, Packing
 from pipeline.columns import all_columns, check_lists, kept_columns
+from pipeline.decoding import DEFAULT_READS
 from pipeline.inputs import Input, parse_input
 from pipeline.layout import check_run_id
 from pipeline.lists import DEFAULT_URI_COLUMN
@@ -26,6 +35,7 @@ from pipeline.schema import NO_COLUMNS
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_MAX_FAILURE_RATIO = 0.5
+MAX_READS = 1024
 
 
 def new_token() -> str:
@@ -45,6 +55,8 @@ class Job:
         run_id: names the run, its folders and its record.
         started: wall-clock time, UTC, ISO 8601.
         batch_size: images per call of the encoder.
+        reads: images that a worker reads at the same time.
+        storage: how buckets are spoken to.
         max_failure_ratio: the share of listed images that may fail.
         allow_empty: a listing without images is meant so.
         allow_deletes: a listing without most of the known images is meant so.
@@ -68,6 +80,8 @@ class Job:
     run_id: str
     started: str
     batch_size: int = DEFAULT_BATCH_SIZE
+    reads: int = DEFAULT_READS
+    storage: StorageSettings = dataclasses.field(default_factory=settings)
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     allow_empty: bool = False
     allow_deletes: bool = False
@@ -89,18 +103,24 @@ class Job:
         check_run_id(self.run_id)
         if not self.inputs:
             raise InputError("no --input was given; name a folder, a glob or an image")
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
         if not 0 <= self.max_failure_ratio <= 1:
             raise InputError(f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1")
-        for option, value in (("pixels", self.max_pixels), ("bytes", self.max_bytes)):
+        at_least_one = {
+            "batch-size": self.batch_size,
+            "reads-in-flight": self.reads,
+            "max-pixels": self.max_pixels,
+            "max-bytes": self.max_bytes,
+        }
+        for option, value in at_least_one.items():
             if value < 1:
-                raise InputError(f"--max-{option} is {value}; expected at least 1")
+                raise InputError(f"--{option} is {value}; expected at least 1")
+        if self.reads > MAX_READS:
+            raise InputError(f"--reads-in-flight is {self.reads}; expected at most {MAX_READS}")
 
     @property
     def writer(self) -> PartWriter:
         """Writes this run's parts."""
-        return PartWriter(self.output, self.run_id, self.spec, self.carried)
+        return PartWriter(self.output, self.run_id, self.spec, self.carried, self.storage)
 
     def merged(self, kept: Kept | None, before: Kept | None) -> Kept | None:
         """The values of all kept columns of the dataset, from those that a listing carries.
@@ -145,10 +165,14 @@ def new_job(
     Raises:
         InputError: an option is wrong; the message names it.
     """
+    configure(options.get("storage", settings()))
     now = datetime.now(timezone.utc)
     place = output_folder(output)
+    _check_reachable("--output", place)
     spec = _read_spec(encoder)
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
+    for source in sources:
+        _check_reachable(f"--input {source.text}", source.base)
     uri_column = options.get("uri_column", DEFAULT_URI_COLUMN)
     image_field = options.get("image_field", "")
     check_lists(sources, uri_column, image_field)
@@ -167,8 +191,16 @@ def new_job(
     )
 
 
+def _check_reachable(option: str, path: str) -> None:
+    try:
+        check_reachable(path)
+    except OSError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
 def _read_spec(encoder: str) -> EncoderSpec:
     try:
+        check_reachable(normalize(encoder))
         spec = read_spec(encoder)
         model = join(normalize(encoder), MODEL_FILE)
         if store_for(model).stat(model) is None:

@@ -113,7 +113,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
                 "damaged", "outdated", "contents", main="rows"
             )
         )
-        named = found.lists | "ReadNamed" >> beam.ParDo(_ReadNamed(self.job.output)).with_outputs(
+        named = found.lists | "ReadNamed" >> beam.ParDo(_ReadNamed(self.job)).with_outputs(
             "archives", main="named"
         )
         return {
@@ -129,12 +129,12 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
 
 class _List(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: Job, remember: bool) -> None:
-        self._packing = job.packing
+        self._job = job
         self._lists = ListSettings(job.uri_column, job.kept, job.output, job.spec.id, remember)
 
     def process(self, element: Input) -> Iterator[Any]:
         batches = Batches()
-        for found in expand_input(element, self._packing, self._lists):
+        for found in expand_input(element, self._job.packing, self._lists):
             if isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
@@ -219,12 +219,12 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
 
 
 class _ReadNamed(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, output: str) -> None:
-        self._output = output
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
     def process(self, element: ListState) -> Iterator[Any]:
         batches = Batches()
-        for uri in read_uris(self._output, element):
+        for uri in read_uris(self._job.output, element):
             if archive_kind(uri):
                 yield TaggedOutput("archives", (uri, element.list_uri))
             for bucket, uris in batches.add(bucket_of(uri), uri):

@@ -81,11 +81,11 @@ def _alone(path: str) -> str:
 
 
 def _list_remote(source: Input) -> Iterator[Image]:
-    store = store_for(source.base)
     if source.is_file:
         yield from look_at(source.base, source.text)
         return
-    for info in store.list_files(source.base):
+    store = store_for(source.base)
+    for info in store.list_files(source.base, source.start(), source.is_deep()):
         if source.takes(info.path):
             clash = "looks like a part of an archive; rename it" if archive_of(info.path) else ""
             yield Image(*info, error=clash, source=source.text)

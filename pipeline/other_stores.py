@@ -99,6 +99,11 @@ def add_other_stores() -> None:
         add_store(prefix, functools.partial(_store, prefix))
 
 
+def is_other_store(path: str) -> bool:
+    """Whether a path lies in one of them."""
+    return path.startswith(tuple(_NEEDS))
+
+
 def output_folder(output: str | os.PathLike[str]) -> str:
     """The path of an ``--output`` as this project writes it.
 
@@ -109,7 +114,7 @@ def output_folder(output: str | os.PathLike[str]) -> str:
         place = normalize(output)
     except InputError as error:
         raise InputError(f"--output {error}") from error
-    if place.startswith(tuple(_NEEDS)):
+    if is_other_store(place):
         raise InputError(f"--output {_input_only(place)}")
     return place
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage import join, store_for
+from encoder.storage import StorageSettings, join, settings, store_for
 from pipeline.batches import KnownTuple
 from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
@@ -46,12 +46,14 @@ class PartWriter:
         output, run_id: where to.
         spec: of the encoder.
         carried: columns of embeddings besides those that all have.
+        storage: how buckets are spoken to, also where the writer travels to.
     """
 
     output: str
     run_id: str
     spec: EncoderSpec
     carried: pa.Schema = NO_COLUMNS
+    storage: StorageSettings = dataclasses.field(default_factory=settings)
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -1,72 +1,41 @@
-"""Read and decode images ahead of the encoder, in threads and bounded memory. No Beam here."""
+"""Read images ahead of the encoder, in threads and bounded memory, and have them decoded there."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
 import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from encoder.errors import ChangedError, TooLargeError
-from encoder.images import Limits, decode_image
-from encoder.spec import EncoderSpec
 from encoder.storage import check_size, is_remote, store_for
-from pipeline.archives import DEFAULT_MAX_BYTES, ArchiveError, Packing, read_archive
+from pipeline.archives import ArchiveError, read_archive
 from pipeline.budget import Budget
 from pipeline.contents import ContentIndex
+from pipeline.decoding import Outcome, Reading, decode
+from pipeline.errors import JobError
 from pipeline.members import archive_version
 from pipeline.names import path_of
-from pipeline.records import (
-    DECODE,
-    READ,
-    Decoded,
-    Embedded,
-    Failure,
-    Image,
-    Todo,
-    Touched,
-    failure_of,
-)
+from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of
 
-Outcome = Decoded | Embedded | Failure | Touched
-
-READ_THREADS = 16
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
 PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time, of some bytes each
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How images are read.
-
-    Attributes:
-        spec: of the encoder that they are decoded for.
-        limits: what decoding may cost.
-        max_bytes: of one image file.
-        packing: how archives are read.
-    """
-
-    spec: EncoderSpec
-    limits: Limits = dataclasses.field(default_factory=Limits)
-    max_bytes: int = DEFAULT_MAX_BYTES
-    packing: Packing = dataclasses.field(default_factory=Packing)
 
 
 class ReadAhead:
     """Keeps a number of images in work while the encoder is busy.
 
-    Outcomes come out in the order in which the images were put in. Reading and decoding have
-    threads of their own, so that what is decoded never waits for what waits to be read.
+    Outcomes come out as they are ready: an object that takes long holds up nothing else. Reading
+    and decoding have threads of their own, so that what is decoded never waits for what waits to
+    be read.
 
     Args:
         reading: how to read.
-        window: how many images may be in work or waiting to be fetched.
+        window: how many images may be decoded and waiting to be fetched, besides those that are
+            being read.
 
     Attributes:
         index: finds vectors of content that the output has.
@@ -75,37 +44,35 @@ class ReadAhead:
     def __init__(self, reading: Reading, window: int) -> None:
         self.index = ContentIndex("", [])
         self._reading = reading
-        self._window = window
+        self._window = window + reading.reads
         cores = usable_cores()
         self._bytes = Budget(BYTES_HELD)
         self._pixels = Budget(PIXELS_PER_CORE * cores)
-        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read-image")
+        self._readers = ThreadPoolExecutor(reading.reads, thread_name_prefix="read-image")
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
-        self._pending: deque[Future[Any]] = deque()
+        self._silence = _Silence(2 * reading.reads)
+        self._flight = _Flight(self._window)
 
     def put(self, todo: Todo) -> Iterator[Outcome]:
         """Start on an image in a file of its own; gives what is finished and has to make room."""
-        self._pending.append(self._readers.submit(self._read_file, todo))
-        yield from self._finished(self._window)
+        self._flight.expect(1)
+        _start(self._readers, self._flight, self._read_file, todo)
+        yield from self._flight.outcomes(self._window)
 
     def put_segment(self, todos: Sequence[Todo]) -> Iterator[Outcome]:
         """Start on images packed in one segment of an archive, in the order of their places."""
-        stream = _Stream(self._window)
-        self._readers.submit(self._read_segment, todos, stream)
-        try:
-            for future in stream:
-                self._pending.append(future)
-                yield from self._finished(self._window)
-        finally:
-            stream.stop()
+        self._flight.expect(len(todos))
+        _start(self._readers, self._flight, self._read_segment, todos)
+        yield from self._flight.outcomes(self._window)
 
     def drain(self) -> Iterator[Outcome]:
         """Wait for the rest."""
-        yield from self._finished(0)
+        yield from self._flight.outcomes(0)
 
     def clear(self) -> None:
         """Forget what is in work, after a failed attempt; it ends by itself."""
-        self._pending.clear()
+        self._flight.leave()
+        self._flight = _Flight(self._window)
 
     def close(self) -> None:
         """End the threads."""
@@ -113,40 +80,39 @@ class ReadAhead:
         self._readers.shutdown(cancel_futures=True)
         self._decoders.shutdown(cancel_futures=True)
 
-    def _finished(self, window: int) -> Iterator[Outcome]:
-        while len(self._pending) > window:
-            outcome = self._pending.popleft().result()
-            yield outcome.result() if isinstance(outcome, Future) else outcome
-
-    def _read_file(self, todo: Todo) -> Outcome | Future[Outcome]:
+    def _read_file(self, flight: _Flight, todo: Todo) -> None:
         image = todo.image
         if image.error:
-            return _refused(image)
+            flight.land(_refused(image))
+            return
         amount = min(image.bytes, self._reading.max_bytes)
         self._bytes.take(amount)
         try:
             data, read = _read(image, self._reading.max_bytes)
         except Exception as error:  # the store may raise anything; none of it may stop the job
             self._bytes.give_back(amount)
-            return failure_of(image, _stage_of(error), error)
-        return self._decode_later(todo._replace(image=read), data, amount)
+            self._silence.heard(error)
+            flight.land(failure_of(image, _stage_of(error), error))
+            return
+        self._silence.heard()
+        self._decode_later(flight, todo._replace(image=read), data, amount)
 
-    def _read_segment(self, todos: Sequence[Todo], stream: _Stream) -> None:
+    def _read_segment(self, flight: _Flight, todos: Sequence[Todo]) -> None:
         waiting: deque[Todo] = deque()
         rest = iter(todos)
 
         def wanted() -> Iterator[Image]:
             for todo in rest:
                 image = todo.image
-                if stream.is_stopped():
+                if not flight.has_room():
                     return
                 if image.error:
-                    stream.put(_done(_refused(image)))
+                    flight.land(_refused(image), in_room=True)
                     continue
                 try:
                     check_size(image.bytes, self._reading.max_bytes)
                 except TooLargeError as error:
-                    stream.put(_done(failure_of(image, DECODE, error)))
+                    flight.land(failure_of(image, DECODE, error), in_room=True)
                     continue
                 self._bytes.take(image.bytes)
                 waiting.append(todo)
@@ -166,97 +132,112 @@ class ReadAhead:
                     if not amount:  # only now it is known how much it is
                         amount = len(data)
                         self._bytes.take(amount)
-                    stream.put(self._decode_later(todo, data, amount))
+                    self._decode_later(flight, todo, data, amount, in_room=True)
                 else:
                     self._bytes.give_back(image.bytes)
-                    stream.put(_done(failure_of(image, _stage_of(data), data)))
+                    flight.land(failure_of(image, _stage_of(data), data), in_room=True)
         except Exception as error:  # as above; what was not reached fails
             for todo in waiting:
                 self._bytes.give_back(todo.image.bytes)
-            for todo in (*waiting, *rest):
-                stream.put(_done(failure_of(todo.image, _stage_of(error), error)))
-        finally:
-            stream.end()
+                flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
+            for todo in rest:
+                flight.land(failure_of(todo.image, _stage_of(error), error))
+            self._silence.heard(error)
 
-    def _decode_later(self, todo: Todo, data: bytes, amount: int) -> Future[Outcome]:
-        return self._decoders.submit(self._decode, todo, data, amount)
+    def _decode_later(
+        self, flight: _Flight, todo: Todo, data: bytes, amount: int, in_room: bool = False
+    ) -> None:
+        def work(flight: _Flight) -> None:
+            try:
+                outcome = decode(todo, data, self._reading, self._pixels, self.index)
+            finally:
+                self._bytes.give_back(amount)
+            flight.land(outcome, in_room)
 
-    def _decode(self, todo: Todo, data: bytes, amount: int) -> Outcome:
-        try:
-            return decode(todo, data, self._reading, self._pixels, self.index)
-        finally:
-            self._bytes.give_back(amount)
+        _start(self._decoders, flight, work)
 
 
-def decode(
-    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: ContentIndex
-) -> Outcome:
-    """Decode one image; whatever goes wrong becomes a Failure.
+class _Flight:
+    """Images in work, on their way back to the one thread that wants them.
 
-    Content that the output has a vector of is not decoded: where it is the image's own row, that
-    stays (Touched), else its vector is taken (Embedded).
+    Args:
+        room: how many outcomes may wait there before archives are read on.
     """
-    image = todo.image._replace(bytes=len(data))
-    try:
-        check_size(len(data), reading.max_bytes)  # of some archives only reading tells
-    except TooLargeError as error:
-        return failure_of(image, DECODE, error)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 == todo.old_sha256:
-        return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
-    known = index.find(sha256)
-    if known is not None:
-        return Embedded(
-            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, ""
-        )
-    try:
-        decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
-    except Exception as error:  # a decoder may raise anything, too
-        return failure_of(image, DECODE, error)
-    return Decoded(
-        uri=image.uri,
-        version=image.version,
-        bytes=image.bytes,
-        sha256=sha256,
-        width=decoded.stored_width,
-        height=decoded.stored_height,
-        truncated=decoded.truncated,
-        kept=image.kept,
-        pixels=decoded.pixels,
-    )
+
+    def __init__(self, room: int) -> None:
+        self._landed: queue.SimpleQueue[tuple[Any, bool]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(room)
+        self._left = False
+        self._expected = 0
+
+    def expect(self, count: int) -> None:
+        """So many outcomes more will land."""
+        self._expected += count
+
+    def outcomes(self, most: int) -> Iterator[Outcome]:
+        """What has landed, until at most so many are still out."""
+        while self._expected > most:
+            outcome, in_room = self._landed.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._expected -= 1
+            if in_room:
+                self._room.release()
+            yield outcome
+
+    def land(self, outcome: Outcome | BaseException, in_room: bool = False) -> None:
+        """From any thread. Of what waited for room, the room becomes free when it is fetched."""
+        self._landed.put((outcome, in_room))
+
+    def has_room(self) -> bool:
+        """Wait until one image more may be read; False where nobody wants it any more."""
+        while not self._left:
+            if self._room.acquire(timeout=0.5):
+                return True
+        return False
+
+    def leave(self) -> None:
+        """Nobody wants the rest."""
+        self._left = True
 
 
-class _Stream:
-    """Futures on their way from the thread that reads an archive; some at a time."""
+def _start(
+    pool: ThreadPoolExecutor, flight: _Flight, work: Callable[..., None], *arguments: Any
+) -> None:
+    def run() -> None:
+        try:
+            work(flight, *arguments)
+        except BaseException as error:  # raised again where the outcome is fetched
+            flight.land(error)
 
-    _END: Any = object()
+    pool.submit(run)
 
-    def __init__(self, size: int) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._stopped = threading.Event()
 
-    def put(self, future: Future[Outcome]) -> None:
-        """Wait for room; where nobody listens any more, nothing happens."""
-        while not self._stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put(future, timeout=0.5)
-                return
+class _Silence:
+    """Notices when a store does not answer at all any more.
 
-    def end(self) -> None:
-        """Nothing more will come."""
-        self.put(self._END)
+    Otherwise each of a million images would be tried until its deadline, one after the other.
 
-    def stop(self) -> None:
-        """Nobody listens any more."""
-        self._stopped.set()
+    Args:
+        most: requests in a row that may be given up.
+    """
 
-    def is_stopped(self) -> bool:
-        """Whether reading on would be for nothing."""
-        return self._stopped.is_set()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
 
-    def __iter__(self) -> Iterator[Future[Outcome]]:
-        while (future := self._queue.get()) is not self._END:
-            yield future
+    def heard(self, error: Exception | None = None) -> None:
+        """Take how a request has ended.
+
+        Raises:
+            JobError: too many have been given up.
+        """
+        self._count = self._count + 1 if isinstance(error, TimeoutError) else 0
+        if self._count > self._most:
+            raise JobError(
+                f"{self._count} requests in a row were given up, the last with: {error}. What was "
+                "embedded is kept: when the store answers again, start the run again"
+            )
 
 
 def usable_cores() -> int:
@@ -282,12 +263,6 @@ def _read(image: Image, most: int) -> tuple[bytes, Image]:
         # Once more; a file that is still being written is a failure.
         data, info = store.read(path, most=most)
     return data, image._replace(version=info.version)
-
-
-def _done(outcome: Outcome) -> Future[Outcome]:
-    future: Future[Outcome] = Future()
-    future.set_result(outcome)
-    return future
 
 
 def _refused(image: Image) -> Failure:

@@ -16,20 +16,25 @@ from typing import Any, BinaryIO, cast
 import boto3
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    NoCredentialsError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
     PartialCredentialsError,
 )
 
 from encoder.errors import ChangedError
-from encoder.storage import FileInfo, check_size
+from encoder.storage import FileInfo, check_size, settings
 from pipeline.other_stores import InputStore, Ranges, buffered
 
 _PREFIX = "s3://"
-_POOLED_CONNECTIONS = 64
+_POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
+_BOTO_ATTEMPTS = 5  # at a request; each may take its share of the deadline
+_SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or an answer
 _ATTEMPTS = 3  # at a body that breaks off; boto3 itself repeats only what gets no answer
 
 
@@ -47,12 +52,13 @@ class S3Store(InputStore):
     def is_folder(self, path: str) -> bool:
         return next(self.list_files(path), None) is not None
 
-    def list_files(self, folder: str) -> Iterator[FileInfo]:
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
         bucket, name = _split(folder)
-        prefix = f"{name.rstrip('/')}/" if name else ""
+        prefix = f"{name.rstrip('/')}/{start}" if name else start
+        more = {} if deep else {"Delimiter": "/"}
         with _told(folder):
             pages = _client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix, **more):
                 for each in page.get("Contents", ()):
                     if not each["Key"].endswith("/"):  # a placeholder that some make for a folder
                         path = f"{_PREFIX}{bucket}/{each['Key']}"
@@ -109,14 +115,18 @@ def _get(
 
 def _client() -> Any:
     # Beam sets these in the launcher and in its workers.
-    return client_for(FileSystems._pipeline_options or _no_options())
+    options = FileSystems._pipeline_options or _no_options()
+    return client_for(options, settings().deadline)
 
 
 @functools.cache
-def client_for(options: PipelineOptions) -> Any:
-    """This process' client under these options."""
+def client_for(options: PipelineOptions, deadline: float) -> Any:
+    """This process' client under these options; without credentials it sees what is public."""
     s3 = options.view_as(S3Options)
-    return boto3.session.Session().client(
+    session = boto3.session.Session()
+    known = s3.s3_access_key_id or session.get_credentials()
+    patience = min(max(deadline / _BOTO_ATTEMPTS, _SHORTEST), _LONGEST)
+    return session.client(
         "s3",
         region_name=s3.s3_region_name,
         api_version=s3.s3_api_version,
@@ -126,7 +136,12 @@ def client_for(options: PipelineOptions) -> Any:
         aws_access_key_id=s3.s3_access_key_id,
         aws_secret_access_key=s3.s3_secret_access_key,
         aws_session_token=s3.s3_session_token,
-        config=Config(max_pool_connections=_POOLED_CONNECTIONS),
+        config=Config(
+            signature_version=None if known else UNSIGNED,
+            max_pool_connections=_POOLED_CONNECTIONS,
+            connect_timeout=patience,
+            read_timeout=patience,
+        ),
     )
 
 
@@ -155,12 +170,24 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if code == 412:
-            raise ChangedError(f"{path} has changed since it was listed") from error
-        kind = {403: PermissionError, 404: FileNotFoundError}.get(code, OSError)
-        raise kind(f"{path}: {error}") from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise PermissionError(f"{path}: no credentials for AWS ({error})") from error
+        raise _of_answer(path, error) from error
+    except (CredentialRetrievalError, PartialCredentialsError) as error:
+        raise PermissionError(f"{path}: the credentials for AWS can't be used: {error}") from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise TimeoutError(f"{path}: no answer, after several attempts: {error}") from error
     except BotoCoreError as error:
         raise OSError(f"{path}: {error}") from error
+
+
+def _of_answer(path: str, error: ClientError) -> Exception:
+    code = error.response.get("Error", {}).get("Code")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status == 412:
+        return ChangedError(f"{path} has changed since it was listed")
+    if code == "NoSuchBucket":
+        return FileNotFoundError(f"{path}: there is no bucket {_PREFIX}{_split(path)[0]}")
+    if status == 404:
+        return FileNotFoundError(f"{path} does not exist")
+    if status in (401, 403) and _client().meta.config.signature_version is UNSIGNED:
+        return PermissionError(f"{path}: not public, and no credentials for AWS were found")
+    return (PermissionError if status in (401, 403) else OSError)(f"{path}: {error}")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import socket
+import subprocess
+import sys
+import time
+import uuid
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 import keras
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 import encoder
-from encoder import gcs
+from encoder import storage
+from encoder.gcs_client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
 
 
@@ -86,23 +94,49 @@ def images(tmp_path: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-@pytest.fixture
-def bucket(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    """An object store on 127.0.0.1 with the bucket gs://bucket; gives that address."""
-    from gcp_storage_emulator.server import create_server
+@pytest.fixture(scope="session")
+def emulator():
+    """An object store in a process of its own, on 127.0.0.1; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = ("start", "--host", "127.0.0.1", "--port", port, "--in-memory", "--quiet")
+    server = subprocess.Popen([sys.executable, "-m", "gcp_storage_emulator", *words])
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(100):
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(address, timeout=1)
+            break
+        time.sleep(0.1)
+    yield address
+    server.terminate()
+    server.wait(10)
 
-    credentials = tmp_path / "credentials.json"
+
+@pytest.fixture
+def bucket(emulator: str, buckets_at):
+    """An empty bucket in the emulator; gives its gs:// address."""
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    requests.post(f"{emulator}/storage/v1/b", json={"name": name}, timeout=5).raise_for_status()
+    buckets_at(emulator)
+    return f"gs://{name}"
+
+
+@pytest.fixture
+def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    """Lets gs:// mean a server on this machine, for this process and those it starts."""
+    credentials = tmp_path / "credentials.json"  # for Beam, which asks for some
     credentials.write_text(
         '{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}'
     )
-    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
-    server.start()
-    host, port = server._api._httpd.socket.getsockname()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
-    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-    gcs.gcs_client.cache_clear()
-    yield "gs://bucket"
-    server.stop()
-    gcs.gcs_client.cache_clear()
+
+    def set_address(address: str) -> None:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        gcs_client.cache_clear()
+
+    yield set_address
+    gcs_client.cache_clear()
+    storage.configure(storage.StorageSettings())

@@ -171,8 +171,8 @@ def test_hdfs(hdfs, shell, tmp_path):
     assert shell("hdfs://data", *HDFS_OPTIONS)[0] == 0
     assert set(rows(tmp_path)) == {"hdfs://data/deep/er/2.png"}
     code, err = shell("hdfs://none", *HDFS_OPTIONS)
-    assert code == 1
-    assert "hdfs://none: File /none/ does not exist." in err
+    assert code == 2
+    assert "--input hdfs://none: hdfs://none: File /none/ does not exist." in err
 
 
 def test_what_beam_reads_is_what_was_listed(hdfs):
@@ -197,6 +197,15 @@ def test_what_beam_reads_is_what_was_listed(hdfs):
     assert store.stat("hdfs://data/none") is None
     assert store.modified("hdfs://data/none") is None
     assert store.is_folder("hdfs://data")
+    (hdfs / "folder").mkdir()
+    for name in ("ab", "b", "folder/a"):
+        (hdfs / name).touch()
+    assert {info.path for info in store.list_files("hdfs://data", "", deep=False)} == {
+        *(f"hdfs://data/{name}" for name in ("a", "ab", "b"))
+    }
+    assert {info.path for info in store.list_files("hdfs://data", "a")} == {
+        *(f"hdfs://data/{name}" for name in ("a", "ab"))
+    }
 
 
 def test_what_changes_while_beam_reads_it(hdfs, monkeypatch):

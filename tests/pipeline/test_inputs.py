@@ -74,7 +74,7 @@ def test_long_braces(tmp_path):
     assert listed(f"{tmp_path}/{{0001..5000}}.jpg") == [f"{tmp_path}/1234.jpg"]
 
 
-@pytest.mark.parametrize("text", ["ftp://host/x", "file://elsewhere/x", "gs://"])
+@pytest.mark.parametrize("text", ["ftp://bucket/x", "file://elsewhere/x", "gs://"])
 def test_other_stores_are_refused(text):
     with pytest.raises(
         InputError, match=r"--input .*(unknown scheme ftp://|names no bucket|another machine)"

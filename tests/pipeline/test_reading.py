@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import itertools
 import tarfile
 import threading
 import time
@@ -10,9 +11,11 @@ from PIL import Image as PillowImage
 
 from encoder.images import Limits
 from encoder.spec import read_spec
-from pipeline import reading
+from pipeline import decoding, reading
 from pipeline.archives import index_archive
-from pipeline.reading import ReadAhead, Reading
+from pipeline.decoding import Reading
+from pipeline.errors import JobError
+from pipeline.reading import ReadAhead
 from pipeline.records import Decoded, Failure, Image, Todo, Touched
 from tests.conftest import write_image
 
@@ -119,26 +122,68 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
     assert (found.stage, found.error) == ("read", "ChangedError")
 
 
-def test_ahead_keeps_order_and_bounds_the_window(spec, monkeypatch):
+def test_one_that_takes_long_holds_up_nothing_within_the_window(spec, monkeypatch):
     started = []
     release = threading.Event()
 
-    def slow(self, item):
+    def read(self, flight, item):
         started.append(item)
-        release.wait(10)
-        return item
+        if item == 0:
+            release.wait(10)
+        flight.land(item)
 
-    monkeypatch.setattr(ReadAhead, "_read_file", slow)
-    ahead = ReadAhead(Reading(spec), window=4)
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec, reads=2), window=2)
     for number in range(4):
         assert list(ahead.put(number)) == []
-    deadline = time.monotonic() + 10
-    while len(started) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert sorted(started) == [0, 1, 2, 3]
+    assert [*ahead.put(4), *ahead.put(5), *ahead.put(6)] == [1, 2, 3]
     release.set()
-    assert list(ahead.put(4)) == [0]
-    assert list(ahead.drain()) == [1, 2, 3, 4]
+    assert sorted(ahead.drain()) == [0, 4, 5, 6]
+    assert started == list(range(7))
+    ahead.close()
+
+
+def test_so_many_are_read_at_the_same_time(spec, monkeypatch):
+    now, most, lock = [0], [0], threading.Lock()
+
+    def read(self, flight, item):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        flight.land(item)
+
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec, reads=5), window=40)
+    found = [each for number in range(30) for each in ahead.put(number)]
+    assert sorted([*found, *ahead.drain()]) == list(range(30))
+    ahead.close()
+    assert most[0] == 5
+
+
+def test_an_unforeseen_error_reaches_the_caller(spec, monkeypatch):
+    def read(self, flight, item):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec), window=4)
+    with pytest.raises(ZeroDivisionError):
+        list(itertools.chain(ahead.put(0), ahead.drain()))
+    ahead.close()
+
+
+def test_a_store_that_is_silent_for_long_ends_the_job(tmp_path, spec, monkeypatch):
+    def silent(path):
+        raise TimeoutError(f"{path}: given up")
+
+    ahead = ReadAhead(Reading(spec, reads=2), window=2)
+    monkeypatch.setattr(reading, "store_for", silent)
+    some = [each for n in range(4) for each in ahead.put(todo(f"/{n}.jpg"))]
+    assert {each.error for each in [*some, *ahead.drain()]} == {"TimeoutError"}
+    with pytest.raises(JobError, match=r"5 requests in a row were given up.*start the run again"):
+        list(itertools.chain(ahead.put(todo("/4.jpg")), ahead.drain()))
     ahead.close()
 
 
@@ -155,23 +200,26 @@ def packed(tmp_path, count, size=(40, 30)):
     ]
 
 
-def test_a_segment_is_read_in_order_and_in_bounded_memory(tmp_path, spec, monkeypatch):
+def test_a_segment_is_read_in_bounded_memory(tmp_path, spec, monkeypatch):
     monkeypatch.setattr(reading, "BYTES_HELD", 4000)  # one or two of the files
     monkeypatch.setattr(reading, "PIXELS_PER_CORE", 1)
     _, todos = packed(tmp_path, 50)
     ahead = ReadAhead(Reading(spec), window=4)
     found = [*ahead.put_segment(todos), *ahead.put(todo("/none")), *ahead.drain()]
     ahead.close()
-    assert [each.uri for each in found] == [each.image.uri for each in todos] + ["/none"]
-    assert all(isinstance(each, Decoded) for each in found[:-1])
+    by_uri = {each.uri: each for each in found}
+    assert sorted(by_uri) == sorted(["/none", *(each.image.uri for each in todos)])
+    assert isinstance(by_uri.pop("/none"), Failure)
+    assert all(isinstance(each, Decoded) for each in by_uri.values())
     expected = PillowImage.open(tmp_path / "src" / "7.png").resize((32, 32), 2)
-    np.testing.assert_array_equal(found[7].pixels, np.asarray(expected))
+    pixels = by_uri[todos[7].image.uri].pixels
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
 
 
 def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeypatch):
     """Eight cores, large and small images: no more pixels at the same time than fit."""
     now, most, lock = [0], [0], threading.Lock()
-    decode_image = reading.decode_image
+    decode_image = decoding.decode_image
 
     def counting(data, spec, limits, admit):
         @contextlib.contextmanager
@@ -187,7 +235,7 @@ def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeyp
 
         return decode_image(data, spec, limits, admitting)
 
-    monkeypatch.setattr(reading, "decode_image", counting)
+    monkeypatch.setattr(decoding, "decode_image", counting)
     monkeypatch.setattr(reading, "usable_cores", lambda: 8)
     monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 in all: two large images
     ahead = ReadAhead(Reading(spec), window=64)
@@ -217,7 +265,7 @@ def test_an_archive_that_vanishes_or_changes_fails_its_images_only(tmp_path, spe
 
 def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
     _, todos = packed(tmp_path, 50)
-    ahead = ReadAhead(Reading(spec), window=1)
+    ahead = ReadAhead(Reading(spec, reads=1), window=1)
     next(ahead.put_segment(todos))  # and the generator is dropped
     ahead.clear()
     deadline = time.monotonic() + 10

@@ -3,17 +3,21 @@
 import datetime
 import io
 import tarfile
-import types
 import zipfile
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.response import StreamingBody
 
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage import store_for
+from pipeline import s3 as s3_module
 from pipeline.__main__ import main
+from pipeline.s3 import S3Store, client_for
 from tests.conftest import write_image
 from tests.pipeline.store_runs import counts, rows, run_over
 
@@ -33,10 +37,6 @@ def server():
 @pytest.fixture
 def s3(server, monkeypatch):
     """A client of that server, with an empty bucket of the name ``photos``."""
-    import boto3
-
-    from pipeline.s3 import client_for
-
     for name, value in {
         "AWS_ACCESS_KEY_ID": "made",
         "AWS_SECRET_ACCESS_KEY": "up",
@@ -104,6 +104,9 @@ def test_the_store(s3):
     assert store.modified("s3://photos/none.jpg") is None
     age = datetime.datetime.now(datetime.timezone.utc) - store.modified("s3://photos/ab.jpg")
     assert abs(age) < datetime.timedelta(minutes=5)
+    assert [info.path for info in store.list_files("s3://photos", "a", deep=False)] == [
+        "s3://photos/ab.jpg"
+    ]
     assert store.is_folder("s3://photos/a")
     assert not store.is_folder("s3://photos/c")
 
@@ -153,42 +156,80 @@ def test_reading_here_and_there(s3):
     assert store_for("s3://photos").read("s3://photos/empty.bin")[0] == b""
 
 
-def test_errors_of_a_store(s3, monkeypatch):
+def test_what_is_not_there(s3):
     store = store_for("s3://photos")
     for call in (store.read, store.open):
-        with pytest.raises(FileNotFoundError, match="s3://photos/none"):
+        with pytest.raises(FileNotFoundError, match="s3://photos/none does not exist"):
             call("s3://photos/none")
-    with pytest.raises(FileNotFoundError, match=r"s3://other.*bucket does not exist"):
-        list(store.list_files("s3://other"))
+    for call in (store.list_files, store.read):
+        with pytest.raises(FileNotFoundError, match="there is no bucket s3://other"):
+            list(call("s3://other/x"))
 
-    from pipeline.s3 import client_for
 
+def test_no_answer(s3, monkeypatch):
     client_for.cache_clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(OSError, match="s3://photos/a: Could not connect"):
-        store.read("s3://photos/a")
+    with pytest.raises(TimeoutError, match=r"s3://photos/a: no answer, .*Could not connect"):
+        store_for("s3://photos").read("s3://photos/a")
+
+
+@pytest.mark.parametrize("breaks", [2, 3])
+def test_an_answer_that_breaks_off(s3, monkeypatch, breaks):
+    put(s3, "a.jpg", b"one")
+    read, broken = StreamingBody.read, [ReadTimeoutError(endpoint_url="s3")] * breaks
+
+    def read_or_break(self, amount=None):
+        if broken:
+            raise broken.pop()
+        return read(self, amount)
+
+    monkeypatch.setattr(StreamingBody, "read", read_or_break)
+    if breaks == 2:
+        assert store_for("s3://photos").read("s3://photos/a.jpg")[0] == b"one"
+    else:
+        with pytest.raises(TimeoutError, match=r"a\.jpg: no answer"):
+            store_for("s3://photos").read("s3://photos/a.jpg")
+    broken.clear()
+
+
+def refusing(code, status):
+    def refuse(**_):
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "GetObject")
+
+    return refuse
+
+
+def test_denied(s3, monkeypatch):
+    monkeypatch.setattr(s3_module._client(), "get_object", refusing("AccessDenied", 403))
+    with pytest.raises(PermissionError, match=r"s3://photos/a: .*AccessDenied"):
+        store_for("s3://photos").read("s3://photos/a")
+    monkeypatch.setattr(s3_module._client(), "get_object", refusing("SlowDown", 503))
+    with pytest.raises(OSError, match=r"s3://photos/a: .*SlowDown"):
+        store_for("s3://photos").read("s3://photos/a")
+
+
+@pytest.fixture
+def no_credentials(s3, monkeypatch):
     client_for.cache_clear()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    with pytest.raises(PermissionError, match="s3://photos/a: no credentials for AWS"):
-        store.read("s3://photos/a")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
 
 
-def test_denied(s3, monkeypatch):
-    from botocore.exceptions import ClientError
-
-    from pipeline import s3 as module
-
-    def refuse(**_):
-        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-        raise ClientError(answer, "GetObject")
-
-    monkeypatch.setattr(module, "_client", lambda: types.SimpleNamespace(get_object=refuse))
-    with pytest.raises(PermissionError, match=r"s3://photos/a: .*AccessDenied"):
-        store_for("s3://photos").read("s3://photos/a")
+def test_without_credentials(s3, no_credentials, monkeypatch):
+    s3.put_object(Bucket="photos", Key="public.jpg", Body=b"one", ACL="public-read")
+    put(s3, "a.jpg")
+    assert store_for("s3://photos").read("s3://photos/public.jpg")[0] == b"one"
+    with pytest.raises(PermissionError, match=r"a\.jpg: not public, and no credentials for AWS"):
+        store_for("s3://photos").read("s3://photos/a.jpg")
+    client_for.cache_clear()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "half")
+    with pytest.raises(PermissionError, match=r"a\.jpg: the credentials for AWS can't be used"):
+        store_for("s3://photos").read("s3://photos/a.jpg")
 
 
 def test_a_life_of_a_dataset(s3, shell, tmp_path):
@@ -267,14 +308,14 @@ def test_archives(s3, shell, tmp_path):
 
 
 def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeypatch):
-    from pipeline.s3 import S3Store
-
     for seed in range(4):
         put(s3, f"{seed}.png", picture(tmp_path, seed))
     listing = S3Store.list_files
 
-    def meddle(self, folder):
-        yield from listing(self, folder)
+    def meddle(self, folder, *how):
+        yield from listing(self, folder, *how)
+        if not how:  # a first look
+            return
         s3.delete_object(Bucket="photos", Key="1.png")
         put(s3, "2.png", picture(tmp_path, 22))
 
@@ -297,10 +338,9 @@ def test_a_listing_that_fails_removes_nothing(s3, shell, tmp_path):
     code, _, err = shell()
     assert code == 1
     assert "--allow-empty" in err
-    code, _, err = shell(source="s3://no-such-bucket")
-    assert code == 1
-    assert "s3://no-such-bucket" in err
-    assert "bucket does not exist" in err
+    code, _, err = shell(source="s3://no-such-bucket/*.png")
+    assert code == 2
+    assert "--input s3://no-such-bucket/*.png: s3://no-such-bucket: there is no bucket" in err
     assert set(rows(tmp_path)) == {"1.png"}
 
 

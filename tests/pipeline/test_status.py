@@ -132,7 +132,7 @@ def test_a_bucket(bucket, collection, small_bundle, capsys):
     words = ["run", "--input", collection[0], "--encoder", small_bundle, "--output", f"{bucket}/o"]
     assert main([str(word) for word in words]) == 0
     assert main(["status", f"{bucket}/o"]) == 0
-    assert "dataset gs://bucket/o" in capsys.readouterr().out
+    assert f"dataset {bucket}/o" in capsys.readouterr().out
 
 
 def test_no_dataset(tmp_path, capsys):

@@ -1,0 +1,191 @@
+"""Objects of Google Cloud Storage, read whole or here and there. Checksums are compared."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import re
+import zlib
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import google_crc32c
+import requests
+from google.api_core import exceptions as api
+
+from encoder.errors import ChangedError
+from encoder.gcs_client import (
+    NO_BUCKET,
+    TIMEOUT,
+    DamagedTransferError,
+    bucket_of,
+    gcs_client,
+    receive,
+    retrying,
+    told,
+)
+from encoder.storage import FileInfo, check_size
+
+WHOLE_BYTES = 4 << 20  # of a file that is opened: what is not larger comes in one piece
+_LEAST_BYTES, _MOST_BYTES = 256 << 10, 8 << 20  # of a larger one, per request
+_CRC32C = re.compile(r"crc32c=([^, ]+)")
+
+
+class _Answer(NamedTuple):
+    """What the store says of an object before its content comes."""
+
+    response: requests.Response
+    size: int
+    generation: str
+    crc32c: str
+    zipped: bool
+
+    def content(self) -> bytes:
+        """All of it, as it is stored.
+
+        Raises:
+            DamagedTransferError: it is not what the store says it is.
+        """
+        data = receive(self.response, decoded=False)
+        if self.crc32c and google_crc32c.value(data) != _number(self.crc32c):
+            raise DamagedTransferError(f"{len(data):,} bytes came, with another CRC-32C")
+        return data
+
+
+def read_object(path: str, version: str | None, most: int | None) -> tuple[bytes, FileInfo]:
+    """As Store.read, in one request."""
+
+    def attempt() -> tuple[bytes, FileInfo]:
+        answer = _ask(path, version)
+        with answer.response:
+            check_size(answer.size, most)
+            data = _unzipped(path, answer)
+        return data, FileInfo(path, answer.generation or _generation_of(path), answer.size)
+
+    with told(path):
+        return cast(tuple[bytes, FileInfo], retrying()(attempt)())
+
+
+def open_object(path: str, version: str | None) -> BinaryIO:
+    """As Store.open. A small object, and one that is stored compressed, is read at once."""
+
+    def attempt() -> BinaryIO:
+        answer = _ask(path, version)
+        with answer.response:
+            if answer.zipped or answer.size <= WHOLE_BYTES:
+                return io.BytesIO(_unzipped(path, answer))
+        return io.BufferedReader(_Ranges(path, answer.generation or version, answer.size))
+
+    with told(path):
+        return cast(BinaryIO, retrying()(attempt)())
+
+
+class _Ranges(io.RawIOBase):
+    """A large object, read in ranges, which grow as long as reading goes on in order."""
+
+    def __init__(self, path: str, generation: str | None, size: int) -> None:
+        self._path = path
+        self._generation = generation
+        self._size = size
+        self._position = 0
+        self._start = 0
+        self._held = b""
+        self._step = _LEAST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._position >= self._size or not view:
+            return 0
+        end = self._start + len(self._held)
+        if not self._start <= self._position < end:
+            in_order = self._position == end and end > 0
+            self._step = min(2 * self._step, _MOST_BYTES) if in_order else _LEAST_BYTES
+            self._hold(max(self._step, min(len(view), _MOST_BYTES)))
+        offset = self._position - self._start
+        piece = self._held[offset : offset + len(view)]
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _hold(self, count: int) -> None:
+        start, last = self._position, min(self._position + count, self._size) - 1
+
+        def attempt() -> bytes:
+            answer = _ask(self._path, self._generation, f"bytes={start}-{last}")
+            data = receive(answer.response, decoded=False)
+            if len(data) != last - start + 1:
+                raise DamagedTransferError(f"{len(data):,} bytes came, not {last - start + 1:,}")
+            return data
+
+        with told(self._path):
+            self._held = retrying()(attempt)()
+        self._start = start
+
+
+def _ask(path: str, version: str | None, span: str = "") -> _Answer:
+    """Ask for an object's content. The answer's body is yet to come."""
+    bucket, name = bucket_of(path)
+    client = gcs_client()
+    url = f"{client._connection.API_BASE_URL}/download/storage/v1{bucket.blob(name).path}"
+    query = {"alt": "media", "generation": version, "userProject": bucket.user_project}
+    response = client._http.request(
+        "GET",
+        url,
+        params={key: value for key, value in query.items() if value},
+        headers={"Accept-Encoding": "gzip", **({"Range": span} if span else {})},
+        timeout=TIMEOUT,
+        stream=True,
+    )
+    if not response.ok:
+        response._content = receive(response)
+        error = api.from_http_response(response)
+        if version and isinstance(error, api.NotFound) and NO_BUCKET not in str(error.message):
+            raise ChangedError(
+                f"{path} is no longer as it was when it was listed (generation {version}): it was "
+                "written or deleted meanwhile; the next run takes it as it is then"
+            )
+        raise error
+    headers = response.headers
+    crc32c = _CRC32C.search(headers.get("x-goog-hash", ""))
+    return _Answer(
+        response,
+        int(headers.get("Content-Length") or headers.get("x-goog-stored-content-length") or 0),
+        headers.get("x-goog-generation") or version or "",
+        crc32c[1] if crc32c else "",
+        headers.get("Content-Encoding") == "gzip",
+    )
+
+
+def _generation_of(path: str) -> str:
+    """For stores that don't say it with the content."""
+    bucket, name = bucket_of(path)
+    return str(bucket.get_blob(name, timeout=TIMEOUT, retry=retrying()).generation)
+
+
+def _unzipped(path: str, answer: _Answer) -> bytes:
+    """The content, without the compression that it is stored with, as all clients give it."""
+    data = answer.content()
+    if not answer.zipped:
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise OSError(f"{path}: stored with Content-Encoding gzip, but is not: {error}") from error
+
+
+def _number(crc32c: str) -> int:
+    return int.from_bytes(base64.b64decode(crc32c), "big")
