@@ -179,10 +179,10 @@ def test_an_answer_that_breaks_off(s3, monkeypatch, breaks):
     put(s3, "a.jpg", b"one")
     read, broken = StreamingBody.read, [ReadTimeoutError(endpoint_url="s3")] * breaks
 
-    def read_or_break(self, amount=None):
+    def read_or_break(self, amt=None):
         if broken:
             raise broken.pop()
-        return read(self, amount)
+        return read(self, amt)
 
     monkeypatch.setattr(StreamingBody, "read", read_or_break)
     if breaks == 2:
