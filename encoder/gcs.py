@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import google_crc32c
 
 from encoder.errors import ChangedError
-from encoder.gcs_client import TIMEOUT, UPLOAD_TIMEOUT, bucket_of, gcs_client, retrying, told
+from encoder.gcs_client import bucket_of, gcs_client, patience, retrying, told
 from encoder.gcs_listing import FIELDS, Lister
 from encoder.gcs_reading import open_object, read_object
 from encoder.storage import GCS_PREFIX, FileInfo
@@ -40,7 +40,7 @@ class GcsStore:
                 prefix=prefix,
                 max_results=1,
                 fields=FIELDS,
-                timeout=TIMEOUT,
+                timeout=patience(),
                 retry=retrying(),
             )
             return next(iter(found), None) is not None
@@ -84,7 +84,7 @@ class GcsStore:
         bucket, name = bucket_of(path)
         try:
             with told(path):
-                bucket.blob(name).delete(timeout=TIMEOUT, retry=retrying())
+                bucket.blob(name).delete(timeout=patience(), retry=retrying())
         except FileNotFoundError:
             return
 
@@ -95,7 +95,7 @@ def _blob(path: str) -> Any:
     if not name:
         return None
     with told(path):
-        return bucket.get_blob(name, timeout=TIMEOUT, retry=retrying())
+        return bucket.get_blob(name, timeout=patience(), retry=retrying())
 
 
 def _upload(path: str, data: bytes, generation: int | None = None) -> None:
@@ -107,7 +107,7 @@ def _upload(path: str, data: bytes, generation: int | None = None) -> None:
             content_type="application/octet-stream",
             if_generation_match=generation,
             checksum="crc32c",
-            timeout=UPLOAD_TIMEOUT,
+            timeout=patience(upload=True),
             retry=retrying(),
         )
 

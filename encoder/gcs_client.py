@@ -29,9 +29,9 @@ from requests.adapters import HTTPAdapter
 from encoder.errors import ChangedError
 from encoder.storage import GCS_PREFIX, settings
 
-# Seconds to connect, and without a byte of the answer.
-TIMEOUT = (10.0, 15.0)
-UPLOAD_TIMEOUT = (10.0, 60.0)
+_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS = 15.0  # without a byte of the answer
+_UPLOAD_SECONDS = 60.0  # the same, after an upload, which the store has to keep first
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 # Idle connections that are kept. More than any number of reads in flight: none is opened anew.
 _POOLED_CONNECTIONS = 1024
@@ -82,11 +82,13 @@ def receive(response: requests.Response, decoded: bool = True) -> bytes:
 @functools.cache
 def gcs_client() -> storage.Client:
     """This process' client. Without credentials it reads what is public."""
-    session = _Session(_credentials())
+    credentials = _credentials()
+    anonymous = isinstance(credentials, AnonymousCredentials)  # those can't be refreshed
+    session = _Session(credentials, **{"refresh_status_codes": ()} if anonymous else {})
     for scheme in ("https://", "http://"):
         pool = HTTPAdapter(pool_connections=4, pool_maxsize=_POOLED_CONNECTIONS)
         session.mount(scheme, pool)
-    return storage.Client(project=None, credentials=session.credentials, _http=session)
+    return storage.Client(project=None, credentials=credentials, _http=session)
 
 
 def _credentials() -> Any:
@@ -111,6 +113,11 @@ def bucket_of(path: str) -> tuple[storage.Bucket, str]:
 def retrying() -> Any:
     """How a request is tried again; see google.api_core.retry.Retry."""
     return DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
+
+
+def patience(upload: bool = False) -> tuple[float, float]:
+    """Seconds to connect, and seconds without a byte, before an attempt has failed."""
+    return _CONNECT_SECONDS, _UPLOAD_SECONDS if upload else _SILENCE_SECONDS
 
 
 @contextlib.contextmanager

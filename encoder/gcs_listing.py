@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from encoder.gcs_client import TIMEOUT, gcs_client, retrying, told
+from encoder.gcs_client import gcs_client, patience, retrying, told
 from encoder.storage import GCS_PREFIX
 
 THREADS = 16
@@ -42,7 +42,7 @@ class Span:
     def __init__(self, start: str | None = None, end: str | None = None) -> None:
         self.start = start
         self.end = end
-        self.last = ""  # the name that was found last
+        self.first = self.last = ""  # names of the page that was found last
         self.pages = 0  # since it began, or was cut
 
 
@@ -107,7 +107,7 @@ class Lister:
                 end_offset=span.end,
                 fields=FIELDS,
                 projection="noAcl",
-                timeout=TIMEOUT,
+                timeout=patience(),
                 retry=retrying(),
             )
             for blobs in found.pages:
@@ -125,7 +125,7 @@ class Lister:
         self._empty += not page
         span.pages += 1
         if page:
-            span.last = page[-1].name
+            span.first, span.last = page[0].name, page[-1].name
             self._alphabet.update(*(each.name[len(self._prefix) :] for each in page))
         if span.end is not None and page and page[-1].name >= span.end:
             return False, [each for each in page if each.name < span.end]
@@ -167,7 +167,8 @@ class Lister:
         if self._finished or self._left or self._empty * 4 > self._pages:
             return None
         for span in sorted(self._spans, key=lambda each: -each.pages):
-            middle = half_way(span.last, span.end, len(self._prefix), self._alphabet)
+            skip = len(self._prefix)
+            middle = half_way(span.first, span.last, span.end, skip, self._alphabet)
             if span.pages and middle is not None:
                 half = Span(middle, span.end)
                 span.end, span.pages = middle, 0
@@ -181,23 +182,39 @@ class Lister:
                 return
 
 
-def half_way(last: str, end: str | None, skip: int, alphabet: set[str]) -> str | None:
+def half_way(first: str, last: str, end: str | None, skip: int, alphabet: set[str]) -> str | None:
     """A string about half way between two names, after the first and before the second.
 
+    The page of names shows where they differ. There a character further on is tried, of the same
+    kind at first, so that after 0017 comes 0018 or 0019; then further to the left.
+
     Args:
-        last: a name.
-        end: a later string; None for the end of all names.
+        first, last: names of the page that was found last.
+        end: where the range ends; None for the end of all names.
         skip: how many characters all names have in common.
-        alphabet: the characters to make it of.
+        alphabet: the characters that names were found to have.
 
     Returns:
         None where the alphabet has nothing in between.
     """
-    for place in range(skip, len(last)):
-        bound = end[place : place + 1] if end is not None and end[:place] == last[:place] else None
-        between = sorted(
-            each for each in alphabet if each > last[place] and (bound is None or each < bound)
-        )
-        if between:
-            return last[:place] + between[len(between) // 2]
+    pairs = enumerate(zip(first, last, strict=False))
+    alike = next((place for place, (a, b) in pairs if a != b), len(first))
+    for same_kind in (True, False):
+        for place in range(min(alike, len(last) - 1), skip - 1, -1):
+            here = last[place]
+            bound = end[place : place + 1] if end and end[:place] == last[:place] else None
+            between = sorted(
+                each
+                for each in alphabet
+                if each > here
+                and (bound is None or each < bound)
+                and each.isalnum()
+                and (not same_kind or _kind(each) == _kind(here))
+            )
+            if between:
+                return last[:place] + between[len(between) // 2]
     return None
+
+
+def _kind(character: str) -> tuple[bool, bool]:
+    return character.isdigit(), character.islower()

@@ -16,10 +16,10 @@ from google.api_core import exceptions as api
 from encoder.errors import ChangedError
 from encoder.gcs_client import (
     NO_BUCKET,
-    TIMEOUT,
     DamagedTransferError,
     bucket_of,
     gcs_client,
+    patience,
     receive,
     retrying,
     told,
@@ -147,7 +147,7 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
         url,
         params={key: value for key, value in query.items() if value},
         headers={"Accept-Encoding": "gzip", **({"Range": span} if span else {})},
-        timeout=TIMEOUT,
+        timeout=patience(),
         stream=True,
     )
     if not response.ok:
@@ -173,7 +173,7 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
 def _generation_of(path: str) -> str:
     """For stores that don't say it with the content."""
     bucket, name = bucket_of(path)
-    return str(bucket.get_blob(name, timeout=TIMEOUT, retry=retrying()).generation)
+    return str(bucket.get_blob(name, timeout=patience(), retry=retrying()).generation)
 
 
 def _unzipped(path: str, answer: _Answer) -> bytes:

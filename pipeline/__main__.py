@@ -10,19 +10,25 @@ from collections.abc import Sequence
 
 from encoder.errors import InputError
 from encoder.images import Limits
-from encoder.storage import StorageSettings, check_reachable, configure
+from encoder.storage import (
+    GCS_PREFIX,
+    StorageSettings,
+    check_reachable,
+    configure,
+    normalize,
+)
 from encoder.terminal import report
 from pipeline import commands
 from pipeline.archives import DEFAULT_MAX_BYTES
 from pipeline.compact import DEFAULT_TARGET_SIZE
 from pipeline.decoding import DEFAULT_READS
 from pipeline.errors import JobError
+from pipeline.inputs import parse_input
 from pipeline.job import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_FAILURE_RATIO,
 )
 from pipeline.lists import DEFAULT_URI_COLUMN
-from pipeline.other_stores import output_folder
 from pipeline.units import parse_age, parse_size, size_text
 
 
@@ -39,10 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.request_deadline > 0:
             raise InputError(f"--request-deadline is {options.request_deadline:g}; expected more")
         configure(StorageSettings(options.user_project, options.request_deadline))
-        check_reachable(output_folder(options.output))
+        _check_buckets(options)
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:
         return report(error, (InputError, JobError, OSError), options.verbose)
+
+
+def _check_buckets(options: argparse.Namespace) -> None:
+    """What is wrong with buckets is told before Beam is loaded, which takes seconds."""
+    for option in ("input", "encoder", "output"):
+        value = getattr(options, option, None) or ()
+        for text in (value,) if isinstance(value, str) else value:
+            if text.startswith(GCS_PREFIX):
+                path = parse_input(text).base if option == "input" else normalize(text)
+                try:
+                    check_reachable(path)
+                except OSError as error:
+                    of_option = f"--{option}: " if "input" in options else ""
+                    raise InputError(f"{of_option}{error}") from error
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pipeline.lists import Entry, read_list
 from pipeline.names import archive_kind, path_of, readable, uri_of
 from pipeline.parquet_images import is_manifest
 from pipeline.records import Image, ListState
+from pipeline.silence import Silence
 
 _LOOK_THREADS = 32
 _LOOK_AHEAD = 4096
@@ -100,15 +102,24 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
 
 
 def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
+    silence = Silence(2 * _LOOK_THREADS)
+    look = functools.partial(_image_of, text=text, silence=silence)
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # In a bucket each takes a request; on disk a thread would take longer than the look.
             remote = any(is_remote(entry.path) for entry in some)
-            for images in (pool.map if remote else map)(_image_of, some, itertools.repeat(text)):
+            for images in (pool.map if remote else map)(look, some):
                 yield from images
 
 
-def _image_of(entry: Entry, text: str) -> list[Image]:
+def _image_of(entry: Entry, text: str, silence: Silence) -> list[Image]:
     if entry.error:
         return [Image(readable(entry.path), "", 0, entry.error, source=text, kept=entry.kept)]
-    return [each._replace(kept=entry.kept) for each in look_at(entry.path, text, expected=True)]
+    try:
+        found = list(look_at(entry.path, text, expected=True))
+    except TimeoutError as error:
+        silence.heard(error)
+        found = [Image(uri_of(entry.path), "", 0, str(error), source=text)]
+    else:
+        silence.heard()
+    return [each._replace(kept=entry.kept) for each in found]

@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from encoder.storage import is_remote
+from encoder.storage import is_remote, join, store_for, temporary_name
 from encoder.terminal import silenced_stderr
 from pipeline.dataset import read_manifest, read_record
 from pipeline.errors import JobError
@@ -194,7 +194,14 @@ def _check_reachable(job: Job, options: PipelineOptions) -> None:
 
 
 def _check_output(job: Job) -> None:
-    if not is_remote(job.output):
+    if is_remote(job.output):
+        probe = join(job.output, "runs", temporary_name("probe"))
+        try:
+            store_for(probe).create(probe, b"")
+            store_for(probe).delete(probe)
+        except OSError as error:
+            raise InputError(f"--output {job.output!r} can't be written: {error}") from error
+    else:
         try:
             os.makedirs(job.output, exist_ok=True)
         except OSError as error:

@@ -49,10 +49,15 @@ def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
         path: absolute, or gs://.
         source: the text of the input.
         expected: what is not there is an error; otherwise it has vanished, and is not given.
+
+    Raises:
+        TimeoutError: the store was asked until the deadline.
     """
     uri = uri_of(path)
     try:
         info = store_for(path).stat(path)
+    except TimeoutError:
+        raise
     except OSError as error:
         yield Image(uri, "", 0, str(error.strerror or error), source=source)
         return

@@ -16,10 +16,10 @@ from pipeline.archives import ArchiveError, read_archive
 from pipeline.budget import Budget
 from pipeline.contents import ContentIndex
 from pipeline.decoding import Outcome, Reading, decode
-from pipeline.errors import JobError
 from pipeline.members import archive_version
 from pipeline.names import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of
+from pipeline.silence import Silence
 
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
 PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time, of some bytes each
@@ -50,7 +50,7 @@ class ReadAhead:
         self._pixels = Budget(PIXELS_PER_CORE * cores)
         self._readers = ThreadPoolExecutor(reading.reads, thread_name_prefix="read-image")
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
-        self._silence = _Silence(2 * reading.reads)
+        self._silence = Silence(2 * reading.reads)
         self._flight = _Flight(self._window)
 
     def put(self, todo: Todo) -> Iterator[Outcome]:
@@ -211,33 +211,6 @@ def _start(
             flight.land(error)
 
     pool.submit(run)
-
-
-class _Silence:
-    """Notices when a store does not answer at all any more.
-
-    Otherwise each of a million images would be tried until its deadline, one after the other.
-
-    Args:
-        most: requests in a row that may be given up.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._count = 0
-
-    def heard(self, error: Exception | None = None) -> None:
-        """Take how a request has ended.
-
-        Raises:
-            JobError: too many have been given up.
-        """
-        self._count = self._count + 1 if isinstance(error, TimeoutError) else 0
-        if self._count > self._most:
-            raise JobError(
-                f"{self._count} requests in a row were given up, the last with: {error}. What was "
-                "embedded is kept: when the store answers again, start the run again"
-            )
 
 
 def usable_cores() -> int:

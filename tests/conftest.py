@@ -20,9 +20,11 @@ import requests
 from PIL import Image
 
 import encoder
+from encoder import gcs_client as gcs_client_module
 from encoder import storage
 from encoder.gcs_client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
+from tests.gcs.server import serving
 
 
 def small_network(seed: int = 1, channels: int = 3) -> keras.Model:
@@ -140,3 +142,13 @@ def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     yield set_address
     gcs_client.cache_clear()
     storage.configure(storage.StorageSettings())
+
+
+@pytest.fixture
+def gcs(buckets_at, monkeypatch: pytest.MonkeyPatch):
+    """A server that keeps GCS's rules and fails on demand; it has gs://bucket."""
+    monkeypatch.setattr(gcs_client_module, "_SILENCE_SECONDS", 0.8)
+    monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 0.8)
+    with serving("bucket") as server:
+        buckets_at(server.address)
+        yield server
