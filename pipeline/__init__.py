@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline.other_stores import add_other_stores
+
 if TYPE_CHECKING:
     from pipeline.dataset import open_dataset
     from pipeline.errors import JobError
@@ -21,6 +23,9 @@ _HOMES = {
     "open_dataset": "dataset",
     "run": "launch",
 }
+
+# Here, since all that reads images, in whichever process, comes from this package.
+add_other_stores()
 
 __all__ = ["Job", "JobError", "build", "new_job", "open_dataset", "run"]
 

@@ -150,8 +150,8 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="GLOB_OR_FILE",
-        help="a folder, a glob, an image, an archive or a list of images, local or gs://; may be "
-        "given several times",
+        help="a folder, a glob, an image, an archive or a list of images, local, gs:// or s3://; "
+        "may be given several times",
     )
     parser.add_argument(
         "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"

@@ -9,6 +9,7 @@ import argparse
 
 from encoder.errors import InputError
 from pipeline.job import Job, new_job
+from pipeline.other_stores import is_other_store, output_folder
 from pipeline.units import count_text, size_text
 
 
@@ -38,7 +39,7 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
-    job = job_of(options)  # before Beam is loaded: what is wrong is told at once
+    job = _described(options, rest)
     from dataclasses import replace
 
     from pipeline import launch
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
-    job = job_of(options)  # before Beam is loaded: what is wrong is told at once
+    job = _described(options, rest)
     from pipeline import launch
 
     counts = launch.plan(job, launch.parse_beam_options(rest))
@@ -89,7 +90,7 @@ def changes(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.changes import changes_since, write_json_lines, write_parquet
 
     _no_more(rest, "changes")
-    found = changes_since(normalize(options.output), options.since, options.encoder)
+    found = changes_since(output_folder(options.output), options.since, options.encoder)
     if not options.to:
         write_json_lines(found, sys.stdout)
         return 0
@@ -166,6 +167,15 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
         f"{count_text(len(pruned.files), 'file')}, {size_text(pruned.bytes)}"
     )
     return 0
+
+
+def _described(options: argparse.Namespace, rest: list[str]) -> Job:
+    """The job, before Beam is loaded if that can be: what is wrong is told at once."""
+    if any(is_other_store(path) for path in (*options.input, options.encoder)):
+        from pipeline.launch import parse_beam_options
+
+        parse_beam_options(rest)  # which say how these are reached
+    return job_of(options)
 
 
 def _no_more(rest: list[str], command: str) -> None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from encoder.storage import normalize
 from pipeline.dataset import (
     EncoderState,
     carried_columns,
@@ -16,6 +15,7 @@ from pipeline.dataset import (
 )
 from pipeline.errors import JobError
 from pipeline.layout import COMPACT, is_of_upkeep, new_upkeep_id
+from pipeline.other_stores import output_folder
 from pipeline.part_streams import UNREADABLE, PartStream, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, schema_of
@@ -64,7 +64,7 @@ def compact(
         InputError: there is no dataset.
         JobError: a part is damaged, or a run has committed meanwhile; nothing is changed.
     """
-    place = normalize(output)
+    place = output_folder(output)
     manifest, version = existing_manifest(place)
     merges = [
         Merge(name, kind, _grouped(state.of_kind(kind), target_size), len(state.of_kind(kind)))

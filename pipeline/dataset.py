@@ -18,9 +18,10 @@ from pyarrow import fs
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage import GCS_PREFIX, is_remote, join, normalize, store_for
+from encoder.storage import GCS_PREFIX, is_remote, join, store_for
 from pipeline.errors import JobError
 from pipeline.layout import manifest_path, record_path
+from pipeline.other_stores import output_folder
 from pipeline.records import EMBEDDINGS, FAILURES, ListState, Part
 from pipeline.schema import NO_COLUMNS, schema_of
 
@@ -183,7 +184,7 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     Raises:
         InputError: there is no dataset, or no such encoder in it.
     """
-    base = normalize(output)
+    base = output_folder(output)
     manifest, _ = existing_manifest(base)
     names = sorted(manifest.encoders)
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):

@@ -11,7 +11,7 @@ import bracex
 from wcmatch import glob
 
 from encoder.errors import InputError
-from encoder.storage import is_remote, normalize
+from encoder.storage import is_remote, normalize, store_for
 from pipeline.names import (
     PARQUET,
     archive_kind,
@@ -32,7 +32,7 @@ class Input(NamedTuple):
 
     Attributes:
         text: as the user wrote it.
-        base: the folder (or the one file) where listing starts; absolute, or gs://.
+        base: the folder (or the one file) where listing starts; absolute, or in a store such as gs://.
         pattern: a glob relative to the base; empty for a folder or a file.
         is_file: whether the base is itself the one file.
         excluded: a folder that is never listed: the job's own output.
@@ -109,10 +109,12 @@ def parse_input(text: str, excluding: str = "") -> Input:
         excluding: the job's output, which is not listed even where the input contains it.
 
     Raises:
-        InputError: a local path without wildcards does not exist, or the folder of a glob.
+        InputError: a local path without wildcards does not exist, or the folder of a glob; or a
+            store is unknown, or can't be used here.
     """
     try:
         path = normalize(text)
+        store_for(path)  # refuses one for which a package or an option is missing
     except InputError as error:
         raise InputError(f"--input {error}") from error
     if not is_remote(path) and os.path.lexists(path):

@@ -28,6 +28,7 @@ from pipeline.decoding import DEFAULT_READS
 from pipeline.inputs import Input, parse_input
 from pipeline.layout import check_run_id
 from pipeline.lists import DEFAULT_URI_COLUMN
+from pipeline.other_stores import output_folder
 from pipeline.parts import PartWriter
 from pipeline.records import Kept
 from pipeline.schema import NO_COLUMNS
@@ -166,7 +167,7 @@ def new_job(
     """
     configure(options.get("storage", settings()))
     now = datetime.now(timezone.utc)
-    place = normalize(output)
+    place = output_folder(output)
     _check_reachable("--output", place)
     spec = _read_spec(encoder)
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))

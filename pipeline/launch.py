@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
@@ -41,7 +42,7 @@ _OWN_ERRORS = re.compile(r"(?:pipeline|encoder)\.errors\.\w+: (.*?)(?: \[while r
 
 
 def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options.
+    """Beam's options; from now on they count for the stores that Beam knows, too.
 
     Raises:
         InputError: Beam does not know one either; it is named.
@@ -61,6 +62,7 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     options = PipelineOptions(list(arguments))
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or IN_PROCESS[0]
+    FileSystems.set_options(options)  # a new job may read lists before there is a pipeline
     return options
 
 

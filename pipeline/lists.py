@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage import GCS_PREFIX, is_remote, normalize, store_for
+from encoder.storage import is_remote, normalize, store_for
 from pipeline.list_rows import (
     READERS,
     ListError,
@@ -143,8 +143,9 @@ def _absolute(uri: str, path: str) -> str:
     if _SCHEME.match(uri):
         found = normalize(uri)
     elif is_remote(path) and not uri.startswith("/"):
-        bucket, _, folder = posixpath.dirname(path).removeprefix(GCS_PREFIX).partition("/")
-        found = f"{GCS_PREFIX}{bucket}{posixpath.normpath(posixpath.join('/', folder, uri))}"
+        scheme, _, place = posixpath.dirname(path).partition("://")
+        bucket, _, folder = place.partition("/")
+        found = f"{scheme}://{bucket}{posixpath.normpath(posixpath.join('/', folder, uri))}"
     else:
         found = os.path.normpath(os.path.join(os.path.dirname(path), uri))
     if is_remote(found):

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.storage import FileInfo, join, normalize, store_for
+from encoder.storage import FileInfo, join, store_for
 from pipeline.checks import started
 from pipeline.dataset import existing_manifest
 from pipeline.layout import encoder_folder, run_of
+from pipeline.other_stores import output_folder
 from pipeline.upkeep import (
     KINDS,
     RUNS,
@@ -47,7 +48,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
         InputError: there is no dataset, or no such encoder in it.
         JobError: a run has committed meanwhile; nothing is changed.
     """
-    place = normalize(output)
+    place = output_folder(output)
     manifest, version = existing_manifest(place)
     folders = [encoder_folder(kind, encoder_id) for kind in KINDS]
     files = [
@@ -80,7 +81,7 @@ def prune_runs(
         InputError: there is no dataset.
         JobError: a run has committed meanwhile; nothing is changed.
     """
-    place = normalize(output)
+    place = output_folder(output)
     manifest, version = existing_manifest(place)
     limit = datetime.now(timezone.utc) - older_than
     oldest = f"{limit:%Y-%m-%dT%H:%M:%S}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from encoder.storage import normalize
 from pipeline.checks import CheckedPart, Finding
 from pipeline.dataset import EncoderState, Manifest
 from pipeline.layout import REPAIR, new_upkeep_id
+from pipeline.other_stores import output_folder
 from pipeline.part_streams import PartStream, read_batches
 from pipeline.parts import PartWriter
 from pipeline.records import EMBEDDINGS, Part
@@ -30,7 +30,7 @@ def repair(output: str | os.PathLike[str]) -> list[Finding]:
         InputError: there is no dataset.
         JobError: a run has committed meanwhile; nothing is changed.
     """
-    examination = examine(normalize(output))
+    examination = examine(output_folder(output))
     if any(not finding.note for finding in examination.findings):
         _repair(examination)
     return examination.findings

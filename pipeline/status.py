@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from encoder.storage import normalize
 from pipeline.dataset import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.other_stores import output_folder
 from pipeline.part_streams import UNREADABLE, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.units import count_text, size_text
@@ -60,7 +60,7 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         InputError: there is no dataset.
         JobError: its manifest is damaged.
     """
-    place = normalize(output)
+    place = output_folder(output)
     manifest, _ = existing_manifest(place)
     left = not_named(own_files(place), manifest)
     states = list(manifest.encoders.values())

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage import FileInfo, join, normalize, store_for
+from encoder.storage import FileInfo, join, store_for
 from pipeline.checks import (
     CheckedPart,
     Finding,
@@ -21,6 +21,7 @@ from pipeline.checks import (
 from pipeline.dataset import EncoderState, Manifest, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.layout import manifest_path, run_of
+from pipeline.other_stores import output_folder
 from pipeline.part_streams import UNREADABLE
 from pipeline.rebuild import rebuild
 from pipeline.records import ListState
@@ -88,7 +89,7 @@ def verify(output: str | os.PathLike[str]) -> list[Finding]:
         InputError: there is no dataset.
         JobError: a run has committed meanwhile.
     """
-    return examine(normalize(output)).findings
+    return examine(output_folder(output)).findings
 
 
 def examine(output: str) -> Examination:

@@ -12,7 +12,10 @@ import pipeline
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "encoder").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
-WITH_BEAM = {"graph", "handler", "launch", "list_steps", "plan_steps", "embed_steps", "workers"}
+WITH_BEAM = {
+    *("graph", "handler", "launch", "list_steps", "plan_steps", "embed_steps", "workers"),
+    *("beam_files", "s3"),
+}
 
 
 def imported(path):
