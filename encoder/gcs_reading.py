@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import google_crc32c
 import requests
@@ -24,10 +24,10 @@ from encoder.gcs_client import (
     retrying,
     told,
 )
+from encoder.ranges import opened_in_ranges
 from encoder.storage import FileInfo, check_size
 
 WHOLE_BYTES = 4 << 20  # of a file that is opened: what is not larger comes in one piece
-_LEAST_BYTES, _MOST_BYTES = 256 << 10, 8 << 20  # of a larger one, per request
 _CRC32C = re.compile(r"crc32c=([^, ]+)")
 
 
@@ -74,66 +74,25 @@ def open_object(path: str, version: str | None) -> BinaryIO:
         with answer.response:
             if answer.zipped or answer.size <= WHOLE_BYTES:
                 return io.BytesIO(_unzipped(path, answer))
-        return io.BufferedReader(_Ranges(path, answer.generation or version, answer.size))
+        generation = answer.generation or version
+        return opened_in_ranges(
+            answer.size, lambda start, end: _range(path, generation, start, end)
+        )
 
     with told(path):
         return cast(BinaryIO, retrying()(attempt)())
 
 
-class _Ranges(io.RawIOBase):
-    """A large object, read in ranges, which grow as long as reading goes on in order."""
+def _range(path: str, generation: str | None, start: int, end: int) -> bytes:
+    def attempt() -> bytes:
+        answer = _ask(path, generation, f"bytes={start}-{end - 1}")
+        data = receive(answer.response, decoded=False)
+        if len(data) != end - start:
+            raise DamagedTransferError(f"{len(data):,} bytes came, not {end - start:,}")
+        return data
 
-    def __init__(self, path: str, generation: str | None, size: int) -> None:
-        self._path = path
-        self._generation = generation
-        self._size = size
-        self._position = 0
-        self._start = 0
-        self._held = b""
-        self._step = _LEAST_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        if self._position >= self._size or not view:
-            return 0
-        end = self._start + len(self._held)
-        if not self._start <= self._position < end:
-            in_order = self._position == end and end > 0
-            self._step = min(2 * self._step, _MOST_BYTES) if in_order else _LEAST_BYTES
-            self._hold(max(self._step, min(len(view), _MOST_BYTES)))
-        offset = self._position - self._start
-        piece = self._held[offset : offset + len(view)]
-        view[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
-
-    def _hold(self, count: int) -> None:
-        start, last = self._position, min(self._position + count, self._size) - 1
-
-        def attempt() -> bytes:
-            answer = _ask(self._path, self._generation, f"bytes={start}-{last}")
-            data = receive(answer.response, decoded=False)
-            if len(data) != last - start + 1:
-                raise DamagedTransferError(f"{len(data):,} bytes came, not {last - start + 1:,}")
-            return data
-
-        with told(self._path):
-            self._held = retrying()(attempt)()
-        self._start = start
+    with told(path):
+        return cast(bytes, retrying()(attempt)())
 
 
 def _ask(path: str, version: str | None, span: str = "") -> _Answer:

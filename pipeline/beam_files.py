@@ -17,8 +17,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from encoder.errors import ChangedError, InputError
+from encoder.ranges import opened_in_ranges
 from encoder.storage import FileInfo, check_size, join
-from pipeline.other_stores import InputStore, Ranges, buffered
+from pipeline.other_stores import InputStore
 
 # Beam takes the UTC time of these for local time.
 _TAKEN_FOR_LOCAL = "azfs://"
@@ -105,7 +106,7 @@ class BeamStore(InputStore):
                 file.seek(start)
                 return bytes(file.read(end - start))
 
-        return buffered(Ranges(size, fetch))
+        return opened_in_ranges(size, fetch)
 
     def _opened(self, path: str) -> Any:
         return self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)

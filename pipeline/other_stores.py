@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import io
 import os
-from collections.abc import Callable
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import NoReturn
 
 from encoder.errors import InputError
 from encoder.storage import Store, add_store, normalize
-
-_CHUNK_BYTES = 8 << 20  # of a file that is read in order, per request
 
 # What of Python has to be there, and the extra of apache-beam that brings it.
 _NEEDS = {
@@ -43,54 +39,6 @@ class InputStore:
     def delete(self, path: str) -> NoReturn:
         """Refuse."""
         raise _input_only(path)
-
-
-class Ranges(io.RawIOBase):
-    """A file of which any range of bytes can be fetched.
-
-    Args:
-        size: of the file, in bytes.
-        fetch: gives the bytes from a place up to another one, which is not included.
-    """
-
-    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        self._size = size
-        self._fetch = fetch
-        self._place = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go on reading elsewhere."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        """Read the next bytes; 0 at the end."""
-        end = min(self._place + len(buffer), self._size)
-        if end <= self._place:
-            return 0
-        data = self._fetch(self._place, end)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-    def readall(self) -> bytes:
-        """Read the rest at once; Python itself would ask for 8 KiB at a time."""
-        start, self._place = self._place, max(self._place, self._size)
-        return self._fetch(start, self._size) if start < self._size else b""
-
-
-def buffered(ranges: Ranges) -> BinaryIO:
-    """The file as it is read in Python, a large range at a time."""
-    return cast(BinaryIO, io.BufferedReader(ranges, _CHUNK_BYTES))
 
 
 def add_other_stores() -> None:

@@ -28,8 +28,9 @@ from botocore.exceptions import (
 )
 
 from encoder.errors import ChangedError
+from encoder.ranges import opened_in_ranges
 from encoder.storage import FileInfo, check_size, settings
-from pipeline.other_stores import InputStore, Ranges, buffered
+from pipeline.other_stores import InputStore
 
 _PREFIX = "s3://"
 _POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
@@ -79,7 +80,7 @@ class S3Store(InputStore):
         def fetch(start: int, end: int) -> bytes:
             return _get(path, info.version, Range=f"bytes={start}-{end - 1}")[0]
 
-        return buffered(Ranges(info.bytes, fetch))
+        return opened_in_ranges(info.bytes, fetch)
 
     def _head(self, path: str) -> dict[str, Any] | None:
         bucket, name = _split(path)

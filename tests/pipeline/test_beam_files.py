@@ -15,8 +15,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from encoder.errors import ChangedError, InputError, TooLargeError
+from encoder.ranges import opened_in_ranges
 from pipeline.beam_files import BeamStore
-from pipeline.other_stores import InputStore, Ranges, buffered
+from pipeline.other_stores import InputStore
 from tests.conftest import write_image
 from tests.pipeline.store_runs import counts, rows, run_over
 
@@ -55,19 +56,21 @@ def test_ranges_are_few():
         asked.append((start, end))
         return data[start:end]
 
-    with buffered(Ranges(len(data), fetch)) as file:
+    with opened_in_ranges(len(data), fetch) as file:
         assert file.read(10) == data[:10]
         assert file.read(20_000) == data[10:20_010]
-        assert asked == [(0, 8 << 20)]
+        assert asked == [(0, 256 << 10)]
         assert file.seek(-300, io.SEEK_END) == len(data) - 300
         assert file.read() == data[-300:]
         assert file.read() == b""
         file.seek(5)
         assert file.read() == data[5:]
-        assert len(asked) <= 4
+        assert len(asked) <= 9
+        sizes = [end - start for start, end in asked[2:]]
+        assert max(sizes) == 8 << 20
         file.seek(len(data) + 5)
         assert file.read() == b""
-    assert buffered(Ranges(0, fetch)).read() == b""
+    assert opened_in_ranges(0, fetch).read() == b""
 
 
 def test_unknown_schemes(shell):
