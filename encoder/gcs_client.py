@@ -83,8 +83,8 @@ def receive(response: requests.Response, decoded: bool = True) -> bytes:
 def gcs_client() -> storage.Client:
     """This process' client. Without credentials it reads what is public."""
     credentials = _credentials()
-    anonymous = isinstance(credentials, AnonymousCredentials)  # those can't be refreshed
-    session = _Session(credentials, **{"refresh_status_codes": ()} if anonymous else {})
+    nobody = isinstance(credentials, AnonymousCredentials)  # which can't be refreshed
+    session = _Session(credentials, **{"refresh_status_codes": ()} if nobody else {})
     for scheme in ("https://", "http://"):
         pool = HTTPAdapter(pool_connections=4, pool_maxsize=_POOLED_CONNECTIONS)
         session.mount(scheme, pool)
@@ -102,6 +102,11 @@ def _credentials() -> Any:
         return google.auth.default(scopes=[_SCOPE])[0]
     except DefaultCredentialsError:
         return AnonymousCredentials()
+
+
+def is_anonymous() -> bool:
+    """Whether the client has no credentials."""
+    return isinstance(gcs_client()._credentials, AnonymousCredentials)
 
 
 def bucket_of(path: str) -> tuple[storage.Bucket, str]:
@@ -164,7 +169,7 @@ def _of_answer(path: str, error: Any) -> Exception:
 
 def _refused(error: Exception) -> str:
     """What is wrong with the credentials, and what to do."""
-    if isinstance(gcs_client()._credentials, AnonymousCredentials):
+    if is_anonymous():
         return (
             "not public, and no credentials for Google Cloud were found; run 'gcloud auth "
             "application-default login', or let GOOGLE_APPLICATION_CREDENTIALS name a key file"

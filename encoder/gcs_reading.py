@@ -46,7 +46,7 @@ class _Answer(NamedTuple):
         Raises:
             DamagedTransferError: it is not what the store says it is.
         """
-        data = receive(self.response, decoded=False)
+        data = receive(self.response, decoded=not self.zipped)
         if self.crc32c and google_crc32c.value(data) != _number(self.crc32c):
             raise DamagedTransferError(f"{len(data):,} bytes came, with another CRC-32C")
         return data
@@ -122,10 +122,11 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
     crc32c = _CRC32C.search(headers.get("x-goog-hash", ""))
     return _Answer(
         response,
-        int(headers.get("Content-Length") or headers.get("x-goog-stored-content-length") or 0),
+        int(headers.get("x-goog-stored-content-length") or headers.get("Content-Length") or 0),
         headers.get("x-goog-generation") or version or "",
         crc32c[1] if crc32c else "",
-        headers.get("Content-Encoding") == "gzip",
+        headers.get("Content-Encoding") == "gzip"
+        and headers.get("x-goog-stored-content-encoding") != "identity",
     )
 
 

@@ -203,10 +203,13 @@ def _arrow_filesystem(path: str) -> tuple[Any, str]:
     """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
     if not is_remote(path):
         return fs.LocalFileSystem(), path
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    scheme, _, host = emulator.rpartition("://")
-    options = {"endpoint_override": host, "scheme": scheme or "http", "anonymous": True}
-    return fs.GcsFileSystem(**options if emulator else {}), path.removeprefix(GCS_PREFIX)
+    from encoder.gcs_client import is_anonymous
+
+    options: dict[str, Any] = {"anonymous": is_anonymous()}
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
+        scheme, _, host = emulator.rpartition("://")
+        options |= {"endpoint_override": host, "scheme": scheme or "http"}
+    return fs.GcsFileSystem(**options), path.removeprefix(GCS_PREFIX)
 
 
 def carried_columns(output: str, state: EncoderState) -> pa.Schema:

@@ -12,6 +12,7 @@ import pytest
 import encoder
 from encoder.storage import store_for
 from pipeline.__main__ import main
+from pipeline.dataset import open_dataset
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -124,3 +125,7 @@ def test_a_whole_run_in_a_bucket(bucket, images, small_model_file, capsys):
     names = [info.path for info in store_for(bucket).list_files(f"{bucket}/dataset/embeddings")]
     assert names
     assert all(name.endswith(".parquet") for name in names)
+    found = open_dataset(f"{bucket}/dataset").to_table(columns=["uri"])["uri"].to_pylist()
+    assert sorted(found) == [
+        f"{bucket}/photos/{name}" for name in ("1.jpg", "2.jpg", "3.png", "4.png", "new.jpg")
+    ]

@@ -128,7 +128,7 @@ def test_what_is_stored_compressed_is_read_as_what_it_holds(gcs, store, whole):
 
 
 def test_a_private_bucket(gcs, store):
-    gcs.buckets["bucket"].private = True
+    gcs.buckets["bucket"].private = "token"
     for call in (store.stat, store.read, store.open, store.is_folder, store.delete):
         with pytest.raises(PermissionError, match=r"not public, and no credentials.*gcloud auth"):
             call("gs://bucket/a")

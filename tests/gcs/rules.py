@@ -55,13 +55,14 @@ class Bucket:
     """Objects by name, in the order of their names.
 
     Attributes:
-        private: only callers with credentials may look into it, and of those nobody.
+        private: the token that callers have to bring; "" for none.
         requester_pays: callers have to name a project.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.private = self.read_only = self.requester_pays = False
+        self.private = ""
+        self.read_only = self.requester_pays = False
         self._lock = threading.RLock()
         self._objects: dict[str, Stored] = {}
         self._names: list[str] = []

@@ -162,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         if bucket.private:
             if "Authorization" not in self.headers:
                 raise RefusedError(401, "Anonymous caller does not have storage.objects access.")
-            raise RefusedError(403, "The caller does not have storage.objects access.", "forbidden")
+            if self.headers["Authorization"] != f"Bearer {bucket.private}":
+                raise RefusedError(403, "The caller does not have storage.objects access.")
         if bucket.requester_pays and "userProject" not in query:
             message = "Bucket is a requester pays bucket but no user project provided."
             raise RefusedError(400, message, "required")
