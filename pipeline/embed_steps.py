@@ -187,7 +187,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         for outcome in self._ahead.drain():
-            yield from map(_at_end, self._routed(outcome))
+            yield from map(at_end, self._routed(outcome))
 
     def teardown(self) -> None:
         self._ahead.close()
@@ -227,7 +227,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._buffer:
-            yield from map(_at_end, self._flush())
+            yield from map(at_end, self._flush())
 
     def _flush(self) -> Iterator[Any]:
         rows = self._buffer.take()
@@ -280,13 +280,6 @@ def _write_changes(log: tuple[int, Iterable[bytes]], writer: PartWriter) -> Iter
     changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]
     if changes:
         yield writer.write_changes(changes)
-
-
-def _at_end(output: Any) -> Any:
-    """What finish_bundle gives out, tagged or not."""
-    if isinstance(output, TaggedOutput):
-        return TaggedOutput(output.tag, at_end(output.value))
-    return at_end(output)
 
 
 def _todos(segment: str, todos: Iterable[Todo]) -> list[Todo]:

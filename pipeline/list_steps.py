@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
+from encoder.storage import is_remote
 from pipeline.batches import (
     Batches,
     KnownTuple,
@@ -30,7 +32,7 @@ from pipeline.list_memory import read_uris
 from pipeline.listing import Unreadable
 from pipeline.members import list_members
 from pipeline.names import archive_kind, archive_of, path_of, uri_of
-from pipeline.parts import read_known
+from pipeline.parts import Keys, read_known
 from pipeline.plan_steps import at_end
 from pipeline.planning import usefulness
 from pipeline.records import (
@@ -40,6 +42,8 @@ from pipeline.records import (
     Part,
     Rewrite,
 )
+
+_PARTS_AHEAD = 15
 
 
 @dataclasses.dataclass
@@ -176,7 +180,7 @@ class _Look(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         for (bucket, list_uri), uris in self._named.rest():
-            yield TaggedOutput("named", at_end((bucket, pack(NamedBatch(list_uri, uris)))))
+            yield at_end(TaggedOutput("named", (bucket, pack(NamedBatch(list_uri, uris)))))
         for (bucket, source), images in self._batches.rest():
             yield at_end((bucket, listed_batch(source, images)))
 
@@ -197,14 +201,37 @@ class _Snapshot(beam.DoFn):  # type: ignore[misc]
 class _ReadKeys(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: Job) -> None:
         self._writer = job.writer
+        # In a bucket each takes a request or a few; on disk one after the other is as fast.
+        self._ahead = _PARTS_AHEAD if is_remote(job.output) else 0
+
+    def setup(self) -> None:
+        self._pool = ThreadPoolExecutor(self._ahead + 1, thread_name_prefix="read-keys")
 
     def start_bundle(self) -> None:
         self._batches = Batches()
+        self._reading: deque[tuple[Part, bool, Future[Keys]]] = deque()
 
     def process(self, element: tuple[Part, bool]) -> Iterator[Any]:
         part, committed = element
+        future = self._pool.submit(read_known, part, committed, self._writer)
+        self._reading.append((part, committed, future))
+        if len(self._reading) > self._ahead:
+            yield from self._read()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._reading:
+            yield from map(at_end, self._read())
+        for bucket, rows in self._batches.rest():
+            yield at_end((bucket, pack(rows)))
+
+    def teardown(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _read(self) -> Iterator[Any]:
+        """What the part says that has been in reading for longest."""
+        part, committed, future = self._reading.popleft()
         try:
-            keys = read_known(part, committed, self._writer)
+            keys = future.result()
             for row in keys.rows:
                 for bucket, rows in self._batches.add(bucket_of(row[0]), row):
                     yield bucket, pack(rows)
@@ -212,14 +239,12 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
                 yield TaggedOutput("contents", keys.contents)
             if keys.outdated:
                 yield TaggedOutput("outdated", (part.path, ""))
+        except TimeoutError:  # which says nothing of the part
+            raise
         except (OSError, pa.ArrowException) as error:
             if committed:
                 raise unreadable(part.path, error) from error
             yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
-
-    def finish_bundle(self) -> Iterator[Any]:
-        for bucket, rows in self._batches.rest():
-            yield at_end((bucket, pack(rows)))
 
 
 class _ReadNamed(beam.DoFn):  # type: ignore[misc]

@@ -77,11 +77,11 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         for seen in seen_batches(self._seen.rest()):
-            yield TaggedOutput(seen.tag, at_end(seen.value))
+            yield at_end(seen)
         Tally(self._job.tally_folder).add(PLANNED, self._planned)
         for name in PLAN_COUNTS:
             Metrics.counter(METRICS, name).inc(self._counts[name])
-        yield TaggedOutput("counts", at_end(self._counts))
+        yield at_end(TaggedOutput("counts", self._counts))
 
 
 def _routed(todo: Todo) -> Any:
@@ -102,6 +102,8 @@ def seen_batches(batches: Iterable[tuple[Any, list[Any]]]) -> Iterator[Any]:
         yield TaggedOutput("seen", (key, pack(rows)))
 
 
-def at_end(value: Any) -> WindowedValue:
-    """What finish_bundle has to wrap its elements in; this job knows one window."""
-    return WindowedValue(value, MIN_TIMESTAMP, [GlobalWindow()])
+def at_end(output: Any) -> Any:
+    """What finish_bundle gives out, tagged or not, in its window; this job knows one."""
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, at_end(output.value))
+    return WindowedValue(output, MIN_TIMESTAMP, [GlobalWindow()])

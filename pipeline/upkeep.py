@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from encoder.errors import ChangedError
 from encoder.storage import FileInfo, is_remote, is_temporary, join, store_for
@@ -18,6 +19,7 @@ from pipeline.layout import is_half_manifest, is_part, is_uris, run_of
 from pipeline.records import CHANGES, EMBEDDINGS, FAILURES, LISTS
 
 RUNS = "runs"
+_DELETES_AT_ONCE = 16  # in a bucket
 KINDS = (EMBEDDINGS, FAILURES, LISTS, CHANGES)  # of files that encoders have
 
 
@@ -75,11 +77,16 @@ def still_there(output: str, paths: set[str]) -> set[str]:
 
 def remove(output: str, paths: Iterable[str]) -> None:
     """Remove files of the dataset, and the folders of runs that become empty by that."""
-    for path in paths:
-        if is_own(path):  # a manifest that was damaged by hand may say anything
-            full = join(output, path)
-            store_for(full).delete(full)
-            remove_empty_folder(output, path.rpartition("/")[0])
+    # A manifest that was damaged by hand may say anything.
+    own = [path for path in paths if is_own(path)]
+    full = [join(output, path) for path in own]
+    if is_remote(output):
+        with ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="delete") as pool:
+            list(pool.map(store_for(output).delete, full))
+        return
+    for path, place in zip(own, full, strict=True):
+        store_for(place).delete(place)
+        remove_empty_folder(output, path.rpartition("/")[0])
 
 
 def make_live(

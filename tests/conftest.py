@@ -147,8 +147,8 @@ def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def gcs(buckets_at, monkeypatch: pytest.MonkeyPatch):
     """A server that keeps GCS's rules and fails on demand; it has gs://bucket."""
-    monkeypatch.setattr(gcs_client_module, "_SILENCE_SECONDS", 0.8)
-    monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 0.8)
+    monkeypatch.setattr(gcs_client_module, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 0.5)
     with serving("bucket") as server:
         buckets_at(server.address)
         yield server

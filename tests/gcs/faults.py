@@ -43,7 +43,7 @@ class Faults:
         kinds: Sequence[str] = ALL,
         match: Callable[[str, str], bool] = lambda kind, name: True,
         seed: int = 0,
-        stall: float = 1.5,
+        stall: float = 1.0,
         pause: float = 0.3,
     ) -> None:
         self.stall, self.pause = stall, pause
