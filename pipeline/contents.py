@@ -106,7 +106,7 @@ class ContentIndex:
     def _opened(self, part: int, row: int) -> tuple[Any, int]:
         path = join(self._output, self._parts[part])
         with store_for(path).open(path) as file:
-            opened = pq.ParquetFile(file)
+            opened = pq.ParquetFile(file, page_checksum_verification=True)
             groups = map(opened.metadata.row_group, range(opened.num_row_groups))
             starts = [0, *itertools.accumulate(group.num_rows for group in groups)]
             group = bisect.bisect_right(starts, row) - 1

@@ -33,7 +33,9 @@ class Named:
         self._digest = hashlib.sha256(list_uri.encode() + b"\0")
         self._buffer = io.BytesIO()
         schema = _URIS.with_metadata({_LIST_KEY: list_uri.encode()})
-        self._writer = pq.ParquetWriter(self._buffer, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            self._buffer, schema, compression="zstd", write_page_checksum=True
+        )
 
     def add(self, uri: str) -> None:
         """Take the next uri that the list names."""
@@ -68,7 +70,8 @@ def read_uris(output: str, state: ListState) -> Iterator[str]:
     except FileNotFoundError:
         raise removed_meanwhile(state.uris_path) from None
     with opened as file:
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS):
+        uris = pq.ParquetFile(file, page_checksum_verification=True)
+        for batch in uris.iter_batches(_BATCH_ROWS):
             yield from batch.column(0).to_pylist()
 
 
