@@ -28,8 +28,10 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+# With their extras: pip would look for the newest version of a package with extras that the lock
+# has without.
 LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes \
-	--no-annotate --no-header --quiet
+	--no-strip-extras --no-annotate --no-header --quiet
 lock:
 	$(LOCK) --output-file requirements.lock
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock

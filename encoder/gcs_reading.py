@@ -27,7 +27,7 @@ from encoder.gcs_client import (
 from encoder.ranges import opened_in_ranges
 from encoder.storage import FileInfo, check_size
 
-WHOLE_BYTES = 4 << 20  # of a file that is opened: what is not larger comes in one piece
+WHOLE_BYTES = 8 << 20  # of a file that is opened: what is not larger comes in one piece
 _CRC32C = re.compile(r"crc32c=([^, ]+)")
 
 

@@ -171,9 +171,8 @@ def _problem(output: str, relative: str) -> str:
         return "is missing"
     try:
         with store_for(path).open(path) as file:
-            for _ in pq.ParquetFile(file, page_checksum_verification=True).iter_batches(
-                columns=["uri"]
-            ):
+            opened = pq.ParquetFile(file, page_checksum_verification=True)
+            for _ in opened.iter_batches(columns=["uri"]):
                 pass
     except UNREADABLE as error:
         return f"can't be read ({' '.join(str(error).split())})"

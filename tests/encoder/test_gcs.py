@@ -32,7 +32,7 @@ def test_write_read_and_delete(bucket):
             read(path)
 
 
-@pytest.mark.parametrize("size", [0, 1, 4 << 20, (4 << 20) + 1, 9 << 20, len(LARGE)])
+@pytest.mark.parametrize("size", [0, 1, 8 << 20, (8 << 20) + 1, 9 << 20, len(LARGE)])
 def test_any_size(bucket, size):
     path = f"{bucket}/x"
     store_for(path).write(path, LARGE[:size])
