@@ -17,7 +17,7 @@ COPY --from=beam /opt/apache/beam /opt/apache/beam
 
 WORKDIR /opt/embed-images
 COPY requirements.lock ./
-RUN python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY encoder encoder
 COPY pipeline pipeline

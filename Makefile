@@ -24,14 +24,14 @@ check: $(READY)
 $(READY): requirements-dev.lock pyproject.toml
 	@echo "Making the environment in $(VENV): about 3 GB, a few minutes, only this once ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	# The lock is whole; looking for dependencies, pip would find newer ones than those in it.
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-dev.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-# With their extras: pip would look for the newest version of a package with extras that the lock
-# has without.
 LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes \
-	--no-strip-extras --no-annotate --no-header --quiet
+	--no-annotate --no-header --quiet
 lock:
 	$(LOCK) --output-file requirements.lock
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
