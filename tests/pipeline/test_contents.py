@@ -38,9 +38,9 @@ def opened(monkeypatch):
     """Counts the parts that are opened."""
     paths = []
 
-    def counting(file):
+    def counting(file, **options):
         paths.append(file.name)
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, **options)
 
     monkeypatch.setattr(contents, "pq", types.SimpleNamespace(ParquetFile=counting))
     return paths
