@@ -21,10 +21,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The lock is whole; looking for dependencies, pip would find newer ones than those in it.
 $(READY): requirements-dev.lock pyproject.toml
 	@echo "Making the environment in $(VENV): about 3 GB, a few minutes, only this once ..."
 	$(PYTHON) -m venv $(VENV)
-	# The lock is whole; looking for dependencies, pip would find newer ones than those in it.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements-dev.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .

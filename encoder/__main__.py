@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(StorageSettings(options.user_project))
         for name in ("model", "output"):  # before TensorFlow is loaded, which takes long
             if path := getattr(options, name, None):
-                check_reachable(normalize(path))
+                try:
+                    check_reachable(normalize(path))
+                except OSError as error:
+                    raise InputError(str(error)) from error
         import_tensorflow()
         return int(options.command(options))
     except (Exception, KeyboardInterrupt) as error:
