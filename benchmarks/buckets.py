@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import pathlib
 import statistics
@@ -18,32 +17,25 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 
 import requests
 
-from benchmarks.throughput import job_seconds, make_jpegs
+from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder import gcs_listing
 from encoder.gcs_client import gcs_client
 from encoder.storage import store_for
-from encoder.terminal import import_tensorflow
 
 DELAYS_MS = (0, 50)
 
 
 def main() -> None:
     """Print three tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=256, help="of the larger job")
     parser.add_argument("--names", type=int, default=100_000, help="to list")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    import_tensorflow()
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    be_quiet()
     listing(options.names)
     throughput(options)
 

@@ -9,22 +9,18 @@ loose files.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import pathlib
 import statistics
 import tarfile
 import tempfile
 import time
-import warnings
 import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.throughput import job_seconds, make_jpegs
+from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder.spec import EncoderSpec, read_spec
-from encoder.terminal import import_tensorflow
 from pipeline.archives import Packing, in_order, index_archive
 from pipeline.decoding import Reading
 from pipeline.inputs import parse_input
@@ -35,16 +31,11 @@ from pipeline.records import Decoded, Todo
 
 def main() -> None:
     """Print the two rates of every kind of input, and their ratios to loose files."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=192, help="of each kind, for the whole job")
     parser.add_argument("--decoded", type=int, default=2000, help="of each kind, without the job")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    import_tensorflow()
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    be_quiet()
     spec = read_spec(options.encoder)
     with tempfile.TemporaryDirectory() as folder:
         base = pathlib.Path(folder)

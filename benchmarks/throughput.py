@@ -30,17 +30,12 @@ JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
 
 def main() -> None:
     """Print images per second of both, and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=384, help="of the larger job")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    import_tensorflow()
+    be_quiet()
     import encoder
 
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     enc = encoder.load(options.encoder)
     enc.warm_up(options.batch_size)
     models, jobs = [], []
@@ -60,6 +55,22 @@ def main() -> None:
     model, job = statistics.median(models), statistics.median(jobs)
     ratio = statistics.median(j / m for j, m in zip(jobs, models, strict=True))
     print(f"model alone {model:.2f} images/s, whole job {job:.2f} images/s, ratio {ratio:.3f}")
+
+
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """The options that benchmarks of whole jobs share."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--encoder", required=True, help="encoder bundle")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser
+
+
+def be_quiet() -> None:
+    """Only the benchmark itself prints."""
+    import_tensorflow()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
 
 
 def make_jpegs(folder: pathlib.Path, count: int) -> None:
