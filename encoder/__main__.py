@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage import StorageSettings, check_reachable, configure, normalize
-from encoder.terminal import import_tensorflow, report
+from encoder.terminal import finish, import_tensorflow, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,4 +194,4 @@ def _color(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from encoder.storage import (
     configure,
     normalize,
 )
-from encoder.terminal import report
+from encoder.terminal import finish, report
 from pipeline import commands
 from pipeline.archives import DEFAULT_MAX_BYTES
 from pipeline.compact import DEFAULT_TARGET_SIZE
@@ -228,4 +227,4 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main())

@@ -89,7 +89,7 @@ def changes_since(output: str, run_id: str, encoder: str | None = None) -> Itera
     total: dict[str, str] = {}
     for path in _logs(output, encoder or names[0], later):
         with store_for(path).open(path) as file:
-            table = pq.read_table(file, page_checksum_verification=True)
+            table = pq.ParquetFile(file, page_checksum_verification=True).read()
         for row in table.to_pylist():
             total[row["uri"]] = folded(total.get(row["uri"], ""), row["change"])
     for uri in sorted(total):

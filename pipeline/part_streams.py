@@ -76,7 +76,7 @@ def put_part(output: str, path: str, data: bytes) -> bytes:
     there = store.read(full)[0]
     try:
         name = ContentName()
-        name.add(pq.read_table(io.BytesIO(there), page_checksum_verification=True))
+        name.add(pq.ParquetFile(io.BytesIO(there), page_checksum_verification=True).read())
         if f"part-{name.text()}.parquet" == path.rpartition("/")[2]:
             return there
     except UNREADABLE:

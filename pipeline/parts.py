@@ -241,7 +241,7 @@ def read_part(output: str, path: str) -> pa.Table:
     full = join(output, path)
     try:
         with store_for(full).open(full) as file:
-            return pq.read_table(file, page_checksum_verification=True)
+            return pq.ParquetFile(file, page_checksum_verification=True).read()
     except FileNotFoundError:
         raise removed_meanwhile(path) from None
 

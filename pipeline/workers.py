@@ -20,6 +20,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandler,
 )
 
+from encoder.terminal import finish
+
 WORKER_ENDED = (
     "a worker process has ended unexpectedly; the system kills one when memory runs out. What was "
     "finished is not lost: start the job again"
@@ -80,6 +82,7 @@ def main() -> None:
     parent = int(sys.argv.pop())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     sdk_worker_main.main(sys.argv)
+    finish(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +53,20 @@ def test_what_was_held_back_is_told_after_an_error(capfd):
     with pytest.raises(ImportError):
         fail_after_chatter()
     assert capfd.readouterr().err == "the reason"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_finished_command_says_all_and_is_not_held_up_by_a_thread(code):
+    script = (
+        "import threading; from encoder.terminal import finish\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        f"print('said'); finish({code})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, b"said\n")
+
+
+def test_a_finished_command_whose_last_words_were_lost_has_failed():
+    script = "from encoder.terminal import finish; print('said'); finish(0)"
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-c", script], stdout=full).returncode == 1
