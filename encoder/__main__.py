@@ -193,5 +193,10 @@ def _color(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Be the command, as it is installed."""
     finish(main())
+
+
+if __name__ == "__main__":
+    command()

@@ -226,5 +226,10 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Be the command, as it is installed."""
     finish(main())
+
+
+if __name__ == "__main__":
+    command()
