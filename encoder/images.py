@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from encoder import jpeg
 from encoder.depth import to_eight_bits
 from encoder.errors import LimitError
+from encoder.limits import Limits
 from encoder.pillow_files import open_file
 from encoder.quiet import quiet
 from encoder.spec import EncoderSpec
@@ -40,20 +40,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_USUAL = Limits()
+
 Admit = Callable[[int], AbstractContextManager[None]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What is decoded.
-
-    Attributes:
-        max_pixels: width times height, as stored; the largest phone cameras have 16320 x 12240.
-        allow_truncated: whether an image of which data is missing is decoded as far as it goes.
-    """
-
-    max_pixels: int = 200_000_000
-    allow_truncated: bool = False
 
 
 class DecodedImage(NamedTuple):
@@ -75,7 +64,7 @@ class DecodedImage(NamedTuple):
 def decode_image(
     data: bytes,
     spec: EncoderSpec,
-    limits: Limits = Limits(),
+    limits: Limits = _USUAL,
     admit: Admit | None = None,
 ) -> DecodedImage:
     """Decode an image file and bring it to the spec's size and channels.

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from encoder.errors import InputError
-from encoder.images import Limits
+from encoder.limits import Limits
 from encoder.storage import (
     GCS_PREFIX,
     StorageSettings,
@@ -18,16 +18,15 @@ from encoder.storage import (
 )
 from encoder.terminal import finish, report
 from pipeline import commands
-from pipeline.archives import DEFAULT_MAX_BYTES
-from pipeline.compact import DEFAULT_TARGET_SIZE
-from pipeline.decoding import DEFAULT_READS
-from pipeline.errors import JobError
-from pipeline.inputs import parse_input
-from pipeline.job import (
+from pipeline.defaults import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_BYTES,
     DEFAULT_MAX_FAILURE_RATIO,
+    DEFAULT_READS,
+    DEFAULT_TARGET_SIZE,
+    DEFAULT_URI_COLUMN,
 )
-from pipeline.lists import DEFAULT_URI_COLUMN
+from pipeline.errors import JobError
 from pipeline.units import parse_age, parse_size, size_text
 
 
@@ -56,6 +55,8 @@ def _check_buckets(options: argparse.Namespace) -> None:
         value = getattr(options, option, None) or ()
         for text in (value,) if isinstance(value, str) else value:
             if text.startswith(GCS_PREFIX):
+                from pipeline.inputs import parse_input
+
                 path = parse_input(text).base if option == "input" else normalize(text)
                 try:
                     check_reachable(path)

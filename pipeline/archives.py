@@ -19,11 +19,11 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import pyarrow as pa
 
 from encoder.storage import store_for
+from pipeline.defaults import DEFAULT_MAX_BYTES
 from pipeline.names import PARQUET, TAR, TFRECORD, ZIP, archive_kind, path_of
 from pipeline.records import Image, Kept
 from pipeline.schema import NO_COLUMNS
 
-DEFAULT_MAX_BYTES = 512 << 20  # of one image file or record
 SEGMENT_BYTES = 256 << 20  # of an archive that can be entered in the middle, per item of work
 
 

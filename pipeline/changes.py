@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.storage import join, store_for
-from pipeline.dataset import read_manifest
 from pipeline.layout import encoder_folder
+from pipeline.manifest import read_manifest
 from pipeline.records import CHANGES
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import join, store_for
-from pipeline.dataset import EncoderState, read_record
 from pipeline.layout import encoder_folder, run_of
+from pipeline.manifest import EncoderState, read_record
 from pipeline.part_streams import UNREADABLE, batches_of, checksum, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.schema import NO_COLUMNS, SPEC_KEY, schema_of

@@ -12,16 +12,16 @@ from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage import store_for
 from pipeline.archives import ArchiveError, damage_told
-from pipeline.dataset import carried_columns, read_manifest
 from pipeline.errors import JobError
 from pipeline.expand import is_list
 from pipeline.inputs import Input
 from pipeline.list_rows import ListError
 from pipeline.listing import Unreadable, list_files
 from pipeline.lists import carried_types, check_columns
+from pipeline.manifest import read_manifest
 from pipeline.names import PARQUET, TEXT, archive_kind, list_kind, path_of
 from pipeline.records import EMBEDDINGS
-from pipeline.schema import FOLDER_COLUMNS, NO_COLUMNS, TRUNCATED, schema_of
+from pipeline.schema import FOLDER_COLUMNS, NO_COLUMNS, TRUNCATED, carried_columns, schema_of
 from pipeline.values import plain_type
 
 

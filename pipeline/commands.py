@@ -1,4 +1,4 @@
-"""What each command of ``python -m pipeline`` does. Beam and TensorFlow come only where needed.
+"""What each command of ``python -m pipeline`` does. Each imports what it needs when it runs.
 
 Each takes the parsed options and the words that the parser did not know, and gives the exit code.
 """
@@ -6,15 +6,20 @@ Each takes the parsed options and the words that the parser did not know, and gi
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
-from pipeline.job import Job, new_job
 from pipeline.other_stores import is_other_store, output_folder
 from pipeline.units import count_text, size_text
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
 
 
 def job_of(options: argparse.Namespace) -> Job:
     """The job that the options of run and plan describe."""
+    from pipeline.job import new_job
+
     return new_job(
         options.input,
         options.encoder,
@@ -43,7 +48,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     from dataclasses import replace
 
     from pipeline import launch
-    from pipeline.dataset import read_manifest
+    from pipeline.manifest import read_manifest
     from pipeline.progress import live_progress
     from pipeline.records import FAILURES
     from pipeline.summary import summarize

@@ -18,14 +18,6 @@ from typing import Any
 
 from encoder.errors import ChangedError
 from encoder.storage import is_remote, is_temporary, join, store_for
-from pipeline.dataset import (
-    EncoderState,
-    Manifest,
-    read_manifest,
-    removed_meanwhile,
-    stray_records,
-    write_manifest,
-)
 from pipeline.errors import JobError
 from pipeline.job import Job
 from pipeline.layout import (
@@ -38,6 +30,14 @@ from pipeline.layout import (
     run_of,
 )
 from pipeline.list_memory import list_of, merge_lists
+from pipeline.manifest import (
+    EncoderState,
+    Manifest,
+    read_manifest,
+    removed_meanwhile,
+    stray_records,
+    write_manifest,
+)
 from pipeline.names import path_of, readable
 from pipeline.parts import count_rows
 from pipeline.planning import gone_from, listed_by

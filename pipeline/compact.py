@@ -7,21 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.dataset import (
-    EncoderState,
-    carried_columns,
-    existing_manifest,
-    unreadable,
-)
+from pipeline.defaults import DEFAULT_TARGET_SIZE
 from pipeline.errors import JobError
 from pipeline.layout import COMPACT, is_of_upkeep, new_upkeep_id
+from pipeline.manifest import EncoderState, existing_manifest, unreadable
 from pipeline.other_stores import output_folder
 from pipeline.part_streams import UNREADABLE, PartStream, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES, Part
-from pipeline.schema import NO_COLUMNS, schema_of
+from pipeline.schema import NO_COLUMNS, carried_columns, schema_of
 from pipeline.upkeep import make_live, not_named, own_files, remove
-
-DEFAULT_TARGET_SIZE = 128 << 20  # bytes
 
 
 class Merge(NamedTuple):

@@ -6,15 +6,15 @@ import dataclasses
 import hashlib
 
 from encoder.errors import TooLargeError
-from encoder.images import Limits, decode_image
+from encoder.images import decode_image
+from encoder.limits import Limits
 from encoder.spec import EncoderSpec
 from encoder.storage import check_size
-from pipeline.archives import DEFAULT_MAX_BYTES, Packing
+from pipeline.archives import Packing
 from pipeline.budget import Budget
 from pipeline.contents import ContentIndex
+from pipeline.defaults import DEFAULT_MAX_BYTES, DEFAULT_READS
 from pipeline.records import DECODE, Decoded, Embedded, Failure, Todo, Touched, failure_of
-
-DEFAULT_READS = 32
 
 Outcome = Decoded | Embedded | Failure | Touched
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from encoder.errors import InputError
-from encoder.images import Limits
+from encoder.limits import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage import (
     StorageSettings,
@@ -22,19 +22,22 @@ from encoder.storage import (
     settings,
     store_for,
 )
-from pipeline.archives import DEFAULT_MAX_BYTES, Packing
+from pipeline.archives import Packing
 from pipeline.columns import all_columns, check_lists, kept_columns
-from pipeline.decoding import DEFAULT_READS
+from pipeline.defaults import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_FAILURE_RATIO,
+    DEFAULT_READS,
+    DEFAULT_URI_COLUMN,
+)
 from pipeline.inputs import Input, parse_input
 from pipeline.layout import check_run_id
-from pipeline.lists import DEFAULT_URI_COLUMN
 from pipeline.other_stores import output_folder
 from pipeline.parts import PartWriter
 from pipeline.records import Kept
 from pipeline.schema import NO_COLUMNS
 
-DEFAULT_BATCH_SIZE = 32
-DEFAULT_MAX_FAILURE_RATIO = 0.5
 MAX_READS = 1024
 
 

@@ -24,10 +24,10 @@ from apache_beam.options.pipeline_options import (
 from encoder.errors import InputError
 from encoder.storage import is_remote, join, store_for, temporary_name
 from encoder.terminal import silenced_stderr
-from pipeline.dataset import read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.job import Job
+from pipeline.manifest import read_manifest, read_record
 from pipeline.plan_steps import METRICS, PLAN_COUNTS
 from pipeline.workers import WORKER_ENDED, watch_workers
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.storage import join, store_for
-from pipeline.dataset import removed_meanwhile
 from pipeline.layout import uris_path
+from pipeline.manifest import removed_meanwhile
 from pipeline.records import ListState
 
 _BATCH_ROWS = 65536

@@ -24,12 +24,12 @@ from pipeline.batches import (
     unpack,
 )
 from pipeline.commit import take_snapshot
-from pipeline.dataset import unreadable
 from pipeline.expand import ListSettings, expand_input, is_archive
 from pipeline.inputs import Input
 from pipeline.job import Job
 from pipeline.list_memory import read_uris
 from pipeline.listing import Unreadable
+from pipeline.manifest import unreadable
 from pipeline.members import list_members
 from pipeline.names import archive_kind, archive_of, path_of, uri_of
 from pipeline.parts import Keys, read_known

@@ -29,7 +29,6 @@ from pipeline.names import CSV, PARQUET, TEXT, list_kind
 from pipeline.records import Kept
 from pipeline.values import plain_type
 
-DEFAULT_URI_COLUMN = "uri"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 

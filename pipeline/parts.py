@@ -17,8 +17,8 @@ from encoder.storage import StorageSettings, join, settings, store_for
 from pipeline.batches import KnownTuple
 from pipeline.changes import LOG, Change
 from pipeline.contents import Contents, contents_of
-from pipeline.dataset import removed_meanwhile
 from pipeline.layout import part_path
+from pipeline.manifest import removed_meanwhile
 from pipeline.part_streams import ContentName, checksum, parquet_options, put_part
 from pipeline.records import (
     CHANGES,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from encoder.errors import InputError
 from encoder.storage import FileInfo, join, store_for
 from pipeline.checks import started
-from pipeline.dataset import existing_manifest
 from pipeline.layout import encoder_folder, run_of
+from pipeline.manifest import existing_manifest
 from pipeline.other_stores import output_folder
 from pipeline.upkeep import (
     KINDS,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from encoder.spec import EncoderSpec
 from encoder.storage import FileInfo, is_temporary, join, store_for
 from pipeline.checks import spec_in, started
-from pipeline.dataset import EncoderState, Manifest, read_record
 from pipeline.layout import is_part, is_uris
 from pipeline.list_memory import list_of
+from pipeline.manifest import EncoderState, Manifest, read_record
 from pipeline.part_streams import UNREADABLE, opened
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.upkeep import RUNS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from pipeline.checks import CheckedPart, Finding
-from pipeline.dataset import EncoderState, Manifest
 from pipeline.layout import REPAIR, new_upkeep_id
+from pipeline.manifest import EncoderState, Manifest
 from pipeline.other_stores import output_folder
 from pipeline.part_streams import PartStream, read_batches
 from pipeline.parts import PartWriter

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
+from encoder.storage import join, store_for
+from pipeline.manifest import EncoderState, unreadable
 from pipeline.records import EMBEDDINGS
 
 SPEC_KEY = b"encoder"  # in the Parquet schema metadata
@@ -44,3 +47,18 @@ def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) ->
             pa.field("message", pa.string(), nullable=False),
         ]
     return pa.schema(fields, metadata={SPEC_KEY: spec.to_json().encode()})
+
+
+def carried_columns(output: str, state: EncoderState) -> pa.Schema:
+    """The columns that live embeddings have besides those that all have."""
+    part = next(iter(state.of_kind(EMBEDDINGS)), None)
+    if part is None:
+        return NO_COLUMNS
+    path = join(output, part.path)
+    with store_for(path).open(path) as file:
+        try:
+            found = pq.read_schema(file).remove_metadata()
+        except pa.ArrowException as error:
+            raise unreadable(part.path, error) from error
+    own = schema_of(EMBEDDINGS, state.spec).names
+    return pa.schema([field for field in found if field.name not in own])

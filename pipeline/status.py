@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.dataset import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.manifest import EncoderState, existing_manifest, read_record, unreadable
 from pipeline.other_stores import output_folder
-from pipeline.part_streams import UNREADABLE, read_batches
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.units import count_text, size_text
 from pipeline.upkeep import not_named, own_files
@@ -96,9 +95,14 @@ def print_status(status: Status, console: Console) -> None:
 
 
 def _reasons(output: str, state: EncoderState) -> list[Reason]:
+    parts = state.of_kind(FAILURES)
+    if not parts:
+        return []
+    from pipeline.part_streams import UNREADABLE, read_batches
+
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], tuple[str, str]] = {}
-    for part in state.of_kind(FAILURES):
+    for part in parts:
         try:
             for table in read_batches(output, part.path, ["uri", "stage", "error", "message"]):
                 for row in table.to_pylist():

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from encoder.errors import ChangedError
 from encoder.storage import FileInfo, is_remote, is_temporary, join, store_for
-from pipeline.dataset import Manifest, read_manifest, write_manifest
 from pipeline.errors import JobError
 from pipeline.layout import is_half_manifest, is_part, is_uris, run_of
+from pipeline.manifest import Manifest, read_manifest, write_manifest
 from pipeline.records import CHANGES, EMBEDDINGS, FAILURES, LISTS
 
 RUNS = "runs"

@@ -18,9 +18,9 @@ from pipeline.checks import (
     check_duplicates,
     check_part,
 )
-from pipeline.dataset import EncoderState, Manifest, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.layout import manifest_path, run_of
+from pipeline.manifest import EncoderState, Manifest, read_manifest, read_record
 from pipeline.other_stores import output_folder
 from pipeline.part_streams import UNREADABLE
 from pipeline.rebuild import rebuild

@@ -15,7 +15,7 @@ from encoder import gcs_client as gcs_client_module
 from encoder.gcs_client import gcs_client
 from encoder.storage import store_for
 from pipeline.__main__ import main
-from pipeline.dataset import read_manifest, read_record
+from pipeline.manifest import read_manifest, read_record
 from pipeline.verify import verify
 from tests.conftest import write_image
 from tests.gcs.faults import ALL, Faults

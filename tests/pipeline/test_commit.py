@@ -8,9 +8,10 @@ import pytest
 
 import pipeline.commit as commit_module
 from pipeline.commit import Outcome, commit, take_snapshot
-from pipeline.dataset import open_dataset, read_manifest, read_record
+from pipeline.dataset import open_dataset
 from pipeline.errors import JobError
 from pipeline.job import new_job
+from pipeline.manifest import read_manifest, read_record
 from pipeline.planning import listed_by
 from pipeline.records import DECODE, Embedded, Failure, Rewrite
 

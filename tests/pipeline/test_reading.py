@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from encoder.images import Limits
+from encoder.limits import Limits
 from encoder.spec import read_spec
 from pipeline import decoding, reading
 from pipeline.archives import index_archive
