@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from encoder.errors import InputError
+from encoder.imports import quick_imports
 
 _SILENT = "3"
 
@@ -23,9 +24,8 @@ def import_tensorflow() -> None:
     closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL below 3 hears everything as usual.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
-        return
-    with silenced_stderr(tell_errors=True):
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) == _SILENT
+    with quick_imports(), silenced_stderr(True) if quiet else contextlib.nullcontext():
         import keras  # noqa: F401
 
 

@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
+from encoder.imports import quick_imports
 from pipeline.other_stores import is_other_store, output_folder
 from pipeline.units import count_text, size_text
 
@@ -47,11 +48,13 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     job = _described(options, rest)
     from dataclasses import replace
 
-    from pipeline import launch
     from pipeline.manifest import read_manifest
     from pipeline.progress import live_progress
     from pipeline.records import FAILURES
     from pipeline.summary import summarize
+
+    with quick_imports():
+        from pipeline import launch
 
     beam_options = launch.parse_beam_options(rest)
     with live_progress(launch.is_in_process(beam_options)) as tally_folder:
@@ -67,7 +70,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
     job = _described(options, rest)
-    from pipeline import launch
+    with quick_imports():
+        from pipeline import launch
 
     counts = launch.plan(job, launch.parse_beam_options(rest))
     for name, count in counts.items():
@@ -177,7 +181,8 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
 def _described(options: argparse.Namespace, rest: list[str]) -> Job:
     """The job, before Beam is loaded if that can be: what is wrong is told at once."""
     if any(is_other_store(path) for path in (*options.input, options.encoder)):
-        from pipeline.launch import parse_beam_options
+        with quick_imports():
+            from pipeline.launch import parse_beam_options
 
         parse_beam_options(rest)  # which say how these are reached
     return job_of(options)
