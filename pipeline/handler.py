@@ -41,8 +41,12 @@ class LoadedEncoder:
         self._encoder: Any = None
         self._load_id = uuid.uuid4().hex
 
-    def embed(self, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], str]:
+    def embed(
+        self, images: NDArray[np.uint8], batch_size: int | None
+    ) -> tuple[NDArray[np.float32], str]:
         """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id.
+
+        See encoder.Encoder.embed.
 
         Raises:
             JobError: the encoder can't be loaded.
@@ -50,7 +54,7 @@ class LoadedEncoder:
         with self._lock:
             if self._encoder is None:
                 self._encoder = self._load()
-        return self._encoder.embed(images), self._load_id
+        return self._encoder.embed(images, batch_size), self._load_id
 
 
 @dataclasses.dataclass
@@ -145,20 +149,18 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
 
 def _embedded(
-    images: list[Decoded], model: LoadedEncoder, batch_size: int
+    images: list[Decoded], model: LoadedEncoder, batch_size: int | None
 ) -> Iterator[tuple[str, _Result]]:
     """sha256 and result of each image.
 
-    The last bits of a vector depend on how many images are computed together, so that a batch is
-    filled up; not so its halves, since it may have been too large for the memory.
+    A batch is filled up, so that the same image has the same vector to the last bit; not so its
+    halves, since it may have been too large for the memory.
     """
     if not images:
         return
     pixels = np.stack([image.pixels for image in images])
-    missing = max(batch_size - len(images), 0)
     try:
-        full = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else pixels
-        vectors, load_id = model.embed(full)
+        vectors, load_id = model.embed(pixels, batch_size)
     except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
         raise
     except Exception as error:
@@ -166,10 +168,10 @@ def _embedded(
             yield images[0].sha256, error
             return
         middle = len(images) // 2
-        yield from _embedded(images[:middle], model, 0)
-        yield from _embedded(images[middle:], model, 0)
+        yield from _embedded(images[:middle], model, None)
+        yield from _embedded(images[middle:], model, None)
         return
-    for image, vector in zip(images, vectors[: len(images)], strict=True):
+    for image, vector in zip(images, vectors, strict=True):
         yield image.sha256, (vector.copy(), load_id)  # a view would keep those of the whole batch
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from encoder.cores import usable_cores
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage import check_size, is_remote, store_for
 from pipeline.archives import ArchiveError, read_archive
@@ -211,13 +211,6 @@ def _start(
             flight.land(error)
 
     pool.submit(run)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use; where the system does not say, all of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read(image: Image, most: int) -> tuple[bytes, Image]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import socket
 import subprocess
@@ -11,7 +10,9 @@ import sys
 import time
 import uuid
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+from encoder.terminal import import_tensorflow
+
+import_tensorflow()  # as the commands do: first, and set up
 
 import keras
 import numpy as np

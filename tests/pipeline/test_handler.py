@@ -17,7 +17,7 @@ from tests.conftest import small_network
 class Picky:
     """Sums pixels; can't take more than two images at once, nor any that is all 255."""
 
-    def embed(self, images):
+    def embed(self, images, batch_size):
         if len(images) > 2:
             raise MemoryError("out of memory")
         if (images == 255).all(axis=(1, 2, 3)).any():
@@ -51,7 +51,7 @@ def test_a_batch_that_fails_costs_only_the_images_that_fail(handler):
 
 def test_values_that_are_not_finite_are_a_failure(handler):
     class Broken:
-        def embed(self, images):
+        def embed(self, images, batch_size):
             return np.array([[1, 2], [np.nan, np.inf]], np.float32)
 
     good, bad = handler.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken))
@@ -62,7 +62,7 @@ def test_values_that_are_not_finite_are_a_failure(handler):
 def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
     handler = EncoderHandler(str(small_bundle), read_spec(small_bundle).id, batch_size=2)
     images = np.zeros((2, 32, 32, 3), np.uint8)
-    one, two = (handler.load_model().embed(images) for _ in range(2))
+    one, two = (handler.load_model().embed(images, 2) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     assert one[1] != two[1]
 
@@ -99,7 +99,7 @@ def test_a_bundle_that_can_not_be_loaded_is_no_failure_of_images(tmp_path, handl
 
 def test_a_lost_model_process_is_no_failure_of_images(handler):
     class Gone:
-        def embed(self, images):
+        def embed(self, images, batch_size):
             raise EOFError
 
     with pytest.raises(EOFError):
@@ -115,7 +115,7 @@ def test_each_content_is_computed_once(handler):
     calls = []
 
     class Counting:
-        def embed(self, images):
+        def embed(self, images, batch_size):
             calls.append(len(images))
             return images.sum(axis=(1, 2)).astype(np.float32)
 
@@ -126,31 +126,31 @@ def test_each_content_is_computed_once(handler):
     assert one.embedding.tolist() == twin.embedding.tolist() != other.embedding.tolist()
     (again,) = handler.run_inference([decoded(2, 6)._replace(uri="again.jpg")], model)
     assert again.embedding.tolist() == other.embedding.tolist()
-    assert calls == [8]  # a whole batch, once
+    assert calls == [2]
 
 
 def test_a_batch_is_filled_up_and_its_halves_are_not(handler):
-    sizes = []
+    asked = []
 
     class Small:
         """With memory for two images."""
 
-        def embed(self, images):
-            sizes.append(len(images))
-            if len(images) > 2:
+        def embed(self, images, batch_size):
+            asked.append((len(images), batch_size))
+            if (batch_size or len(images)) > 2:
                 raise MemoryError
             return images.sum(axis=(1, 2)).astype(np.float32)
 
     outcomes = handler.run_inference([decoded(n, n + 1) for n in range(3)], LoadedEncoder(Small))
     assert [outcome.embedding.tolist()[0] for outcome in outcomes] == [4, 8, 12]
-    assert sizes == [8, 1, 2]
+    assert asked == [(3, 8), (1, None), (2, None)]
 
 
 def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
     calls = []
 
     class Wide:
-        def embed(self, images):
+        def embed(self, images, batch_size):
             calls.append(len(images))
             return np.zeros((len(images), 1000), np.float32)
 
@@ -160,9 +160,9 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
     first = handler.run_inference([decoded(n, n) for n in range(6)], model)
     assert all(outcome.embedding.base is None for outcome in first)
     handler.run_inference([decoded(4, 4), decoded(5, 5)], model)
-    assert calls == [8]
+    assert calls == [6]
     handler.run_inference([decoded(3, 3)], model)
-    assert calls == [8, 8]
+    assert calls == [6, 1]
 
 
 def test_a_batch_of_more_than_is_remembered(monkeypatch):
@@ -177,7 +177,7 @@ def test_failures_are_not_remembered_and_keep_no_pixels(handler):
     arrays = []
 
     class Failing:
-        def embed(self, images):
+        def embed(self, images, batch_size):
             arrays.append(weakref.ref(images))
             raise RuntimeError("no")
 

@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import itertools
+import os
 import tarfile
 import threading
 import time
@@ -110,7 +111,7 @@ def test_a_sparse_file_is_not_read(tmp_path, outcome):
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
     path = write_image(tmp_path / "a.png", 1)
-    fstat = reading.os.fstat
+    fstat = os.fstat
 
     def growing(descriptor):
         with path.open("ab") as file:

@@ -1,0 +1,53 @@
+import os
+
+import pytest
+
+from encoder import cores
+from encoder.cores import usable_cores
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """16 cores, of which nothing is taken away yet; gives a function that writes a file."""
+    monkeypatch.setattr(cores, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+    def write(name, text):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    return write
+
+
+def test_all_cores_where_nothing_limits_them(machine):
+    assert usable_cores() == 16
+    machine("own", "0::/a/b\n")
+    machine("cgroup/a/b/cpu.max", "max 100000\n")
+    assert usable_cores() == 16
+
+
+def test_affinity(machine, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    assert usable_cores() == 2
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("250000", 3), ("50000", 1), ("9900000", 16)])
+@pytest.mark.parametrize("place", ["cgroup/a/b", "cgroup/a", "cgroup"])
+def test_a_quota_of_any_group_around(machine, quota, expected, place):
+    machine("own", "0::/a/b\n")
+    machine(f"{place}/cpu.max", f"{quota} 100000\n")
+    assert usable_cores() == expected
+
+
+def test_the_first_version_of_control_groups(machine):
+    machine("own", "4:memory:/x\n3:cpu,cpuacct:/x\n")
+    machine("cgroup/cpu/x/cpu.cfs_period_us", "100000\n")
+    machine("cgroup/cpu/x/cpu.cfs_quota_us", "-1\n")
+    assert usable_cores() == 16
+    machine("cgroup/cpu/x/cpu.cfs_quota_us", "400000\n")
+    assert usable_cores() == 4
+
+
+def test_this_machine():
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
