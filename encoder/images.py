@@ -170,8 +170,14 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
         image = Image.alpha_composite(ground, over)
     if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # first, so that gray is made of the same colours in any mode
-    return image.convert("RGB" if spec.channels == 3 else "L")
+        image = _in_mode(
+            image, "RGB"
+        )  # first, so that gray is made of the same colours in any mode
+    return _in_mode(image, "RGB" if spec.channels == 3 else "L")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which else copies every pixel
 
 
 def _view(image: Image.Image, file: jpeg.JpegFile | PillowFile, orientation: int) -> Box:
