@@ -1,7 +1,7 @@
 """What ``--decode fast`` changes: milliseconds per photograph, and the vectors.
 
 Large photographs are made of real ones, enlarged. Those are smooth and compress well, so each size
-also comes with noise as a sensor has it, which gives files as large as those of cameras.
+also comes with noise like a sensor's, which brings files closer to those of cameras.
 
     python -m benchmarks.decoding --weights .cache/vgg16-imagenet.weights.h5
 """

@@ -78,6 +78,11 @@ class EncoderSpec:
             ("precision", self.precision, PRECISIONS),
         ):
             check_choice(option, found, known)
+        if self.decode == "fast" and self.resize == "nearest":
+            raise InputError(
+                "resize 'nearest' takes single pixels, and decode 'fast' leaves only averages of "
+                "them; use decode 'exact', or another resize"
+            )
         if self.preprocess in ("caffe", "torch") and self.channels != 3:
             raise InputError(
                 f"preprocess {self.preprocess!r} is defined for RGB images only, but this network "

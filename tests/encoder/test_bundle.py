@@ -90,6 +90,7 @@ def test_a_bundle_without_its_model(small_bundle, tmp_path):
     [
         ({"pooling": "median"}, "pooling is 'median'; expected one of gap"),
         ({"decode": "quick"}, "decode is 'quick'; expected one of exact, fast"),
+        ({"decode": "fast", "resize": "nearest"}, "use decode 'exact', or another resize"),
         ({"preprocess": "caffe", "channels": 1}, "defined for RGB images only"),
         ({"channels": 4}, "4 channels"),
     ],

@@ -56,6 +56,7 @@ def test_extract(small_model_file, tmp_path, capsys):
     [
         (["--layer", "pool_2"], 2, "no layer 'pool_2'; close names: pool2"),
         (["--layer", "99"], 2, "index 99 is out of range"),
+        (["--decode", "fast", "--resize", "nearest"], 2, "use decode 'exact', or another resize"),
         (["--output", "/proc/nowhere"], 2, "can't write the bundle"),
     ],
 )
