@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
-from encoder.spec import FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
+from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage import StorageSettings, check_reachable, configure, normalize
 from encoder.terminal import finish, import_tensorflow, report
 
@@ -62,6 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     extract.add_argument("--resize", default="bilinear", choices=RESIZES)
     extract.add_argument("--fit", default="stretch", choices=FITS)
+    extract.add_argument(
+        "--decode",
+        default="exact",
+        choices=DECODES,
+        help="fast: large JPEGs at a part of their size, for vectors that differ a little",
+    )
     extract.add_argument(
         "--background", default=(0, 0, 0), type=_color, metavar="R,G,B", help="default 0,0,0"
     )
@@ -143,6 +149,7 @@ def _extract(options: argparse.Namespace) -> int:
         preprocess=options.preprocess,
         resize=options.resize,
         fit=options.fit,
+        decode=options.decode,
         background=options.background,
         precision=options.precision,
         input_size=options.input_size,
@@ -174,7 +181,7 @@ def _print_bundle(spec: EncoderSpec, output: str) -> None:
     print(
         f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
     )
-    print(f"fit {spec.fit}, preprocess {spec.preprocess}")
+    print(f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}")
     print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
 
 

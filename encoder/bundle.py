@@ -42,6 +42,7 @@ def extract(
     preprocess: str | None = None,
     resize: str = "bilinear",
     fit: str = "stretch",
+    decode: str = "exact",
     background: tuple[int, int, int] = (0, 0, 0),
     precision: str = "float32",
     input_size: tuple[int, int] | None = None,
@@ -60,6 +61,8 @@ def extract(
             of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". By default
             that of the keras.applications backbone which the network is built on, else "none".
         resize, fit: how images of another size are brought to the input size.
+        decode: "exact", or "fast": large JPEGs are decoded at a part of their size, which takes
+            less time and changes vectors a little.
         background: RGB under transparent pixels and around padded images.
         precision: dtype in which the layers compute.
         trust, builder: see encoder.model_files.load_model.
@@ -106,6 +109,7 @@ def extract(
         preprocess=preprocess,
         resize=resize,
         fit=fit,
+        decode=decode,
         background=background,
         precision=precision,
         max_difference=0.0,

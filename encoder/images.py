@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from encoder import jpeg
 from encoder.depth import to_eight_bits
 from encoder.errors import LimitError
 from encoder.limits import Limits
-from encoder.pillow_files import open_file
+from encoder.pillow_files import PillowFile, open_file
 from encoder.quiet import quiet
 from encoder.spec import EncoderSpec
 
@@ -29,6 +29,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_REDUCING_GAP = 2  # times the size in view that a fast decode leaves at least, as in Pillow
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,9 +40,11 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS, _FROM_THE_RIGHT, _FROM_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
 
 _USUAL = Limits()
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 Admit = Callable[[int], AbstractContextManager[None]]
 
 
@@ -77,8 +80,9 @@ def decode_image(
         data: the file.
         spec: the encoder's.
         limits: what is decoded and what is refused.
-        admit: entered with the number of pixels when the header has been read, and left when the
-            image is decoded and resized: the caller's means to bound how many are held at once.
+        admit: entered with the number of pixels, as stored, when the header has been read, and left
+            when the image is decoded and resized: the caller's means to bound how many are held at
+            once.
 
     Raises:
         LimitError: the image has too many pixels; nothing was decoded.
@@ -100,7 +104,13 @@ def decode_image(
 
 
 def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None) -> DecodedImage:
-    file = jpeg.read_header(data) if data.startswith(jpeg.SIGNATURE) else open_file(data)
+    file: jpeg.JpegFile | PillowFile
+    if data.startswith(jpeg.SIGNATURE):
+        file = jpeg.read_header(data)
+        if spec.decode == "fast":
+            file = file._replace(eighths=_eighths(file, spec))
+    else:
+        file = open_file(data)
     count = file.width * file.height
     if count > limits.max_pixels:
         raise LimitError(
@@ -109,10 +119,25 @@ def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None)
         )
     with admit(count) if admit else contextlib.nullcontext():
         image, truncated = file.load(limits.allow_truncated)
-        upright = _upright(to_eight_bits(image), _orientation(image))
-        sized = _to_size(_to_channels(upright, spec), spec)
+        orientation = _orientation(image)
+        upright = _upright(to_eight_bits(image), orientation)
+        sized = _to_size(_to_channels(upright, spec), spec, _view(image, file, orientation))
     pixels = np.asarray(sized, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
     return DecodedImage(pixels, file.width, file.height, truncated)
+
+
+def _eighths(file: jpeg.JpegFile, spec: EncoderSpec) -> int:
+    """The least part of its size, in eighths, at which a JPEG has pixels enough for resizing."""
+    bare = Image.new("L", (1, 1))
+    bare.info.update(file.metadata)
+    size = (spec.width, spec.height)
+    width, height = size[::-1] if _orientation(bare) in _SIDEWAYS else size
+    enough = any if spec.fit == "pad" else all  # a padded image fills one side only
+    for eighths in (1, 2, 4):  # a size between two of them takes as long as the larger
+        sides = ((file.width, width), (file.height, height))
+        if enough(eighths * stored >= 8 * _REDUCING_GAP * wanted for stored, wanted in sides):
+            return eighths
+    return 8
 
 
 def _orientation(image: Image.Image) -> int:
@@ -134,21 +159,48 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
         image = Image.alpha_composite(ground, over)
     if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # first, so that gray is made of the same colours in any mode
-    return image.convert("RGB" if spec.channels == 3 else "L")
+        image = _in_mode(
+            image, "RGB"
+        )  # first, so that gray is made of the same colours in any mode
+    return _in_mode(image, "RGB" if spec.channels == 3 else "L")
 
 
-def _to_size(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which else copies every pixel
+
+
+def _view(image: Image.Image, file: jpeg.JpegFile | PillowFile, orientation: int) -> Box:
+    """Where the picture lies in its upright pixels.
+
+    The last column and row of a JPEG that was decoded at a part of its size lie partly beyond it.
+    """
+    across, down = image.size
+    width, height = map(float, image.size)
+    if isinstance(file, jpeg.JpegFile) and image.size != (file.width, file.height):
+        width, height = file.width * file.eighths / 8, file.height * file.eighths / 8
+    if orientation in _SIDEWAYS:
+        across, down, width, height = down, across, height, width
+    left = across - width if orientation in _FROM_THE_RIGHT else 0
+    top = down - height if orientation in _FROM_BELOW else 0
+    return left, top, left + width, top + height
+
+
+def _to_size(image: Image.Image, spec: EncoderSpec, view: Box) -> Image.Image:
     size = (spec.width, spec.height)
     resample = _FILTERS[spec.resize]
-    if spec.fit == "crop":
-        return ImageOps.fit(image, size, resample)
+    left, top, right, bottom = view
+    width, height = right - left, bottom - top
+    if spec.fit == "crop":  # as ImageOps.fit
+        ratio = spec.width / spec.height
+        inner = (min(width, height * ratio), min(height, width / ratio))
+        left, top = left + (width - inner[0]) / 2, top + (height - inner[1]) / 2
+        return image.resize(size, resample, (left, top, left + inner[0], top + inner[1]))
     if spec.fit == "pad":
         ground = Image.new("RGB", (1, 1), spec.background).convert(image.mode).getpixel((0, 0))
-        scale = min(spec.width / image.width, spec.height / image.height)
-        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        scale = min(spec.width / width, spec.height / height)
+        filled = (max(1, round(width * scale)), max(1, round(height * scale)))
         canvas = Image.new(image.mode, size, ground)
-        place = ((spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2)
-        canvas.paste(image.resize(inner, resample), place)
+        place = ((spec.width - filled[0]) // 2, (spec.height - filled[1]) // 2)
+        canvas.paste(image.resize(filled, resample, view), place)
         return canvas
-    return image.resize(size, resample)
+    return image.resize(size, resample, view)

@@ -17,6 +17,7 @@ POOLINGS = ("gap", "max", "gem", "flatten")
 PREPROCESS_MODES = ("caffe", "tf", "torch", "unit", "none")
 RESIZES = ("bilinear", "nearest", "box", "hamming", "bicubic", "lanczos")
 FITS = ("stretch", "crop", "pad")
+DECODES = ("exact", "fast")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -37,6 +38,8 @@ class EncoderSpec:
         height, width, channels: of the uint8 images that the encoder takes, in pixels.
         preprocess: one of PREPROCESS_MODES, applied inside the model call.
         resize, fit: how an image of another size is brought to height x width.
+        decode: "exact", or "fast": large JPEGs are decoded at a half, a quarter or an eighth of
+            their size, and at no less than twice the size that they are resized to.
         background: RGB colour (0-255) under transparent pixels and around padded images.
         precision: dtype that the layers compute in; embeddings are always float32.
         max_difference: largest difference seen between the trained network and its cut, as a
@@ -59,6 +62,7 @@ class EncoderSpec:
     preprocess: str
     resize: str
     fit: str
+    decode: str
     background: tuple[int, int, int]
     precision: str
     max_difference: float
@@ -70,9 +74,15 @@ class EncoderSpec:
             ("preprocess", self.preprocess, PREPROCESS_MODES),
             ("resize", self.resize, RESIZES),
             ("fit", self.fit, FITS),
+            ("decode", self.decode, DECODES),
             ("precision", self.precision, PRECISIONS),
         ):
             check_choice(option, found, known)
+        if self.decode == "fast" and self.resize == "nearest":
+            raise InputError(
+                "resize 'nearest' takes single pixels, and decode 'fast' leaves only averages of "
+                "them; use decode 'exact', or another resize"
+            )
         if self.preprocess in ("caffe", "torch") and self.channels != 3:
             raise InputError(
                 f"preprocess {self.preprocess!r} is defined for RGB images only, but this network "
@@ -90,13 +100,13 @@ class EncoderSpec:
 
     def vector_settings(self) -> dict[str, Any]:
         """What decides the vectors besides the layers and weights up to the taps."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                *("pooling", "gem_p", "normalize", "height", "width", "channels"),
-                *("preprocess", "resize", "fit", "background", "precision"),
-            )
-        }
+        names = [
+            *("pooling", "gem_p", "normalize", "height", "width", "channels"),
+            *("preprocess", "resize", "fit", "background", "precision"),
+        ]
+        if self.decode != "exact":  # which was the only one once, and ids stay as they were
+            names.append("decode")
+        return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> str:
         """The text of ``encoder.json``."""
@@ -116,6 +126,7 @@ class EncoderSpec:
             raise InputError("encoder.json is not the description of an encoder bundle") from error
         if found != FORMAT:
             raise InputError(f"encoder.json has format {found!r}; this version reads {FORMAT!r}")
+        values.setdefault("decode", "exact")  # the only one there was when bundles didn't name it
         known = {field.name for field in dataclasses.fields(cls)}
         if set(values) != known:
             missing, unknown = sorted(known - set(values)), sorted(set(values) - known)

@@ -89,6 +89,8 @@ def test_a_bundle_without_its_model(small_bundle, tmp_path):
     ("change", "message"),
     [
         ({"pooling": "median"}, "pooling is 'median'; expected one of gap"),
+        ({"decode": "quick"}, "decode is 'quick'; expected one of exact, fast"),
+        ({"decode": "fast", "resize": "nearest"}, "use decode 'exact', or another resize"),
         ({"preprocess": "caffe", "channels": 1}, "defined for RGB images only"),
         ({"channels": 4}, "4 channels"),
     ],
@@ -106,6 +108,23 @@ def test_spec_round_trip(small_bundle):
     del values["fit"]
     with pytest.raises(encoder.InputError, match=r"missing \['fit'\], unknown \['new'\]"):
         EncoderSpec.from_json(json.dumps(values))
+
+
+def test_bundles_that_do_not_name_their_decoding_are_exact(small_bundle, tmp_path):
+    values = json.loads((small_bundle / "encoder.json").read_text())
+    assert values.pop("decode") == "exact"
+    (tmp_path / "encoder.json").write_text(json.dumps(values))
+    (tmp_path / "encoder.keras").write_bytes((small_bundle / "encoder.keras").read_bytes())
+    assert encoder.load(tmp_path).spec == read_spec(small_bundle)
+
+
+def test_decoding_is_part_of_the_id_unless_it_is_exact(small_model_file, small_bundle, tmp_path):
+    exact = read_spec(small_bundle)
+    assert "decode" not in exact.vector_settings()  # as before there was another
+    fast = encoder.extract(small_model_file, tmp_path, preprocess="unit", decode="fast").spec
+    assert fast.vector_settings() == {**exact.vector_settings(), "decode": "fast"}
+    assert fast.id != exact.id
+    assert encoder.load(tmp_path).spec == fast
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.02), ("float16", 0.002)])

@@ -41,12 +41,14 @@ def test_extract(small_model_file, tmp_path, capsys):
         capsys,
         *("extract", small_model_file, "--output", tmp_path / "b", "--layer", "-3"),
         *("--pooling", "max", "--preprocess", "tf", "--fit", "pad", "--background", "1,2,3"),
+        *("--decode", "fast"),
     )
     assert code == 0
+    assert "fit pad, decode fast, preprocess tf" in out
     spec = json.loads((tmp_path / "b" / "encoder.json").read_text())
     assert f"encoder {spec['id']} ->" in out
-    chosen = ("layers", "pooling", "preprocess", "fit", "background")
-    assert [spec[key] for key in chosen] == [["pool2"], "max", "tf", "pad", [1, 2, 3]]
+    chosen = ("layers", "pooling", "preprocess", "fit", "background", "decode")
+    assert [spec[key] for key in chosen] == [["pool2"], "max", "tf", "pad", [1, 2, 3], "fast"]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_extract(small_model_file, tmp_path, capsys):
     [
         (["--layer", "pool_2"], 2, "no layer 'pool_2'; close names: pool2"),
         (["--layer", "99"], 2, "index 99 is out of range"),
+        (["--decode", "fast", "--resize", "nearest"], 2, "use decode 'exact', or another resize"),
         (["--output", "/proc/nowhere"], 2, "can't write the bundle"),
     ],
 )
@@ -71,6 +74,7 @@ def test_what_does_not_fit(small_model_file, tmp_path, capsys, words, code, mess
     [
         ["extract", "m.keras"],
         ["extract", "m.keras", "--output", "b", "--pooling", "median"],
+        ["extract", "m.keras", "--output", "b", "--decode", "quick"],
         ["extract", "m.keras", "--output", "b", "--input-size", "huge"],
         ["extract", "m.keras", "--output", "b", "--background", "red"],
         ["extract", "m.keras", "--output", "b", "--no-such"],
