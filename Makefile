@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/kill

@@ -175,6 +175,8 @@ def _imagenet(options: argparse.Namespace) -> int:
 
 
 def _print_bundle(spec: EncoderSpec, output: str) -> None:
+    from encoder.machine import precision_gain
+
     print(f"encoder {spec.id} -> {output}")
     print(f"  layers      {', '.join(spec.layers)}")
     print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
@@ -182,6 +184,7 @@ def _print_bundle(spec: EncoderSpec, output: str) -> None:
         f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
     )
     print(f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}")
+    print(f"  precision   {spec.precision}; {precision_gain()}")
     print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
 
 

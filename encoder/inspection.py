@@ -11,6 +11,7 @@ from rich.table import Table
 from encoder.backbones import recognize
 from encoder.errors import InputError
 from encoder.graph import Graph, Step, makers_of, trace
+from encoder.machine import precision_gain
 from encoder.taps import auto_tap
 
 
@@ -72,6 +73,7 @@ def print_description(description: dict[str, Any], console: Console) -> None:
     found = description["preprocess"]
     text = f"preprocess {found['mode']}: {found['reason']}"
     console.print(text, markup=False, highlight=False)
+    console.print(f"precision: {precision_gain()}", markup=False, highlight=False)
 
 
 def _as_listed(graph: Graph) -> list[Step]:
