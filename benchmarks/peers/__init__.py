@@ -1,0 +1,1 @@
+"""What one would write without this project: whole programs from photographs to Parquet."""

@@ -1,0 +1,75 @@
+"""Whole runs give the same bits, however they are cut."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+
+import encoder
+import pipeline
+from pipeline.__main__ import main
+from tests.conftest import write_image
+
+IMAGES = 21  # two batches and a rest, or one batch and most of another
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """VGG16 on small images, and photos; gives their folder and the vectors of a plain run."""
+    folder = tmp_path_factory.mktemp("same_bits")
+    keras.utils.set_random_seed(1)
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(64, 64, 3))
+    encoder.extract(model, folder / "bundle", preprocess="caffe")
+    (folder / "photos").mkdir()
+    for number in range(IMAGES):
+        write_image(folder / "photos" / f"{number:02}.png", number)
+    return folder, vectors(folder, "plain")
+
+
+def vectors(folder, name, *more, given=None):
+    output = folder / name
+    words = ["--input", str(given or folder / "photos"), "--encoder", str(folder / "bundle")]
+    assert main(["run", *words, "--output", str(output), *more]) == 0
+    rows = pipeline.open_dataset(str(output)).to_table().to_pylist()
+    found = {row["uri"].rsplit("/", 1)[1]: np.float32(row["embedding"]).tobytes() for row in rows}
+    assert len(found) == len(rows) == IMAGES
+    return found
+
+
+def test_vectors_tell_images_apart(world):
+    assert len(set(world[1].values())) == IMAGES
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--batch-size", "13"),
+        ("--batch-size", "32"),
+        ("--direct_num_workers", "3", "--direct_running_mode", "multi_threading"),
+        ("--direct_num_workers", "2", "--direct_running_mode", "multi_processing"),
+    ],
+    ids=" ".join,
+)
+def test_batches_and_workers_do_not_matter(world, more):
+    folder, expected = world
+    assert vectors(folder, "-".join(more).replace("-", ""), *more) == expected
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_order_does_not_matter(world, seed):
+    folder, expected = world
+    paths = sorted(str(path) for path in (folder / "photos").iterdir())
+    random.Random(seed).shuffle(paths)
+    shuffled = folder / f"shuffled-{seed}.txt"
+    shuffled.write_text("\n".join(paths) + "\n")
+    assert vectors(folder, f"order-{seed}", given=shuffled) == expected
+
+
+def test_another_run_for_a_few_more(world):
+    folder, expected = world
+    some = folder / "some.txt"
+    some.write_text(f"{folder}/photos/03.png\n{folder}/photos/20.png\n")
+    words = ["--encoder", str(folder / "bundle"), "--output", str(folder / "later")]
+    assert main(["run", "--input", str(some), *words]) == 0
+    assert vectors(folder, "later") == expected
