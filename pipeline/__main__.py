@@ -179,7 +179,10 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the dataset")
     parser.add_argument("--run-id", metavar="ID", help="names the run; default: time and chance")
     parser.add_argument(
-        "--batch-size", type=int, default=DEFAULT_BATCH_SIZE, help="images per call of the encoder"
+        "--batch-size",
+        type=int,
+        default=DEFAULT_BATCH_SIZE,
+        help="images that go to the encoder together; default %(default)s",
     )
     parser.add_argument(
         "--reads-in-flight",

@@ -147,12 +147,10 @@ class PartBuffer:
     """Collects rows and says when they are enough for a part.
 
     Args:
-        rows: that are enough.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, rows: int = MAX_ROWS, clock: Callable[[], float] = time.monotonic) -> None:
-        self._enough = rows
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._rows: list[Any] = []
         self._bytes = 0
@@ -165,7 +163,7 @@ class PartBuffer:
         self._rows.append(row)
         self._bytes += size
         return (
-            len(self._rows) >= self._enough
+            len(self._rows) >= MAX_ROWS
             or self._bytes >= MAX_BYTES
             or self._clock() - self._since >= MAX_SECONDS
         )

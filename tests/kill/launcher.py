@@ -86,8 +86,8 @@ def count_calls(path: str) -> None:
     embed = LoadedEncoder.embed
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def counted(self: LoadedEncoder, images: Any) -> Any:
-        vectors = embed(self, images)
+    def counted(self: LoadedEncoder, images: Any, *more: Any) -> Any:
+        vectors = embed(self, images, *more)
         os.write(descriptor, b"\0" * len(images))
         return vectors
 
