@@ -70,3 +70,12 @@ def test_a_finished_command_whose_last_words_were_lost_has_failed():
     script = "from encoder.terminal import finish; print('said'); finish(0)"
     with open("/dev/full", "w") as full:
         assert subprocess.run([sys.executable, "-c", script], stdout=full).returncode == 1
+
+
+def test_what_libraries_do_at_the_end_is_done():
+    script = (
+        "import atexit; from encoder.terminal import finish\n"
+        "atexit.register(print, 'tidied up'); finish(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"tidied up\n")
