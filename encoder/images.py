@@ -158,10 +158,8 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         over = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
         image = Image.alpha_composite(ground, over)
-    if image.mode not in ("1", "L"):
-        image = _in_mode(
-            image, "RGB"
-        )  # first, so that gray is made of the same colours in any mode
+    if image.mode not in ("1", "L"):  # RGB first: gray is made of the same colours in any mode
+        image = _in_mode(image, "RGB")
     return _in_mode(image, "RGB" if spec.channels == 3 else "L")
 
 
