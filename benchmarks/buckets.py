@@ -25,6 +25,7 @@ from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder import gcs_listing
 from encoder.gcs_client import gcs_client
 from encoder.storage import store_for
+from pipeline.handler import LoadedEncoder
 
 DELAYS_MS = (0, 50)
 
@@ -62,6 +63,7 @@ def throughput(options: argparse.Namespace) -> None:
     """The whole job over files on disk and over objects, taking turns; and its requests."""
     small = options.batch_size * 2
     rates: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         base = pathlib.Path(folder)
         make_jpegs(base / "small", small)
@@ -82,23 +84,51 @@ def throughput(options: argparse.Namespace) -> None:
                         speak_to(servers[delay])
                         place, output = f"gs://bucket/{size}", f"gs://bucket/out-{size}-{number}"
                         before = counts(servers[delay])
-                    seconds.append(job_seconds(place, options, output))
+                    with encoder_calls() as calls:
+                        seconds.append(job_seconds(place, options, output))
                     if delay is not None:
                         after = counts(servers[delay])
                         asked = {kind: after[kind] - before.get(kind, 0) for kind in after}
                 name = "local files" if delay is None else f"gs://, {delay} ms"
                 rate = (options.images - small) / (seconds[1] - seconds[0])
                 rates.setdefault(name, []).append(rate)
+                computing = sum(end - start for start, end in calls[1:])
+                busy.setdefault(name, []).append(computing / (calls[-1][1] - calls[0][1]))
     print(f"whole job, {options.images} images less {small}, {options.rounds} rounds")
     local = rates["local files"]
     for name, found in rates.items():
         ratio = statistics.median(a / b for a, b in zip(found, local, strict=True))
         rounds = ", ".join(f"{a / b:.3f}" for a, b in zip(found, local, strict=True))
         rate = statistics.median(found)
+        shares = ", ".join(f"{share:.3f}" for share in busy[name])
         print(f"  {name:<12} {rate:6.2f} images/s, ratio {ratio:.3f} (rounds: {rounds})")
+        print(f"  {'':<12} share of the time that the encoder computes: {shares}")
     print(f"requests of a run over {options.images} images")
     for kind, count in asked.items():
         print(f"  {kind:<7} {count:5}, per image {count / options.images:.2f}")
+
+
+@contextlib.contextmanager
+def encoder_calls() -> Iterator[list[tuple[float, float]]]:
+    """Gives (start, end) of each call of the encoder, in seconds.
+
+    Between the calls it waits for images; a machine that is slow now and fast then doesn't change
+    the share of that, as it changes images per second.
+    """
+    calls, embed = [], LoadedEncoder.embed
+
+    def timed(self: LoadedEncoder, *arguments: object) -> object:
+        began = time.perf_counter()
+        try:
+            return embed(self, *arguments)
+        finally:
+            calls.append((began, time.perf_counter()))
+
+    LoadedEncoder.embed = timed
+    try:
+        yield calls
+    finally:
+        LoadedEncoder.embed = embed
 
 
 @contextlib.contextmanager
