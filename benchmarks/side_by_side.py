@@ -2,8 +2,8 @@
 
 Each is a process of its own over the same JPEG files, taking turns: ours in float32 and bfloat16,
 tf.data with ``model.predict``, stock Beam, and a PyTorch DataLoader (channels_last), all with the
-same weights of VGG16. Stock Beam needs tensorflow_hub, and PyTorch's program a Python that has it;
-what can't be run is left out, and said.
+same weights of VGG16. Stock Beam needs tensorflow_hub, which wants setuptools<81, and PyTorch's
+program a Python that has it; what can't be run is left out, and said.
 
     python -m benchmarks.side_by_side --weights .cache/vgg16-imagenet.weights.h5 --json out.json
 """
@@ -139,6 +139,7 @@ def measure(command: list[str], output: pathlib.Path, images: int) -> Measured:
         subprocess.CalledProcessError: the program failed.
     """
     command = [str(output / "vectors") if word == "OUT" else word for word in command]
+    shutil.rmtree(output, ignore_errors=True)  # what the program before has written
     output.mkdir()
     first: list[float] = []
     with tempfile.TemporaryFile("w+") as said:
@@ -154,7 +155,6 @@ def measure(command: list[str], output: pathlib.Path, images: int) -> Measured:
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command, stderr=said.read())
     assert sum(pq.read_metadata(path).num_rows for path in parquet_files(output)) == images
-    shutil.rmtree(output)
     return Measured(seconds, first[0] - began if first else seconds, usage.ru_maxrss << 10)
 
 
