@@ -41,6 +41,7 @@ class Encoder:
                 tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8)
             ],
             jit_compile=False,
+            autograph=False,  # Keras keeps it out of its layers anyway, and it takes half a second
         )
 
     def _forward(self, images: Any) -> Any:
@@ -93,14 +94,14 @@ class Encoder:
         return decode_image(data, self.spec).pixels
 
     def warm_up(self, batch_size: int) -> None:
-        """Compile and run once, so that the first real batch is as fast as the others.
+        """Compile, so that the first real batch is as fast as the others.
 
-        A GPU sees a whole batch, for which it then has its kernels and its memory; on a CPU one
-        image does.
+        A GPU also sees a whole batch, for which it then has its kernels and its memory.
         """
         spec = self.spec
-        count = batch_size if tf.config.list_physical_devices("GPU") else 1
-        self.embed(np.zeros((count, spec.height, spec.width, spec.channels), np.uint8))
+        self._compute.get_concrete_function()
+        if tf.config.list_physical_devices("GPU"):
+            self.embed(np.zeros((batch_size, spec.height, spec.width, spec.channels), np.uint8))
 
 
 def _compute_in(model: Any, dtype: str) -> None:

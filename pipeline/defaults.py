@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DEFAULT_BATCH_SIZE = 32  # images
+DEFAULT_BATCH_SIZE = 8  # images
 DEFAULT_MAX_BYTES = 512 << 20  # of one image file or record
 DEFAULT_MAX_FAILURE_RATIO = 0.5
 DEFAULT_READS = 32  # at the same time

@@ -19,7 +19,7 @@ from pipeline.contents import ContentIndex, Contents
 from pipeline.decoding import Reading
 from pipeline.handler import EncoderHandler
 from pipeline.job import Job
-from pipeline.parts import PartBuffer, PartWriter
+from pipeline.parts import MAX_ROWS, PartBuffer, PartWriter
 from pipeline.plan_steps import METRICS, at_end, log_of, seen_batches
 from pipeline.progress import EMBEDDED, FAILED, Tally
 from pipeline.reading import ReadAhead
@@ -216,8 +216,12 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         self._kind = kind
         self._count = Metrics.counter(METRICS, f"{kind}_rows")
 
+    def setup(self) -> None:
+        # The first part is written after a batch: whoever watches sees early that all is well.
+        self._enough = min(self._job.batch_size, MAX_ROWS)
+
     def start_bundle(self) -> None:
-        self._buffer = PartBuffer()
+        self._buffer = PartBuffer(self._enough)
 
     def process(self, element: Any) -> Iterator[Any]:
         embedding = self._kind == EMBEDDINGS
@@ -231,6 +235,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def _flush(self) -> Iterator[Any]:
         rows = self._buffer.take()
+        self._enough = MAX_ROWS
+        self._buffer = PartBuffer()
         self._count.inc(len(rows))
         writer = self._job.writer
         if self._kind == FAILURES:

@@ -147,10 +147,12 @@ class PartBuffer:
     """Collects rows and says when they are enough for a part.
 
     Args:
+        enough: rows that make a part.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, enough: int = MAX_ROWS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._enough = enough
         self._clock = clock
         self._rows: list[Any] = []
         self._bytes = 0
@@ -163,7 +165,7 @@ class PartBuffer:
         self._rows.append(row)
         self._bytes += size
         return (
-            len(self._rows) >= MAX_ROWS
+            len(self._rows) >= self._enough
             or self._bytes >= MAX_BYTES
             or self._clock() - self._since >= MAX_SECONDS
         )

@@ -5,10 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline
 from encoder.spec import EncoderSpec, read_spec
 from pipeline import parts
+from pipeline.launch import parse_beam_options
 from pipeline.parts import PartBuffer, PartWriter, read_known
 from pipeline.records import DECODE, Embedded, Failure, Touched
+from tests.conftest import write_image
 
 
 @pytest.fixture
@@ -136,3 +139,14 @@ def test_a_write_that_fails_leaves_nothing(writer, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         writer.write("failures", pa.table({"uri": ["a"], "version": ["b"]}))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_first_part_of_a_worker_is_written_after_a_batch(small_bundle, tmp_path):
+    for number in range(20):
+        write_image(tmp_path / "images" / f"{number:02}.png", number)
+    job = pipeline.new_job(
+        [str(tmp_path / "images")], str(small_bundle), str(tmp_path / "out"), batch_size=4
+    )
+    pipeline.run(job, parse_beam_options([]))
+    written = tmp_path.glob("out/embeddings/**/*.parquet")
+    assert sorted(pq.read_metadata(path).num_rows for path in written) == [4, 16]
