@@ -3,7 +3,9 @@
 Each is a process of its own over the same JPEG files, taking turns: ours in float32 and bfloat16,
 tf.data with ``model.predict``, stock Beam, and a PyTorch DataLoader (channels_last), all with the
 same weights of VGG16. Stock Beam needs tensorflow_hub, which wants setuptools<81, and PyTorch's
-program a Python that has it; what can't be run is left out, and said.
+program a Python that has it; what can't be run is left out, and said. Where pandas and scikit-learn
+are installed, as for the tests, Keras and Beam import them and take seconds more to start: let
+``--python`` be that of an environment with nothing but requirements.lock.
 
     python -m benchmarks.side_by_side --weights .cache/vgg16-imagenet.weights.h5 --json out.json
 """
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="of VGG16's convolutions")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--python", default=sys.executable, help="that runs all but PyTorch's")
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has torch")
     parser.add_argument("--only", nargs="*", help="words in names of programs, such as ours")
     parser.add_argument("--json", type=pathlib.Path)
@@ -109,7 +112,7 @@ def prepare(base: pathlib.Path, options: argparse.Namespace) -> dict[str, list[s
     plain = keras.Model(model.inputs, keras.layers.GlobalAveragePooling2D()(taken))
     plain.save(base / "plain.keras")
     np.savez(base / "plain.npz", *plain.get_weights())
-    photos, run = str(base / "photos"), [sys.executable, "-m"]
+    photos, run = str(base / "photos"), [options.python, "-m"]
     peer = "benchmarks.peers."
     programs = {
         f"ours, {precision}": [
