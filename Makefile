@@ -1,17 +1,21 @@
 # make demo: see it work.  make test: everything CI runs.  make test-kill: kill runs, for half an hour.
+# make test-backends: the same vectors from TensorFlow and JAX.
 # make lock: renew the locks (needs uv).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-kill check lock clean
+.PHONY: demo test test-backends test-kill check lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
 	$(BIN)/pytest -n 2
+
+test-backends: $(READY)
+	$(BIN)/pytest tests/backends
 
 test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/kill

@@ -85,7 +85,9 @@ def throughput(options: argparse.Namespace) -> None:
                         place, output = f"gs://bucket/{size}", f"gs://bucket/out-{size}-{number}"
                         before = counts(servers[delay])
                     with encoder_calls() as calls:
-                        seconds.append(job_seconds(place, options, output))
+                        seconds.append(
+                            job_seconds(place, options.encoder, output, options.batch_size)
+                        )
                     if delay is not None:
                         after = counts(servers[delay])
                         asked = {kind: after[kind] - before.get(kind, 0) for kind in after}

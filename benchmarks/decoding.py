@@ -26,7 +26,7 @@ from rich.table import Table
 
 from encoder.images import decode_image
 from encoder.spec import DECODES, EncoderSpec
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from examples.real_data import photographs
 
 SIZES = {"12 MP": (4000, 3000), "24 MP": (6000, 4000)}
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12, help="of each size")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    import_tensorflow()
+    import_keras()
     import encoder
 
     cores = len(os.sched_getaffinity(0))

@@ -50,7 +50,10 @@ def main() -> None:
         compare(
             pack(base / "job", options.images),
             lambda source: (
-                options.images / job_seconds(source, options, base / f"out-{next(outputs)}")
+                options.images
+                / job_seconds(
+                    source, options.encoder, base / f"out-{next(outputs)}", options.batch_size
+                )
             ),
             options.rounds,
         )

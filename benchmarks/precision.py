@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from encoder.spec import PRECISIONS
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from examples.real_data import photographs
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="of VGG16's convolutions")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    import_tensorflow()
+    import_keras()
     import encoder
 
     with tempfile.TemporaryDirectory() as folder:

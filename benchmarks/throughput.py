@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from examples.real_data import photographs
+from pipeline.gpus import settings_for
 from pipeline.launch import parse_beam_options
 
 JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
@@ -47,7 +48,10 @@ def main() -> None:
         for number in range(options.rounds):
             models.append(model_rate(enc, options.batch_size, options.images - small))
             seconds = {
-                name: job_seconds(base / name, options, base / f"out-{name}-{number}")
+                name: job_seconds(
+                    *(base / name, options.encoder, base / f"out-{name}-{number}"),
+                    options.batch_size,
+                )
                 for name in ("small", "large")
             }
             jobs.append((options.images - small) / (seconds["large"] - seconds["small"]))
@@ -68,7 +72,7 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
 
 def be_quiet() -> None:
     """Only the benchmark itself prints."""
-    import_tensorflow()
+    import_keras()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
 
@@ -101,13 +105,11 @@ def model_rate(enc: object, batch_size: int, images: int) -> float:
     return calls * batch_size / (time.perf_counter() - began)
 
 
-def job_seconds(folder: pathlib.Path, options: argparse.Namespace, output: pathlib.Path) -> float:
-    """How long a whole run takes."""
-    job = pipeline.new_job(
-        [str(folder)], options.encoder, str(output), batch_size=options.batch_size
-    )
+def job_seconds(folder: pathlib.Path, bundle: str, output: pathlib.Path, batch_size: int) -> float:
+    """How long a whole run takes, with the options for Beam that this machine's GPUs ask for."""
+    job = pipeline.new_job([str(folder)], bundle, str(output), batch_size=batch_size)
     began = time.perf_counter()
-    record = pipeline.run(job, parse_beam_options([]))
+    record = pipeline.run(job, parse_beam_options(settings_for("", []).beam_options))
     assert record["embedded"] == record["listed"] > 0
     return time.perf_counter() - began
 

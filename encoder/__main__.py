@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage import StorageSettings, check_reachable, configure, normalize
-from encoder.terminal import finish, import_tensorflow, report
+from encoder.terminal import finish, import_keras, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     check_reachable(normalize(path))
                 except OSError as error:
                     raise InputError(str(error)) from error
-        import_tensorflow()
+        import_keras()
         return int(options.command(options))
     except (Exception, KeyboardInterrupt) as error:
         return report(error, (InputError, CutMismatchError, OSError), options.verbose)
@@ -175,8 +175,10 @@ def _imagenet(options: argparse.Namespace) -> int:
 
 
 def _print_bundle(spec: EncoderSpec, output: str) -> None:
+    from encoder.backend import backend
     from encoder.machine import precision_gain
 
+    gain = precision_gain(backend().devices()[0].is_gpu)
     print(f"encoder {spec.id} -> {output}")
     print(f"  layers      {', '.join(spec.layers)}")
     print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
@@ -184,7 +186,7 @@ def _print_bundle(spec: EncoderSpec, output: str) -> None:
         f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
     )
     print(f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}")
-    print(f"  precision   {spec.precision}; {precision_gain()}")
+    print(f"  precision   {spec.precision}; {gain}")
     print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from encoder.backbones import recognize
+from encoder.backend import backend
 from encoder.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
 from encoder.errors import InputError
 from encoder.fingerprint import encoder_id
@@ -64,7 +64,8 @@ def extract(
         decode: "exact", or "fast": large JPEGs are decoded at a part of their size, which takes
             less time and changes vectors a little.
         background: RGB under transparent pixels and around padded images.
-        precision: dtype in which the layers compute.
+        precision: dtype in which the layers compute; "tf32" is float32, multiplied as TF32 where a
+            GPU can.
         trust, builder: see encoder.model_files.load_model.
         say: gets one sentence for each thing that was decided and not asked for.
 
@@ -113,7 +114,7 @@ def extract(
         background=background,
         precision=precision,
         max_difference=0.0,
-        versions={"keras": keras.__version__, "tensorflow": tf.__version__},
+        versions={"keras": keras.__version__, backend().package: backend().version},
     )
     spec = spec.replace(
         id=encoder_id(cut.backbone, spec.vector_settings()),
@@ -175,7 +176,7 @@ def _test_images(spec: EncoderSpec) -> Any:
     pixels[-3:] = 0
     pixels[-2] = 255
     pixels[-1, :, ::2] = 255
-    return preprocess_pixels(pixels, spec.preprocess).numpy()
+    return keras.ops.convert_to_numpy(preprocess_pixels(pixels, spec.preprocess))
 
 
 def _slices(cut: Cut) -> tuple[tuple[int, int], ...]:

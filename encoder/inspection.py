@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from encoder.backbones import recognize
+from encoder.backend import backend
 from encoder.errors import InputError
 from encoder.graph import Graph, Step, makers_of, trace
 from encoder.machine import precision_gain
@@ -73,7 +74,8 @@ def print_description(description: dict[str, Any], console: Console) -> None:
     found = description["preprocess"]
     text = f"preprocess {found['mode']}: {found['reason']}"
     console.print(text, markup=False, highlight=False)
-    console.print(f"precision: {precision_gain()}", markup=False, highlight=False)
+    gain = precision_gain(backend().devices()[0].is_gpu)
+    console.print(f"precision: {gain}", markup=False, highlight=False)
 
 
 def _as_listed(graph: Graph) -> list[Step]:

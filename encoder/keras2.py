@@ -1,4 +1,4 @@
-"""What Keras 2 left behind: TensorFlow operations in a graph, and formats that only it can read.
+"""What Keras 2 left behind in configs: TensorFlow operations, and what Keras 3 reads otherwise.
 
 A Keras 2 model in which ``x / 255`` or ``preprocess_input(x)`` was applied to a symbolic tensor has
 layers of the classes TFOpLambda and SlicingOpLambda, which Keras 3 does not know. Each becomes a
@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from encoder.errors import InputError
 
@@ -53,6 +50,7 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         self.arguments = arguments
 
     def call(self, inputs: Any) -> Any:
+        tf = _tensorflow(self.name)
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
         first, options = _with_tensors(json.loads(self.arguments), tensors)
         if self.function == "__operators__.getitem":
@@ -65,6 +63,18 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+
+
+def _tensorflow(layer: str) -> Any:
+    """TensorFlow, which must be Keras's backend where its operations are among the layers."""
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"layer {layer!r} is an operation of TensorFlow, from a file of Keras 2; KERAS_BACKEND "
+            f"is {keras.backend.backend()!r}, which can't compute it. Use 'tensorflow'"
+        )
+    import tensorflow
+
+    return tensorflow
 
 
 def _check_function(function: str, layer: str) -> None:
@@ -163,39 +173,6 @@ def operation_classes() -> dict[str, Any]:
         for name, found in vars(module).items()
         if isinstance(found, type) and issubclass(found, keras.Operation)
     }
-
-
-def to_keras3(path: str, folder: str) -> str:
-    """Convert a SavedModel folder or a Keras 2 ``.keras`` file; gives an .h5 file in the folder.
-
-    Raises:
-        InputError: tf-keras is not installed, or can't read it as a model with layers.
-    """
-    try:
-        import tf_keras
-    except ImportError as error:
-        raise InputError(
-            f"{path!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
-            "(or this package with the extra [savedmodel]). It is needed once, not for the bundle"
-        ) from error
-    target = os.path.join(folder, "converted.h5")
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")  # it warns of what training would need
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # .h5 being old is why it is used
-            model = tf_keras.models.load_model(path, compile=False)
-            model.save(target, save_format="h5", include_optimizer=False)
-    except Exception as error:  # all kinds; each means that there is nothing to convert
-        raise InputError(
-            f"tf-keras {tf_keras.__version__} can't take {path!r} as a model with layers: {error}. "
-            "If it is a subclassed model, build the same layers as a functional model, load the "
-            "weights into it, and save that"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    return target
 
 
 def _modern_config(layer: dict[str, Any]) -> bool:

@@ -19,8 +19,9 @@ import h5py
 import keras
 
 from encoder.errors import InputError, shortened
-from encoder.keras2 import modernize, name_operations, operation_objects, to_keras3
+from encoder.keras2 import modernize, name_operations, operation_objects
 from encoder.safety import check_archive, check_code
+from encoder.saved_models import to_keras3
 from encoder.storage import is_remote, join, normalize, store_for
 from encoder.weights import load_weights
 

@@ -23,18 +23,20 @@ def preprocess(images: Any, mode: str) -> Any:
         mode: "caffe" (to BGR, minus mean), "tf" (to -1..1), "torch" (to 0..1, minus mean, over
             deviation), "unit" (to 0..1) or "none".
     """
-    import tensorflow as tf
+    from keras import ops
 
     # TensorFlow turns "/ constant" into "* (1 / constant)" when it compiles, which is another
     # number in the last bit; this division it leaves alone.
-    divide = tf.math.divide_no_nan
-    pixels = tf.cast(images, tf.float32)
+    divide = ops.divide_no_nan
+    pixels = ops.cast(images, "float32")
     if mode == "caffe":
-        return pixels[..., ::-1] - tf.constant(CAFFE_MEAN_BGR, tf.float32)
+        return pixels[..., ::-1] - ops.convert_to_tensor(CAFFE_MEAN_BGR, "float32")
     if mode == "tf":
         return divide(pixels, 127.5) - 1.0
     if mode == "torch":
-        mean, deviation = (tf.constant(c, tf.float32) for c in (TORCH_MEAN_RGB, TORCH_STD_RGB))
+        mean, deviation = (
+            ops.convert_to_tensor(c, "float32") for c in (TORCH_MEAN_RGB, TORCH_STD_RGB)
+        )
         return divide(divide(pixels, 255.0) - mean, deviation)
     if mode == "unit":
         return divide(pixels, 255.0)

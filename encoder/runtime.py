@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from encoder.backend import Compute, Device, Fetch, backend
 from encoder.errors import InputError
 from encoder.images import decode_image
+from encoder.machine import nvidia_gpus
 from encoder.pooling import POOLING_PREFIX
 from encoder.preprocess import preprocess
 from encoder.spec import EncoderSpec
 
 # Images per call of the model at most. On a CPU few are as fast as many; they fit its caches
 # better, and the first vectors are there sooner.
-CPU_CALL, _GPU_CALL = 8, 256
+CPU_CALL, GPU_CALL = 8, 256
 
 
 class Encoder:
@@ -26,32 +32,36 @@ class Encoder:
     Attributes:
         spec: everything that decides its vectors; the contents of ``encoder.json``.
         model: the keras.Model, preprocessed float32 images to (n, dim).
+        devices: what computes: every GPU, each with weights of its own, or the CPU.
     """
 
     def __init__(self, model: Any, spec: EncoderSpec) -> None:
         self.spec = spec
         self.model = model
-        if spec.precision != "float32":
+        if spec.precision in ("bfloat16", "float16"):
             _compute_in(model, spec.precision)
-        self._most = _GPU_CALL if tf.config.list_physical_devices("GPU") else CPU_CALL
-        # XLA is slower than oneDNN on a CPU, and free batch sizes would recompile it on a GPU.
-        self._compute = tf.function(
-            self._forward,
-            input_signature=[
-                tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.uint8)
-            ],
-            jit_compile=False,
-            autograph=False,  # Keras keeps it out of its layers anyway, and it takes half a second
-        )
+        self._backend = backend()
+        self.devices = self._backend.devices()
+        self._most = GPU_CALL if self.devices[0].is_gpu else CPU_CALL
+        self._lock = threading.Lock()
+        self._turns = itertools.count()
+        self._copies = [self._compiled(device) for device in self.devices]
 
-    def _forward(self, images: Any) -> Any:
-        vectors = self.model(preprocess(images, self.spec.preprocess), training=False)
-        return tf.cast(vectors, tf.float32)
+    def _compiled(self, device: Device) -> Compute:
+        spec = self.spec
+        shape = (spec.height, spec.width, spec.channels)
+        return self._backend.compile(self.model, self._forward, shape, spec.precision, device)
+
+    def _forward(self, model: Callable[[Any], Any], images: Any) -> Any:
+        return keras.ops.cast(model(preprocess(images, self.spec.preprocess)), "float32")
 
     def embed(
         self, images: NDArray[np.uint8], batch_size: int | None = None
     ) -> NDArray[np.float32]:
         """Embed images, 8 in a call of the model at most on a CPU, 256 on a GPU.
+
+        Several GPUs take calls in turn, and while one is computed, the next is on its way. A GPU
+        that has not enough memory gets half as many images a call from then on.
 
         Args:
             images: uint8 (n, height, width, channels), RGB order, as decode gives them.
@@ -72,15 +82,64 @@ class Encoder:
                 f"images are {images.dtype} {images.shape}; expected uint8 (n, {spec.height}, "
                 f"{spec.width}, {spec.channels}), as Encoder.decode gives one"
             )
-        size = min(batch_size or self._most, self._most)
-        vectors = np.empty((len(images), spec.dim), np.float32)
+        while True:
+            most = self._most
+            try:
+                return self._embed(images, min(batch_size or most, most), batch_size is not None)
+            except Exception as error:
+                if most == 1 or not self._backend.is_out_of_memory(error):
+                    raise
+                self._halve(most)
+
+    def _embed(self, images: NDArray[np.uint8], size: int, fill: bool) -> NDArray[np.float32]:
+        vectors = np.empty((len(images), self.spec.dim), np.float32)
+        running: deque[tuple[int, Fetch]] = deque()
+
+        def finish_first() -> None:
+            start, fetch = running.popleft()
+            made = vectors[start : start + size]
+            made[:] = fetch()[: len(made)]
+
         for start in range(0, len(images), size):
             call = images[start : start + size]
-            count = len(call)
-            if batch_size and count < size:
-                call = np.concatenate([call, np.zeros((size - count, *expected), np.uint8)])
-            vectors[start : start + count] = self._compute(call).numpy()[:count]
+            if fill:
+                call = _filled(call, size)
+            elif self._backend.fixed_shapes:  # few of which are compiled this way
+                call = _filled(call, 1 << (len(call) - 1).bit_length())
+            compute = self._copies[next(self._turns) % len(self._copies)]
+            running.append((start, compute(call)))
+            if len(running) > len(self._copies):
+                finish_first()
+        while running:
+            finish_first()
         return vectors
+
+    def _halve(self, most: int) -> None:
+        with self._lock:
+            if self._most != most:  # another thread has seen it, too
+                return
+            self._most = max(1, most // 2)
+        logging.getLogger(__name__).warning(
+            "%s has not enough memory for %d images at once: it gets %d from now on",
+            *(self.devices[0].name, most, self._most),
+        )
+
+    @property
+    def computes_on(self) -> str:
+        """The devices and what drives them, and why it is no GPU, as one line."""
+        names = [device.name for device in self.devices]
+        counts = {name: names.count(name) for name in names}
+        text = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
+        text += f" ({self._backend.name} {self._backend.version}, {self.spec.precision})"
+        if self.devices[0].is_gpu:
+            return text
+        found = nvidia_gpus()
+        if not found:
+            return f"{text}; there is no GPU"
+        return (
+            f"{text}; there is a GPU, {found[0]}, but {self._backend.name} can't use it: see "
+            "'python -m pipeline doctor'"
+        )
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image file to uint8 (height, width, channels), as the spec says.
@@ -99,9 +158,16 @@ class Encoder:
         A GPU also sees a whole batch, for which it then has its kernels and its memory.
         """
         spec = self.spec
-        self._compute.get_concrete_function()
-        if tf.config.list_physical_devices("GPU"):
-            self.embed(np.zeros((batch_size, spec.height, spec.width, spec.channels), np.uint8))
+        if self.devices[0].is_gpu or self._backend.fixed_shapes:
+            count = min(batch_size, self._most) * len(self.devices)
+            blank = np.zeros((count, spec.height, spec.width, spec.channels), np.uint8)
+            self.embed(blank, batch_size)
+
+
+def _filled(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """So many images, black ones behind those that are there."""
+    missing = count - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
 
 
 def _compute_in(model: Any, dtype: str) -> None:

@@ -18,7 +18,7 @@ PREPROCESS_MODES = ("caffe", "tf", "torch", "unit", "none")
 RESIZES = ("bilinear", "nearest", "box", "hamming", "bicubic", "lanczos")
 FITS = ("stretch", "crop", "pad")
 DECODES = ("exact", "fast")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "tf32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,8 @@ class EncoderSpec:
         decode: "exact", or "fast": large JPEGs are decoded at a half, a quarter or an eighth of
             their size, and at no less than twice the size that they are resized to.
         background: RGB colour (0-255) under transparent pixels and around padded images.
-        precision: dtype that the layers compute in; embeddings are always float32.
+        precision: dtype that the layers compute in; embeddings are always float32. "tf32" is
+            float32 of which GPUs that can multiply no more than 10 bits of the fraction.
         max_difference: largest difference seen between the trained network and its cut, as a
             share of the largest value.
         versions: the libraries that wrote the bundle.

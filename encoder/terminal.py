@@ -18,16 +18,18 @@ from encoder.imports import quick_imports
 _SILENT = "3"
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow; what it prints meanwhile is shown only if the import fails.
+def import_keras() -> None:
+    """Import Keras and its backend; what is printed meanwhile is shown only if the import fails.
 
-    Its first messages are written before its own log level takes effect, so nothing but a
-    closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL below 3 hears everything as usual.
+    TensorFlow's first messages are written before its own log level takes effect, so nothing but
+    a closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL below 3 hears everything as usual.
 
     oneDNN computes the convolutions, also on CPUs without AVX-512, where TensorFlow's default is
     Eigen: it is faster there, too, and Eigen's last bits depend on the place in the batch.
-    TensorFlow heeds affinity, but not a container's share of the cores, so it is told.
+    TensorFlow heeds affinity, but not a container's share of the cores, so it is told. JAX would
+    take most of a GPU's memory at once.
     """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(usable_cores()))
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

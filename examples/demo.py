@@ -14,7 +14,7 @@ import numpy as np
 
 import pipeline
 from encoder.spec import SPEC_FILE
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from examples.real_data import packaged_vgg16_weights, photographs
 
 QUERY = "motorcycle_left.png"
@@ -43,7 +43,7 @@ def make_bundle(bundle: pathlib.Path) -> None:
     if command("encoder", "imagenet", "--output", bundle) == 0:
         return
     print("Keras' download is out of reach; the weights come from a pinned package instead.\n")
-    import_tensorflow()
+    import_keras()
     weights = packaged_vgg16_weights()
     if command("encoder", "imagenet", "--output", bundle, "--weights", weights) != 0:
         raise SystemExit(1)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from examples.real_data import photographs
 from pipeline.launch import parse_beam_options
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--seconds", type=float, default=60, help="of training")
     parser.add_argument("--size", type=int, default=32, help="height and width of the input")
     options = parser.parse_args(arguments)
-    import_tensorflow()
+    import_keras()
     import encoder
 
     images = options.output / "images"

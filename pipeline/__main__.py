@@ -27,6 +27,7 @@ from pipeline.defaults import (
     DEFAULT_URI_COLUMN,
 )
 from pipeline.errors import JobError
+from pipeline.gpus import GPU_BATCH_SIZE
 from pipeline.units import parse_age, parse_size, size_text
 
 
@@ -80,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_job_options(run)
+    run.add_argument(
+        "--gpu",
+        default="",
+        metavar="TYPE[:COUNT]",
+        help="of each worker on Dataflow, such as nvidia-l4; this machine's GPUs are found",
+    )
     run.set_defaults(command=commands.run)
     plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
@@ -120,6 +127,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="forget runs that began longer ago, such as 30d, and what dead ones left; rows stay",
     )
     prune.set_defaults(command=commands.prune)
+    doctor = added.add_parser(
+        "doctor", help="say what this machine computes with, and how fast", allow_abbrev=False
+    )
+    doctor.add_argument("--encoder", default="", metavar="DIR", help="bundle to time")
+    doctor.add_argument(
+        "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
+    )
+    doctor.set_defaults(command=commands.doctor)
     for command in (verify, compact, prune):
         command.add_argument(
             "--dry-run", action="store_true", help="say what would be done, and change nothing"
@@ -181,8 +196,9 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=DEFAULT_BATCH_SIZE,
-        help="images that go to the encoder together; default %(default)s",
+        metavar="N",
+        help=f"images that go to the encoder together; default {DEFAULT_BATCH_SIZE}, "
+        f"with GPUs {GPU_BATCH_SIZE}",
     )
     parser.add_argument(
         "--reads-in-flight",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
 from encoder.imports import quick_imports
+from pipeline.defaults import DEFAULT_BATCH_SIZE
+from pipeline.gpus import settings_for
 from pipeline.other_stores import is_other_store, output_folder
 from pipeline.units import count_text, size_text
 
@@ -17,8 +19,13 @@ if TYPE_CHECKING:
     from pipeline.job import Job
 
 
-def job_of(options: argparse.Namespace) -> Job:
-    """The job that the options of run and plan describe."""
+def job_of(options: argparse.Namespace, batch_size: int) -> Job:
+    """The job that the options of run and plan describe.
+
+    Args:
+        options: as parsed.
+        batch_size: where the options give none.
+    """
     from pipeline.job import new_job
 
     return new_job(
@@ -33,7 +40,7 @@ def job_of(options: argparse.Namespace) -> Job:
         max_pixels=options.max_pixels,
         max_bytes=options.max_bytes,
         allow_truncated=options.allow_truncated,
-        batch_size=options.batch_size,
+        batch_size=batch_size if options.batch_size is None else options.batch_size,
         reads=options.reads_in_flight,
         max_failure_ratio=options.max_failure_ratio,
         allow_empty=options.allow_empty,
@@ -45,7 +52,8 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
-    job = _described(options, rest)
+    settings = settings_for(options.gpu, rest)
+    job = _described(options, rest, settings.batch_size)
     from dataclasses import replace
 
     from pipeline.manifest import read_manifest
@@ -56,7 +64,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     with quick_imports():
         from pipeline import launch
 
-    beam_options = launch.parse_beam_options(rest)
+    beam_options = launch.parse_beam_options(settings.beam_options)
     with live_progress(launch.is_in_process(beam_options)) as tally_folder:
         record = launch.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
@@ -69,7 +77,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Say what a run would do."""
-    job = _described(options, rest)
+    job = _described(options, rest, DEFAULT_BATCH_SIZE)
     with quick_imports():
         from pipeline import launch
 
@@ -178,14 +186,26 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def _described(options: argparse.Namespace, rest: list[str]) -> Job:
+def doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    """Say what this machine computes with."""
+    from pipeline.doctor import examine
+
+    _no_more(rest, "doctor")
+    code = 0
+    for what, finding in examine(options.encoder, options.trust):
+        print(f"{what:<12} {finding}", flush=True)
+        code = code or what == "problem"
+    return int(code)
+
+
+def _described(options: argparse.Namespace, rest: list[str], batch_size: int) -> Job:
     """The job, before Beam is loaded if that can be: what is wrong is told at once."""
     if any(is_other_store(path) for path in (*options.input, options.encoder)):
         with quick_imports():
             from pipeline.launch import parse_beam_options
 
         parse_beam_options(rest)  # which say how these are reached
-    return job_of(options)
+    return job_of(options, batch_size)
 
 
 def _no_more(rest: list[str], command: str) -> None:

@@ -154,6 +154,7 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         touched.update(rewrite.touched)
     touched.pop("", None)  # those that were counted as unchanged from the start
     embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
+    loads = {load for part in outcome.written for load in part.loads}
     finished = datetime.now(timezone.utc)
     seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
     return {
@@ -171,7 +172,8 @@ def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
         "resumed": counts["resumed"],
         "copied": sum(part.copied for part in outcome.written),
-        "encoder_loads": len({load for part in outcome.written for load in part.load_ids}),
+        "encoder_loads": len(loads),
+        "computed_on": sorted({load.computes_on for load in loads}),
         "seconds": round(seconds, 3),
         "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
     }
@@ -236,7 +238,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
         if path not in removed:
             yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
     for part in outcome.written:
-        yield part._replace(load_ids=(), copied=0)
+        yield part._replace(loads=(), copied=0)
     for rewrite in outcome.rewritten:
         if rewrite.replacement is not None:
             yield rewrite.replacement

@@ -57,7 +57,7 @@ def decode(
     known = index.find(sha256)
     if known is not None:
         return Embedded(
-            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, ""
+            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, None
         )
     try:
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)

@@ -76,7 +76,13 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
     def expand(self, decoded: Any) -> Any:
         job = self.job
         handler = EncoderHandler(
-            job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes, job.storage
+            job.bundle,
+            job.spec.id,
+            job.batch_size,
+            job.trust,
+            job.across_processes,
+            job.storage,
+            job.tally_folder,
         )
         return (
             decoded

@@ -13,16 +13,17 @@ from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
 from encoder.storage import StorageSettings, settings
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 from pipeline.errors import JobError
+from pipeline.progress import Tally
 from pipeline.recent import Recent
-from pipeline.records import EMBED, Decoded, Embedded, Failure, failure_of
+from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
 
 RECENT_BYTES = 32 << 20  # of vectors
 _ENTRY_BYTES = 512  # that an entry takes besides its vector, about
 
-# A vector float32 (dim,) with the id of its load, or why there is none.
-_Vector = tuple[NDArray[np.float32], str]
+# A vector float32 (dim,) with its load, or why there is none.
+_Vector = tuple[NDArray[np.float32], Load]
 _Result = _Vector | Exception
 
 
@@ -39,12 +40,12 @@ class LoadedEncoder:
         self._load = load
         self._lock = threading.Lock()
         self._encoder: Any = None
-        self._load_id = uuid.uuid4().hex
+        self._loaded = Load(uuid.uuid4().hex, "")
 
     def embed(
         self, images: NDArray[np.uint8], batch_size: int | None
-    ) -> tuple[NDArray[np.float32], str]:
-        """(n, height, width, channels) uint8 to (n, dim) float32, with the load's id.
+    ) -> tuple[NDArray[np.float32], Load]:
+        """(n, height, width, channels) uint8 to (n, dim) float32, with the load.
 
         See encoder.Encoder.embed.
 
@@ -54,7 +55,8 @@ class LoadedEncoder:
         with self._lock:
             if self._encoder is None:
                 self._encoder = self._load()
-        return self._encoder.embed(images, batch_size), self._load_id
+                self._loaded = self._loaded._replace(computes_on=self._encoder.computes_on)
+        return self._encoder.embed(images, batch_size), self._loaded
 
 
 @dataclasses.dataclass
@@ -69,6 +71,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         trust: the bundle may bring layers with code of their own.
         across_processes: load once for all processes of a machine, in a process of its own.
         storage: how buckets are spoken to, also where the handler travels to.
+        tally_folder: where to say what the encoder computes on; see pipeline.progress.
     """
 
     bundle: str
@@ -77,6 +80,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     trust: bool = False
     across_processes: bool = False
     storage: StorageSettings = dataclasses.field(default_factory=settings)
+    tally_folder: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -92,7 +96,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         Raises:
             JobError: the bundle can't be loaded, or is another encoder than the job began with.
         """
-        import_tensorflow()
+        import_keras()
         from encoder.bundle import load
 
         try:
@@ -104,6 +108,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
                 f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
                 f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
             )
+        Tally(self.tally_folder).say(f"the encoder computes on {encoder.computes_on}")
         encoder.warm_up(self.batch_size)
         return encoder
 
@@ -160,7 +165,7 @@ def _embedded(
         return
     pixels = np.stack([image.pixels for image in images])
     try:
-        vectors, load_id = model.embed(pixels, batch_size)
+        vectors, load = model.embed(pixels, batch_size)
     except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
         raise
     except Exception as error:
@@ -172,14 +177,14 @@ def _embedded(
         yield from _embedded(images[middle:], model, None)
         return
     for image, vector in zip(images, vectors, strict=True):
-        yield image.sha256, (vector.copy(), load_id)  # a view would keep those of the whole batch
+        yield image.sha256, (vector.copy(), load)  # a view would keep those of the whole batch
 
 
 def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:
     if isinstance(result, Exception):
         return failure_of(image, EMBED, result)
-    vector, load_id = result
+    vector, load = result
     if not np.isfinite(vector).all():
         error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
         return failure_of(image, EMBED, error)
-    return Embedded(*image[:8], vector, load_id)
+    return Embedded(*image[:8], vector, load)

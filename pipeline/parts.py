@@ -26,6 +26,7 @@ from pipeline.records import (
     FAILURES,
     Embedded,
     Failure,
+    Load,
     Part,
     Touched,
 )
@@ -60,7 +61,7 @@ class PartWriter:
         """Columns that come from manifests, in the order of Embedded.kept."""
         return tuple(name for name in self.carried.names if name != TRUNCATED.name)
 
-    def write(self, kind: str, table: pa.Table, load_ids: Sequence[str] = ()) -> Part:
+    def write(self, kind: str, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
 
         The name says what the part holds, so that work repeated by a retry finds its own earlier
@@ -70,7 +71,7 @@ class PartWriter:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, **parquet_options(kind))
         data = put_part(self.output, path, buffer.getvalue())
-        return Part(kind, path, table.num_rows, len(data), tuple(load_ids), crc32c=checksum(data))
+        return Part(kind, path, table.num_rows, len(data), tuple(loads), crc32c=checksum(data))
 
     def write_embeddings(self, rows: Sequence[Embedded]) -> Part:
         """Write embedded images as one part."""
@@ -83,9 +84,9 @@ class PartWriter:
             else to_arrow([self._value(row, field.name) for row in rows], field.type)
             for field in schema
         ]
-        loads = sorted({row.load_id for row in rows if row.load_id})
+        loads = sorted({row.load for row in rows if row.load})
         part = self.write(EMBEDDINGS, pa.Table.from_arrays(arrays, schema=schema), loads)
-        return part._replace(copied=sum(not row.load_id for row in rows))
+        return part._replace(copied=sum(not row.load for row in rows))
 
     def write_failures(self, rows: Sequence[Failure]) -> Part:
         """Write failed images as one part."""

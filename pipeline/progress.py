@@ -14,10 +14,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from rich.console import Console
 
 PLANNED, EMBEDDED, FAILED = "planned", "embedded", "failed"
+_SAID = "said"
 _REFRESH_SECONDS = 0.5
 
 
@@ -47,30 +49,54 @@ class Tally:
         except FileNotFoundError:
             return 0
 
+    def say(self, line: str) -> None:
+        """Show a line to whoever started the run; each line once, whoever says it."""
+        if self._folder:
+            with contextlib.suppress(FileNotFoundError), open(self._path(_SAID), "a") as file:
+                file.write(line + "\n")
+
+    def said(self) -> list[str]:
+        """The lines so far."""
+        try:
+            with open(self._path(_SAID)) as file:
+                return list(dict.fromkeys(file.read().splitlines()))
+        except FileNotFoundError:
+            return []
+
     def _path(self, kind: str) -> str:
         return os.path.join(self._folder, kind)
 
 
 @contextlib.contextmanager
 def live_progress(enabled: bool) -> Iterator[str]:
-    """Show the line on a terminal while the block runs; gives the folder to count in, or ""."""
-    if not enabled or not sys.stderr.isatty():
+    """Show what is said while the block runs, and on a terminal the line.
+
+    Gives the folder to count and to say it in; "" where it is not enabled.
+    """
+    if not enabled:
         yield ""
         return
-    # Its own descriptor: stderr may be silenced for a while, for libraries that chatter there.
-    with (
-        tempfile.TemporaryDirectory(prefix="embed-images-") as folder,
-        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
-    ):
+    with tempfile.TemporaryDirectory(prefix="embed-images-") as folder, _own_stderr() as stderr:
         stop = threading.Event()
-        console = Console(file=terminal, force_terminal=True)
-        thread = threading.Thread(target=_show, args=(Tally(folder), console, stop), daemon=True)
+        thread = threading.Thread(target=_show, args=(Tally(folder), stderr, stop), daemon=True)
         thread.start()
         try:
             yield folder
         finally:
             stop.set()
             thread.join()
+
+
+@contextlib.contextmanager
+def _own_stderr() -> Iterator[TextIO]:
+    """A descriptor of its own: stderr may be silenced for a while, for libraries that chatter."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except OSError:  # it is no file
+        yield sys.stderr
+        return
+    with os.fdopen(descriptor, "w") as opened:
+        yield opened
 
 
 class Rate:
@@ -91,13 +117,24 @@ class Rate:
         return (self._latest[0] - self._first[0]) / (self._latest[1] - self._first[1])
 
 
-def _show(tally: Tally, console: Console, stop: threading.Event) -> None:
+def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
+    shown = 0
+    console = Console(file=stderr, soft_wrap=True, highlight=False, markup=False)
     began, rate = time.monotonic(), Rate()
-    with console.status("listing images") as status:
-        while not stop.wait(_REFRESH_SECONDS):
+    line = console.status("listing images") if stderr.isatty() else contextlib.nullcontext()
+    with line as status:
+        ended = False
+        while not ended:
+            ended = stop.wait(_REFRESH_SECONDS)  # what was said last is shown, too
+            said = tally.said()
+            for text in said[shown:]:
+                console.print(text)
+            shown = len(said)
             planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
             now = time.monotonic()
-            status.update(progress_line(planned, done, failed, now - began, rate.update(done, now)))
+            if status:
+                per_second = rate.update(done, now)
+                status.update(progress_line(planned, done, failed, now - began, per_second))
 
 
 def progress_line(planned: int, done: int, failed: int, elapsed: float, rate: float) -> str:

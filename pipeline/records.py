@@ -108,10 +108,17 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-class Embedded(NamedTuple):
-    """An image with its vector, float32 (dim,), and the id of the encoder load that made it.
+class Load(NamedTuple):
+    """An encoder that was loaded: an id that no other load has, and what it computes on."""
 
-    The id is "" where the vector was copied from another row of the same content.
+    id: str
+    computes_on: str
+
+
+class Embedded(NamedTuple):
+    """An image with its vector, float32 (dim,), and the encoder load that made it.
+
+    The load is None where the vector was copied from another row of the same content.
     """
 
     uri: str
@@ -123,7 +130,7 @@ class Embedded(NamedTuple):
     truncated: bool
     kept: Kept | None
     embedding: NDArray[np.float32]
-    load_id: str
+    load: Load | None
 
 
 class Failure(NamedTuple):
@@ -154,7 +161,7 @@ class Touched(NamedTuple):
 class Part(NamedTuple):
     """A finished Parquet file; path relative to the output, size in bytes.
 
-    Load ids tell the encoder loads that its rows come from; copied is how many come from none.
+    Its rows come from these loads of the encoder; copied is how many come from none.
     The crc32c of its content is 8 hex digits; "" where it is not known.
     """
 
@@ -162,7 +169,7 @@ class Part(NamedTuple):
     path: str
     rows: int
     bytes: int
-    load_ids: tuple[str, ...] = ()
+    loads: tuple[Load, ...] = ()
     copied: int = 0
     crc32c: str = ""
 

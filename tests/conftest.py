@@ -10,9 +10,9 @@ import sys
 import time
 import uuid
 
-from encoder.terminal import import_tensorflow
+from encoder.terminal import import_keras
 
-import_tensorflow()  # as the commands do: first, and set up
+import_keras()  # as the commands do: first, and set up
 
 import keras
 import numpy as np

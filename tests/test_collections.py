@@ -629,7 +629,7 @@ def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeyp
 def test_a_run_with_nothing_to_do_loads_no_encoder(job, tmp_path, monkeypatch):
     write_image(tmp_path / "img" / "a.png", 1)
     job(tmp_path / "img")
-    monkeypatch.setattr("pipeline.handler.import_tensorflow", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr("pipeline.handler.import_keras", lambda: pytest.fail("loaded"))
     assert job(tmp_path / "img") == {"listed": 1, "unchanged": 1}
 
 

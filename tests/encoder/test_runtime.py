@@ -1,11 +1,15 @@
 """Bits that don't depend on what else is computed, with the convolutions of a real network."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import encoder
 from encoder import runtime
+from encoder.backend import Device
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +42,95 @@ def test_company_and_place_do_not_matter(vgg16, images, vectors, order):
     np.testing.assert_array_equal(vgg16.embed(images[order], 8), vectors[order])
 
 
-def test_calls_have_one_size(small_bundle, monkeypatch):
+@pytest.fixture
+def small(small_bundle):
+    """A small encoder, and the numbers of images that its model was called with."""
     made, sizes = encoder.load(small_bundle), []
-    compute = made._compute
-    monkeypatch.setattr(made, "_compute", lambda call: (sizes.append(len(call)), compute(call))[1])
+    (compute,) = made._copies
+
+    def counting(call):
+        sizes.append(len(call))
+        return compute(call)
+
+    made._copies = [counting]
+    return made, sizes
+
+
+def blank(spec, count):
+    return np.zeros((count, spec.height, spec.width, spec.channels), np.uint8)
+
+
+def test_calls_have_one_size(small, monkeypatch):
+    made, sizes = small
     monkeypatch.setattr(made, "_most", 4)
-    spec = made.spec
-    images = np.zeros((9, spec.height, spec.width, spec.channels), np.uint8)
-    assert made.embed(images, 32).shape == (9, spec.dim)
-    assert made.embed(images, 3).shape == (9, spec.dim)
-    assert made.embed(images).shape == (9, spec.dim)
-    assert made.embed(images[:0], 4).shape == (0, spec.dim)
+    images = blank(made.spec, 9)
+    assert made.embed(images, 32).shape == (9, made.spec.dim)
+    assert made.embed(images, 3).shape == (9, made.spec.dim)
+    assert made.embed(images).shape == (9, made.spec.dim)
+    assert made.embed(images[:0], 4).shape == (0, made.spec.dim)
     assert sizes == [4, 4, 4, 3, 3, 3, 4, 4, 1]
 
 
 def test_a_cpu_computes_few_images_at_once(small_bundle):
     assert encoder.load(small_bundle)._most == runtime.CPU_CALL
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late):
+    """Whether it is found out when a call begins, or when its vectors are fetched."""
+    made, sizes = small
+    images = np.random.default_rng(2).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    expected = made.embed(images, 2)
+    (compute,) = made._copies
+
+    def scarce(call):
+        def fail():
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+        if len(call) <= 2:
+            return compute(call)
+        return fail if late else fail()
+
+    made._copies = [scarce]
+    sizes.clear()
+    np.testing.assert_array_equal(made.embed(images, 64), expected)
+    assert sizes == [2] * 5  # and so it stays
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{made.devices[0].name} has not enough memory for 8 images at once: it gets 4 from now on",
+        f"{made.devices[0].name} has not enough memory for 4 images at once: it gets 2 from now on",
+    ]
+    made.embed(images, 64)
+    assert len(caplog.records) == 2
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(small):
+    made, _ = small
+
+    def broken(call):
+        raise tf.errors.InvalidArgumentError(None, None, "no such shape")
+
+    made._copies = [broken]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        made.embed(blank(made.spec, 3))
+    assert made._most == runtime.CPU_CALL
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])
+def test_tf32_is_on_only_where_it_was_asked_for(small_model_file, tmp_path, precision, allowed):
+    made = encoder.extract(small_model_file, tmp_path, precision=precision)
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    try:
+        tf.config.experimental.enable_tensor_float_32_execution(not allowed)
+        made.embed(blank(made.spec, 1))
+        assert enabled() == allowed
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+
+
+def test_what_it_computes_on(small, monkeypatch):
+    made, _ = small
+    assert made.computes_on.endswith(", float32); there is no GPU")
+    monkeypatch.setattr(runtime, "nvidia_gpus", lambda: ["NVIDIA L4"])
+    assert "there is a GPU, NVIDIA L4, but TensorFlow can't use it: see" in made.computes_on
+    made.devices = [Device(True, "NVIDIA L4", each) for each in "ab"]
+    assert re.fullmatch(r"2 x NVIDIA L4 \(TensorFlow [\d.]+, float32\)", made.computes_on)

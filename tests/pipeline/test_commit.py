@@ -13,7 +13,7 @@ from pipeline.errors import JobError
 from pipeline.job import new_job
 from pipeline.manifest import read_manifest, read_record
 from pipeline.planning import listed_by
-from pipeline.records import DECODE, Embedded, Failure, Rewrite
+from pipeline.records import DECODE, Embedded, Failure, Load, Rewrite
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def make(tmp_path, small_bundle):
 def embedded(*numbers):
     vector = np.zeros(16, np.float32)
     return [
-        Embedded(f"/{n}.jpg", f"v{n}", 1, f"s{n}", 1, 1, False, None, vector, "load1")
+        Embedded(
+            f"/{n}.jpg", f"v{n}", 1, f"s{n}", 1, 1, False, None, vector, Load("load1", "2 cores")
+        )
         for n in numbers
     ]
 
@@ -74,12 +76,12 @@ def test_the_record(make, tmp_path):
     assert record == read_record(job.output, "run1")
     assert (record["listed"], record["embedded"], record["failed"]) == (3, 2, 1)
     assert record["encoder_loads"] == 1
+    assert record["computed_on"] == ["2 cores"]
     assert record["inputs"] == [str(tmp_path / "images")]
     assert set(record) == {
         *("run_id", "encoder_id", "started", "finished", "inputs", "listed", "new", "changed"),
         *("unchanged", "deleted", "embedded", "failed", "resumed", "encoder_loads", "seconds"),
-        "copied",
-        "images_per_second",
+        *("copied", "computed_on", "images_per_second"),
     }
     assert read_manifest(job.output)[0].runs == {"run1": job.token}
     assert by_glob(tmp_path) == ["/1.jpg", "/2.jpg"]
@@ -285,7 +287,7 @@ def test_the_manifest_keeps_other_encoders(make, tmp_path, small_model_file):
     assert take_snapshot(job).live == ()
     vector = np.zeros(8, np.float32)
     part = job.writer.write_embeddings(
-        [Embedded("/1.jpg", "v", 1, "s", 1, 1, False, None, vector, "l")]
+        [Embedded("/1.jpg", "v", 1, "s", 1, 1, False, None, vector, Load("l", "2 cores"))]
     )
     commit(job, outcome(job, [part], listed=1, new=1))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

@@ -9,12 +9,14 @@ from pipeline import contents, embed_steps
 from pipeline.contents import ContentIndex, contents_of
 from pipeline.job import new_job
 from pipeline.parts import PartWriter
-from pipeline.records import Embedded, Image, Todo
+from pipeline.records import Embedded, Image, Load, Todo
 
 
 def row(number, sha256):
     vector = np.full(16, number, np.float32)
-    return Embedded(f"/{number}.jpg", "v", 1, sha256, number, 3, False, None, vector, "load")
+    return Embedded(
+        f"/{number}.jpg", "v", 1, sha256, number, 3, False, None, vector, Load("load", "a CPU")
+    )
 
 
 @pytest.fixture

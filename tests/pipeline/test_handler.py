@@ -17,6 +17,8 @@ from tests.conftest import small_network
 class Picky:
     """Sums pixels; can't take more than two images at once, nor any that is all 255."""
 
+    computes_on = "a fake"
+
     def embed(self, images, batch_size):
         if len(images) > 2:
             raise MemoryError("out of memory")
@@ -46,11 +48,13 @@ def test_a_batch_that_fails_costs_only_the_images_that_fail(handler):
     ] * 3
     assert outcomes[2].embedding.tolist() == [8, 8, 8]
     assert (outcomes[3].stage, outcomes[3].error) == ("embed", "RuntimeError")
-    assert len({o.load_id for o in outcomes if isinstance(o, Embedded)}) == 1
+    assert len({o.load for o in outcomes if isinstance(o, Embedded)}) == 1
 
 
 def test_values_that_are_not_finite_are_a_failure(handler):
     class Broken:
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             return np.array([[1, 2], [np.nan, np.inf]], np.float32)
 
@@ -99,6 +103,8 @@ def test_a_bundle_that_can_not_be_loaded_is_no_failure_of_images(tmp_path, handl
 
 def test_a_lost_model_process_is_no_failure_of_images(handler):
     class Gone:
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             raise EOFError
 
@@ -115,6 +121,8 @@ def test_each_content_is_computed_once(handler):
     calls = []
 
     class Counting:
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             calls.append(len(images))
             return images.sum(axis=(1, 2)).astype(np.float32)
@@ -135,6 +143,8 @@ def test_a_batch_is_filled_up_and_its_halves_are_not(handler):
     class Small:
         """With memory for two images."""
 
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             asked.append((len(images), batch_size))
             if (batch_size or len(images)) > 2:
@@ -150,6 +160,8 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
     calls = []
 
     class Wide:
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             calls.append(len(images))
             return np.zeros((len(images), 1000), np.float32)
@@ -177,6 +189,8 @@ def test_failures_are_not_remembered_and_keep_no_pixels(handler):
     arrays = []
 
     class Failing:
+        computes_on = "a fake"
+
         def embed(self, images, batch_size):
             arrays.append(weakref.ref(images))
             raise RuntimeError("no")

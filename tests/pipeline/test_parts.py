@@ -10,8 +10,10 @@ from encoder.spec import EncoderSpec, read_spec
 from pipeline import parts
 from pipeline.launch import parse_beam_options
 from pipeline.parts import PartBuffer, PartWriter, read_known
-from pipeline.records import DECODE, Embedded, Failure, Touched
+from pipeline.records import DECODE, Embedded, Failure, Load, Touched
 from tests.conftest import write_image
+
+LOAD = Load("load", "2 cores")
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def writer(tmp_path, small_bundle):
 def embedded(number):
     vector = np.arange(16, dtype=np.float32) + number
     return Embedded(
-        f"/p/{number}.jpg", f"v{number}", 10, f"{number:064x}", 4, 3, False, None, vector, "load"
+        f"/p/{number}.jpg", f"v{number}", 10, f"{number:064x}", 4, 3, False, None, vector, LOAD
     )
 
 
@@ -32,7 +34,7 @@ def failure(number):
 
 def test_columns_types_and_metadata(writer, tmp_path):
     part = writer.write_embeddings([embedded(1), embedded(2)])
-    assert (part.rows, part.load_ids) == (2, ("load",))
+    assert (part.rows, part.loads) == (2, (LOAD,))
     assert part.path.startswith(f"embeddings/encoder={writer.spec.id}/run=run1/part-")
     file = pq.ParquetFile(tmp_path / part.path)
     schema = file.schema_arrow

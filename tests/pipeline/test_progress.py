@@ -50,6 +50,22 @@ def test_the_line(arguments, line):
     assert progress_line(*arguments) == line
 
 
-def test_no_line_where_nobody_looks():
+@pytest.mark.parametrize("captured", ["capsys", "capfd"])
+def test_where_nobody_looks_only_what_is_said_is_shown(captured, request):
+    """Each line once, in what a scheduler keeps of stderr."""
+    capture = request.getfixturevalue(captured)
     with live_progress(True) as folder:  # stderr is captured here: no terminal
+        Tally(folder).add(PLANNED, 5)
+        for _ in range(2):  # two processes of a machine
+            Tally(folder).say("the encoder computes on a GPU [with brackets] " + "x" * 200)
+    assert capture.readouterr().err == (
+        "the encoder computes on a GPU [with brackets] " + "x" * 200 + "\n"
+    )
+    Tally(folder).say("too late")
+    assert Tally(folder).said() == []
+
+
+def test_other_engines_show_nothing():
+    with live_progress(False) as folder:
         assert folder == ""
+    Tally("").say("nobody hears it")

@@ -1,0 +1,103 @@
+"""What this machine computes with, and how fast: ``python -m pipeline doctor``."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from encoder.errors import InputError
+from encoder.machine import cpu_name, nvidia_driver, nvidia_gpus, precision_gain
+from encoder.terminal import import_keras
+from pipeline.defaults import DEFAULT_BATCH_SIZE
+from pipeline.gpus import GPU_BATCH_SIZE
+
+_TIMED_SECONDS = 2.0
+_ADVICE = {
+    "TensorFlow": "pip install 'tensorflow[and-cuda]' brings the CUDA libraries that fit it",
+    "JAX": "pip install 'jax[cuda12]' brings its CUDA plugin and libraries",
+}
+
+
+def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
+    """Find out, line by line: (what, finding).
+
+    Args:
+        bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
+        trust: the bundle may bring layers with code of their own.
+
+    Raises:
+        InputError: the bundle can't be loaded.
+    """
+    yield "system", f"Python {platform.python_version()} on {platform.platform()}"
+    yield "CPU", cpu_name()
+    driver = nvidia_driver()
+    found = nvidia_gpus()
+    yield "GPU", ", ".join(found) or "none found"
+    if driver:
+        yield "driver", f"NVIDIA {driver}"
+    import_keras()
+    import keras
+
+    from encoder.backend import backend
+
+    chosen = backend()
+    devices = chosen.devices()
+    computes_on_gpu = devices[0].is_gpu
+    yield "backend", f"{chosen.name} {chosen.version} with Keras {keras.__version__}"
+    yield "computes on", ", ".join(device.name for device in devices)
+    if found and not computes_on_gpu:
+        problem = (
+            f"{chosen.name} can't use the GPU: {_ADVICE[chosen.name]}; it needs an NVIDIA driver "
+            "that is recent enough for these, and CUDA_VISIBLE_DEVICES must not hide the GPU"
+        )
+        yield "problem", problem
+    yield "precision", precision_gain(computes_on_gpu)
+    batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
+    for encoder in _encoders(bundle, trust, computes_on_gpu):
+        rate = images_per_second(encoder, batch_size)
+        spec = encoder.spec
+        what = f"{spec.source}, {spec.height}x{spec.width}, {batch_size} images a batch"
+        yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
+
+
+def images_per_second(encoder: Any, batch_size: int) -> float:
+    """Of batches of random pixels in memory, once it is warm.
+
+    Args:
+        encoder: an encoder.Encoder.
+        batch_size: images given to it together.
+    """
+    import numpy as np
+
+    spec = encoder.spec
+    shape = (batch_size, spec.height, spec.width, spec.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    encoder.warm_up(batch_size)
+    encoder.embed(images, batch_size)
+    began, batches = time.perf_counter(), 0
+    while not batches or time.perf_counter() - began < _TIMED_SECONDS:
+        encoder.embed(images, batch_size)
+        batches += 1
+    return batches * batch_size / (time.perf_counter() - began)
+
+
+def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Any]:
+    import keras
+
+    import encoder
+
+    if bundle:
+        try:
+            yield encoder.load(bundle, trust=trust)
+        except (InputError, OSError) as error:
+            raise InputError(f"--encoder: {error}") from error
+        return
+    network = encoder.vgg16_encoder_decoder((224, 224, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        made = encoder.extract(network, folder, layer="pool_5", preprocess="caffe")
+    for precision in ("float32", "bfloat16", *(("float16", "tf32") if computes_on_gpu else ())):
+        spec = made.spec.replace(source="VGG16", precision=precision)
+        yield encoder.Encoder(keras.models.clone_model(made.model), spec)
