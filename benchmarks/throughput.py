@@ -23,6 +23,7 @@ from PIL import Image
 import pipeline
 from encoder.terminal import import_keras
 from examples.real_data import photographs
+from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.gpus import settings_for
 from pipeline.launch import parse_beam_options
 
@@ -65,7 +66,7 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
     """The options that benchmarks of whole jobs share."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--encoder", required=True, help="encoder bundle")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=DEFAULT_BATCH_SIZE)
     parser.add_argument("--rounds", type=int, default=3)
     return parser
 

@@ -35,7 +35,13 @@ def import_keras() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT) == _SILENT
     with quick_imports(), silenced_stderr(True) if quiet else contextlib.nullcontext():
-        import keras  # noqa: F401
+        import keras
+
+    if keras.backend.backend() != "tensorflow":
+        # Keras would import it, where it is installed, to see whether a setting has one of its types.
+        from keras.src.utils import module_utils
+
+        module_utils.tensorflow._available = False
 
 
 @contextlib.contextmanager
