@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-backends: $(READY)
 	$(BIN)/pytest tests/backends

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
@@ -32,6 +31,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.bars import draw_bars
 from benchmarks.throughput import be_quiet, make_jpegs
+from encoder.machine import cpu_name
 
 OURS, OURS_16 = "ours, float32", "ours, bfloat16"
 
@@ -86,7 +86,7 @@ def main() -> None:
             f"  first after {row['first']:5.1f} s  peak {row['peak'] / 2**30:.2f} GiB"
         )
     if options.json:
-        found = {"machine": platform.processor(), "cores": os.cpu_count(), "programs": table}
+        found = {"machine": cpu_name(), "cores": os.cpu_count(), "programs": table}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     if options.plot:
         title = f"Seconds for {options.images} photographs, start-up included"

@@ -83,13 +83,13 @@ class Encoder:
                 f"{spec.width}, {spec.channels}), as Encoder.decode gives one"
             )
         while True:
-            most = self._most
+            size = min(batch_size or self._most, self._most)
             try:
-                return self._embed(images, min(batch_size or most, most), batch_size is not None)
+                return self._embed(images, size, batch_size is not None)
             except Exception as error:
-                if most == 1 or not self._backend.is_out_of_memory(error):
+                if size == 1 or not self._backend.is_out_of_memory(error):
                     raise
-                self._halve(most)
+                self._halve(size)
 
     def _embed(self, images: NDArray[np.uint8], size: int, fill: bool) -> NDArray[np.float32]:
         vectors = np.empty((len(images), self.spec.dim), np.float32)
@@ -114,14 +114,14 @@ class Encoder:
             finish_first()
         return vectors
 
-    def _halve(self, most: int) -> None:
+    def _halve(self, size: int) -> None:
         with self._lock:
-            if self._most != most:  # another thread has seen it, too
+            if self._most < size:  # another thread has seen it, too
                 return
-            self._most = max(1, most // 2)
+            self._most = size // 2
         logging.getLogger(__name__).warning(
             "%s has not enough memory for %d images at once: it gets %d from now on",
-            *(self.devices[0].name, most, self._most),
+            *(self.devices[0].name, size, self._most),
         )
 
     @property

@@ -38,7 +38,7 @@ def import_keras() -> None:
         import keras
 
     if keras.backend.backend() != "tensorflow":
-        # Keras would import it, where it is installed, to see whether a setting has one of its types.
+        # Keras would import it, where it is installed, just to compare types.
         from keras.src.utils import module_utils
 
         module_utils.tensorflow._available = False

@@ -13,6 +13,7 @@ import encoder
 from encoder.storage import store_for
 from pipeline.__main__ import main
 from pipeline.dataset import open_dataset
+from pipeline.gpus import threads_for
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -64,7 +65,8 @@ def test_a_portable_job_service_with_workers_in_other_processes(
     assert "Traceback" not in err
 
 
-def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("gpu", [(), ("--gpu", "nvidia-l4:2")], ids=["cpu", "gpu"])
+def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatch, gpu):
     """Builds the whole job for Dataflow with gs:// locations, and looks at what would be sent."""
     encoder.extract(small_model_file, f"{bucket}/bundle")
     sent = []
@@ -74,7 +76,7 @@ def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatc
 
     class Recorded(job_type):
         def __init__(self, options, proto_pipeline):
-            sent.append(proto_pipeline)
+            sent.append((options.get_all_options(), proto_pipeline))
             super().__init__(options, proto_pipeline)
 
     monkeypatch.setattr(apiclient, "Job", Recorded)
@@ -84,13 +86,17 @@ def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatc
             *("--output", f"{bucket}/dataset", "--runner=DataflowRunner", "--dry_run=True"),
             *("--project=test", "--region=europe-west1", "--job_name=embed"),
             *(f"--temp_location={bucket}/temp", f"--staging_location={bucket}/staging"),
-            "--sdk_container_image=registry.example/embed:1",
+            *("--sdk_container_image=registry.example/embed:1", *gpu),
         ]
     )
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     assert "dry run" in out
-    (proto,) = sent
+    ((options, proto),) = sent
+    assert options["number_of_worker_harness_threads"] == (threads_for(2) if gpu else None)
+    assert ("no_use_multiple_sdk_containers" in options["experiments"]) == bool(gpu)
+    accelerator = "worker_accelerator=type:nvidia-l4;count:2;install-nvidia-driver"
+    assert (accelerator in (options["dataflow_service_options"] or ())) == bool(gpu)
     names = {each.unique_name for each in proto.components.transforms.values()}
     for step in ("ListImages", "PlanRun", "ReadImages", "EmbedImages", "WriteParts", "Commit"):
         assert step in names
