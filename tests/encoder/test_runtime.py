@@ -97,7 +97,7 @@ def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late, b
     sizes.clear()
     found = made.embed(images, batch_size)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert sizes == ([2] * 5 if batch_size else [2, 2, 2, 2, 1])
+    assert sizes[-5:] == ([2] * 5 if batch_size else [2, 2, 2, 2, 1])
     assert [record.getMessage() for record in caplog.records] == [
         f"{made.devices[0].name} has not enough memory for {size} images at once: "
         f"it gets {size // 2} from now on"
