@@ -76,13 +76,8 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
     def expand(self, decoded: Any) -> Any:
         job = self.job
         handler = EncoderHandler(
-            job.bundle,
-            job.spec.id,
-            job.batch_size,
-            job.trust,
-            job.across_processes,
-            job.storage,
-            job.tally_folder,
+            *(job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes),
+            *(job.storage, job.tally_folder),
         )
         return (
             decoded

@@ -71,6 +71,9 @@ class Tally:
 def live_progress(enabled: bool) -> Iterator[str]:
     """Show what is said while the block runs, and on a terminal the line.
 
+    On a terminal both are on stderr; elsewhere what is said goes to stdout, where the summary will
+    be, since a scheduler takes what is on stderr for an error.
+
     Gives the folder to count and to say it in; "" where it is not enabled.
     """
     if not enabled:
@@ -118,17 +121,19 @@ class Rate:
 
 
 def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
-    shown = 0
+    shown, ended = 0, False
     console = Console(file=stderr, soft_wrap=True, highlight=False, markup=False)
     began, rate = time.monotonic(), Rate()
     line = console.status("listing images") if stderr.isatty() else contextlib.nullcontext()
     with line as status:
-        ended = False
         while not ended:
             ended = stop.wait(_REFRESH_SECONDS)  # what was said last is shown, too
             said = tally.said()
             for text in said[shown:]:
-                console.print(text)
+                if status:
+                    console.print(text)
+                else:
+                    print(text, flush=True)
             shown = len(said)
             planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
             now = time.monotonic()

@@ -84,7 +84,7 @@ def test_a_whole_run(tmp_path, small_bundle, images):
         assert done.returncode == 0, done.stderr
         (record,) = (tmp_path / backend / "runs").glob("*.json")
         (computed_on,) = json.loads(record.read_text())["computed_on"]
-        assert f"the encoder computes on {computed_on}" in done.stderr
+        assert f"the encoder computes on {computed_on}" in done.stdout
         assert ("JAX" in computed_on) == (backend == "jax")
         table = ds.dataset(tmp_path / backend / "embeddings").to_table().sort_by("uri")
         rows[backend] = table["embedding"].to_pylist()
