@@ -112,6 +112,12 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def besides_devices(out: str) -> str:
+    """What a run printed besides the line that says what its encoder computes on."""
+    lines = out.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("the encoder computes on "))
+
+
 def wait_for(path: pathlib.Path) -> None:
     """Until there is such a file."""
     end = time.monotonic() + TIMEOUT
