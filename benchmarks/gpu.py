@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -116,7 +117,8 @@ def describe(bundle: str) -> dict[str, str]:
 def make_photos(folder: pathlib.Path, count: int) -> None:
     """JPEG files with as much detail as photographs: noise of several sizes, laid over another."""
     folder.mkdir()
-    with ProcessPoolExecutor() as pool:
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with a backend may hang
+    with ProcessPoolExecutor(mp_context=spawn) as pool:
         list(pool.map(make_photo, (folder / f"{n:06}.jpg" for n in range(count)), chunksize=100))
 
 

@@ -1,7 +1,7 @@
 """A PyTorch DataLoader with torch.compile, channels_last, in steady state: python -m
 benchmarks.peers.torch_gpu PHOTOS SIZE PRECISION
 
-Prints images a second, from the tenth batch to the last. Weights are random. Needs torch.
+Prints images a second, without those of the first ten batches. Weights are random. Needs torch.
 """
 
 import contextlib
@@ -48,12 +48,12 @@ def main(folder, size, precision):
     )
     half = HALVES.get(precision)
     casting = torch.autocast(device, half) if half else contextlib.nullcontext()
-    began = done = 0
+    warm, began, done = min(WARM_BATCHES, len(loader) // 2), 0, 0
     with torch.inference_mode(), casting:
         for number, batch in enumerate(loader):
             pixels = batch.to(device, non_blocking=True).float() - means
             model(pixels.to(memory_format=torch.channels_last)).float().cpu()
-            if number + 1 == WARM_BATCHES:
+            if number + 1 == warm:
                 began = time.perf_counter()
             elif began:
                 done += BATCH
