@@ -24,9 +24,11 @@ import pipeline
 from encoder.terminal import import_keras
 from examples.real_data import photographs
 from pipeline.defaults import DEFAULT_BATCH_SIZE
+from pipeline.doctor import images_per_second
 from pipeline.gpus import settings_for
 from pipeline.launch import parse_beam_options
 
+MODEL_SECONDS = 30.0
 JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
 
 
@@ -47,7 +49,7 @@ def main() -> None:
         make_jpegs(base / "small", small)
         make_jpegs(base / "large", options.images)
         for number in range(options.rounds):
-            models.append(model_rate(enc, options.batch_size, options.images - small))
+            models.append(images_per_second(enc, options.batch_size, MODEL_SECONDS))
             seconds = {
                 name: job_seconds(
                     *(base / name, options.encoder, base / f"out-{name}-{number}"),
@@ -92,18 +94,6 @@ def make_jpegs(folder: pathlib.Path, count: int) -> None:
         )
         crop = photo.crop((left, top, left + width, top + height)).resize(JPEG_SIZE)
         crop.save(folder / f"{number:05}.jpg", quality=90)
-
-
-def model_rate(enc: object, batch_size: int, images: int) -> float:
-    """Images per second of the compiled model on one batch in memory."""
-    spec = enc.spec
-    shape = (batch_size, spec.height, spec.width, spec.channels)
-    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    calls = max(1, images // batch_size)
-    began = time.perf_counter()
-    for _ in range(calls):
-        enc.embed(batch)
-    return calls * batch_size / (time.perf_counter() - began)
 
 
 def job_seconds(folder: pathlib.Path, bundle: str, output: pathlib.Path, batch_size: int) -> float:

@@ -91,7 +91,7 @@ class _TensorFlow(Backend):
     def devices(self) -> list[Device]:
         import tensorflow as tf
 
-        gpus = tf.config.list_physical_devices("GPU")
+        gpus = tf.config.get_visible_devices("GPU")
         try:
             for gpu in gpus:
                 with contextlib.suppress(RuntimeError):  # it is in use already

@@ -10,6 +10,8 @@ from encoder.cores import usable_cores
 
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
 _NVIDIA = pathlib.Path("/proc/driver/nvidia")
+_PCI = pathlib.Path("/sys/bus/pci/devices")
+_NVIDIA_VENDOR, _DISPLAY = "0x10de", "0x03"  # a maker and a kind of device, as PCI numbers them
 _BFLOAT16 = {"avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX"}
 
 
@@ -39,6 +41,17 @@ def nvidia_gpus() -> list[str]:
     """Names of the NVIDIA GPUs that the driver sees, whether or not a backend can use them."""
     found = (_read(path) for path in sorted(_NVIDIA.glob("gpus/*/information")))
     return [_after_colon("Model", text) or "NVIDIA GPU" for text in found]
+
+
+def gpus_without_driver() -> int:
+    """How many NVIDIA GPUs are on the bus while no driver of theirs is loaded."""
+    if _NVIDIA.exists():
+        return 0
+    return sum(
+        _read(path / "vendor").strip() == _NVIDIA_VENDOR
+        and _read(path / "class").startswith(_DISPLAY)
+        for path in _PCI.glob("*")
+    )
 
 
 def nvidia_driver() -> str:

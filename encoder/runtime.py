@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from encoder.backend import Compute, Device, Fetch, backend
 from encoder.errors import InputError
 from encoder.images import decode_image
-from encoder.machine import nvidia_gpus
+from encoder.machine import gpus_without_driver, nvidia_gpus
 from encoder.pooling import POOLING_PREFIX
 from encoder.preprocess import preprocess
 from encoder.spec import EncoderSpec
@@ -134,6 +134,8 @@ class Encoder:
         if self.devices[0].is_gpu:
             return text
         found = nvidia_gpus()
+        if gpus_without_driver():
+            return f"{text}; there is a GPU, but its driver is not loaded"
         if not found:
             return f"{text}; there is no GPU"
         return (

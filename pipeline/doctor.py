@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from encoder.errors import InputError
-from encoder.machine import cpu_name, nvidia_driver, nvidia_gpus, precision_gain
+from encoder.machine import (
+    cpu_name,
+    gpus_without_driver,
+    nvidia_driver,
+    nvidia_gpus,
+    precision_gain,
+)
 from encoder.terminal import import_keras
 from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.gpus import GPU_BATCH_SIZE
 
-_TIMED_SECONDS = 2.0
 _ADVICE = {
     "TensorFlow": "pip install 'tensorflow[and-cuda]' brings the CUDA libraries that fit it",
     "JAX": "pip install 'jax[cuda12]' brings its CUDA plugin and libraries",
@@ -54,6 +59,8 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
             "that is recent enough for these, and CUDA_VISIBLE_DEVICES must not hide the GPU"
         )
         yield "problem", problem
+    if gpus_without_driver():
+        yield "problem", "there is a GPU, but no NVIDIA driver is loaded: install it, or load it"
     yield "precision", precision_gain(computes_on_gpu)
     batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
     for encoder in _encoders(bundle, trust, computes_on_gpu):
@@ -63,12 +70,13 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
         yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
 
 
-def images_per_second(encoder: Any, batch_size: int) -> float:
+def images_per_second(encoder: Any, batch_size: int, seconds: float = 2.0) -> float:
     """Of batches of random pixels in memory, once it is warm.
 
     Args:
         encoder: an encoder.Encoder.
         batch_size: images given to it together.
+        seconds: at least, to measure for.
     """
     import numpy as np
 
@@ -78,7 +86,7 @@ def images_per_second(encoder: Any, batch_size: int) -> float:
     encoder.warm_up(batch_size)
     encoder.embed(images, batch_size)
     began, batches = time.perf_counter(), 0
-    while not batches or time.perf_counter() - began < _TIMED_SECONDS:
+    while not batches or time.perf_counter() - began < seconds:
         encoder.embed(images, batch_size)
         batches += 1
     return batches * batch_size / (time.perf_counter() - began)

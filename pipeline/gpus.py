@@ -15,9 +15,10 @@ from pipeline.defaults import DEFAULT_BATCH_SIZE
 GPU_BATCH_SIZE = 64
 # Of a worker, for each GPU: while one waits for its batch, another gets the next one ready.
 THREADS_PER_GPU = 2
-_DATAFLOW = "DataflowRunner"
-_HERE = ("FnApiRunner", "DirectRunner")
-_ONE_PROCESS = "no_use_multiple_sdk_containers"
+DATAFLOW = "DataflowRunner"
+# Beam's DirectRunner may first download a runner of another kind; the first one is in the package.
+IN_PROCESS = ("FnApiRunner", "DirectRunner")
+ONE_PROCESS = "no_use_multiple_sdk_containers"
 
 
 class Settings(NamedTuple):
@@ -42,12 +43,12 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
     """
     asked = _parser().parse_known_args(list(beam_options))[0]
     given = list(beam_options)
-    if gpu and asked.runner != _DATAFLOW:
+    if gpu and asked.runner != DATAFLOW:
         raise InputError(
             f"--gpu {gpu!r} is for --runner=DataflowRunner; on this machine GPUs are used without "
             "being asked for, and other engines have options of their own"
         )
-    if asked.runner in _HERE:
+    if asked.runner in IN_PROCESS:
         count = len(visible_gpus())
         if count and not asked.direct_num_workers and not asked.direct_running_mode:
             given += [
@@ -65,8 +66,8 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
         count = (int(found[1]) if found else 1) if accelerators else 0
         if count and not asked.number_of_worker_harness_threads:
             given.append(f"--number_of_worker_harness_threads={threads_for(count)}")
-        if count and _ONE_PROCESS not in asked.experiments:
-            given.append(f"--experiments={_ONE_PROCESS}")
+        if count and ONE_PROCESS not in asked.experiments:
+            given.append(f"--experiments={ONE_PROCESS}")
     return Settings(GPU_BATCH_SIZE if count else DEFAULT_BATCH_SIZE, given)
 
 
@@ -97,7 +98,7 @@ def _accelerator(gpu: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     """Reads those of Beam's options that matter here."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--runner", default=_HERE[0])
+    parser.add_argument("--runner", default=IN_PROCESS[0])
     for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):
         parser.add_argument(f"--{name}")
     for name in ("dataflow_service_options", "experiments"):

@@ -25,15 +25,13 @@ from encoder.errors import InputError
 from encoder.storage import is_remote, join, store_for, temporary_name
 from encoder.terminal import silenced_stderr
 from pipeline.errors import JobError
+from pipeline.gpus import DATAFLOW, IN_PROCESS, ONE_PROCESS
 from pipeline.graph import add_plan, build
 from pipeline.job import Job
 from pipeline.manifest import read_manifest, read_record
 from pipeline.plan_steps import METRICS, PLAN_COUNTS
 from pipeline.workers import WORKER_ENDED, watch_workers
 
-# Beam's DirectRunner may first download a runner of another kind; this one is in the package.
-IN_PROCESS = ("FnApiRunner", "DirectRunner")
-_ONE_PROCESS = "no_use_multiple_sdk_containers"
 # What is left of a worker process that was killed: what others heard of it last.
 _ENDED = re.compile(
     r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
@@ -177,11 +175,11 @@ def is_in_process(options: PipelineOptions) -> bool:
 def _many_processes(options: PipelineOptions) -> bool:
     if is_in_process(options):
         return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
-    return _ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
+    return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
 
 
 def _check_reachable(job: Job, options: PipelineOptions) -> None:
-    if options.view_as(StandardOptions).runner != "DataflowRunner":
+    if options.view_as(StandardOptions).runner != DATAFLOW:
         return
     local = {
         "--encoder": job.bundle,

@@ -49,3 +49,21 @@ def test_gpus_that_the_driver_sees(tmp_path, monkeypatch):
     )
     assert machine.nvidia_gpus() == ["NVIDIA H100 80GB HBM3"] * 2
     assert machine.nvidia_driver() == "570.86.15"
+
+
+def test_a_gpu_whose_driver_is_not_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_NVIDIA", tmp_path / "driver")
+    monkeypatch.setattr(machine, "_PCI", tmp_path / "pci")
+    assert machine.gpus_without_driver() == 0
+    for name, vendor, kind in (
+        ("gpu", "0x10de", "0x030200"),
+        ("sound of a GPU", "0x10de", "0x040300"),
+        ("another maker's", "0x1002", "0x030000"),
+    ):
+        folder = tmp_path / "pci" / name
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(vendor + "\n")
+        (folder / "class").write_text(kind + "\n")
+    assert machine.gpus_without_driver() == 1
+    (tmp_path / "driver").mkdir()
+    assert machine.gpus_without_driver() == 0

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import encoder
 from encoder import runtime
-from encoder.backend import Device
+from encoder.backend import Device, backend
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +134,48 @@ def test_tf32_is_on_only_where_it_was_asked_for(small_model_file, tmp_path, prec
 
 def test_what_it_computes_on(small, monkeypatch):
     made, _ = small
+    monkeypatch.setattr(runtime, "nvidia_gpus", list)
+    monkeypatch.setattr(runtime, "gpus_without_driver", lambda: 0)
     assert made.computes_on.endswith(", float32); there is no GPU")
     monkeypatch.setattr(runtime, "nvidia_gpus", lambda: ["NVIDIA L4"])
     assert "there is a GPU, NVIDIA L4, but TensorFlow can't use it: see" in made.computes_on
+    monkeypatch.setattr(runtime, "gpus_without_driver", lambda: 1)
+    assert made.computes_on.endswith("; there is a GPU, but its driver is not loaded")
     made.devices = [Device(True, "NVIDIA L4", each) for each in "ab"]
     assert re.fullmatch(r"2 x NVIDIA L4 \(TensorFlow [\d.]+, float32\)", made.computes_on)
+
+
+def test_a_driver_that_cannot_be_talked_to_leaves_the_cpu(monkeypatch):
+    """As TensorFlow finds it: the GPU is listed, and fails when it is first used."""
+    listed = tf.config.list_logical_devices
+    hidden = []
+
+    def fail(kind):
+        if kind == "GPU":
+            raise tf.errors.InternalError(None, None, "cudaGetDevice() failed")
+        return listed(kind)
+
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {})
+    monkeypatch.setattr(tf.config, "list_logical_devices", fail)
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *what: hidden.append(what))
+    assert not any(device.is_gpu for device in backend().devices())
+    assert hidden == [([], "GPU")]
+
+
+def test_gpus_are_named_and_take_memory_as_they_need_it(monkeypatch):
+    growing = []
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["one", "two"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *a: growing.append(a))
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"NVIDIA {gpu}"}
+    )
+    logical = [tf.config.LogicalDevice(f"/GPU:{number}", "GPU") for number in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: logical)
+    found = backend().devices()
+    assert [(device.is_gpu, device.name) for device in found] == [
+        (True, "NVIDIA one"),
+        (True, "NVIDIA two"),
+    ]
+    assert growing == [("one", True), ("two", True)]

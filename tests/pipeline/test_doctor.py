@@ -10,7 +10,7 @@ from pipeline.__main__ import main
 def no_gpu(monkeypatch):
     monkeypatch.setattr(doctor, "nvidia_gpus", list)
     monkeypatch.setattr(doctor, "nvidia_driver", str)
-    monkeypatch.setattr(doctor, "_TIMED_SECONDS", 0.1)
+    monkeypatch.setattr(doctor, "gpus_without_driver", int)
 
 
 def test_what_it_says(small_bundle, capsys):
@@ -56,3 +56,11 @@ def test_without_a_bundle_vgg16_is_timed(capsys):
 def test_wrong_options_exit_2(words, said, capsys):
     assert main(["doctor", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_gpu_without_its_driver(small_bundle, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "gpus_without_driver", lambda: 1)
+    assert main(["doctor", "--encoder", str(small_bundle)]) == 1
+    assert re.search(
+        r"^problem +there is a GPU, but no NVIDIA driver", capsys.readouterr().out, re.M
+    )
