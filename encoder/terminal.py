@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -16,6 +17,16 @@ from encoder.errors import InputError
 from encoder.imports import quick_imports
 
 _SILENT = "3"
+_BACKENDS = ("tensorflow", "jax")
+
+
+def check_backend() -> None:
+    """Raise InputError where KERAS_BACKEND names none that there is; quick, nothing is imported."""
+    name = os.environ.get("KERAS_BACKEND", _BACKENDS[0])
+    if name not in _BACKENDS:
+        raise InputError(f"KERAS_BACKEND is {name!r}; expected one of {', '.join(_BACKENDS)}")
+    if importlib.util.find_spec(name) is None:
+        raise InputError(f"KERAS_BACKEND is {name!r}, which is not installed: pip install {name}")
 
 
 def import_keras() -> None:
@@ -29,6 +40,7 @@ def import_keras() -> None:
     TensorFlow heeds affinity, but not a container's share of the cores, so it is told. JAX would
     take most of a GPU's memory at once.
     """
+    check_backend()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(usable_cores()))

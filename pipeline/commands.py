@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
 from encoder.imports import quick_imports
+from encoder.terminal import check_backend
 from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.gpus import settings_for
 from pipeline.other_stores import is_other_store, output_folder
@@ -52,6 +53,7 @@ def job_of(options: argparse.Namespace, batch_size: int) -> Job:
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
+    check_backend()
     settings = settings_for(options.gpu, rest)
     job = _described(options, rest, settings.batch_size)
     from dataclasses import replace

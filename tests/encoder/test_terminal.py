@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from encoder.errors import InputError
-from encoder.terminal import report, silenced_stderr
+from encoder.terminal import import_keras, report, silenced_stderr
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,17 @@ def test_what_libraries_do_at_the_end_is_done():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, b"tidied up\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("torch", "KERAS_BACKEND is 'torch'; expected one of tensorflow, jax"),
+        ("jax", "KERAS_BACKEND is 'jax', which is not installed: pip install jax"),
+    ],
+)
+def test_a_backend_that_is_not_there(monkeypatch, name, said):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=said):
+        import_keras()
