@@ -20,6 +20,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
+from benchmarks.side_by_side import quiet_environment
 from benchmarks.throughput import be_quiet, make_jpegs
 
 DIFFERENT = 200  # photographs; the others differ by a comment in the file
@@ -84,7 +85,7 @@ def watched(command: list[str], scratch: pathlib.Path) -> list[Sample]:
     began, samples = time.monotonic(), []
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            command, stdout=said, stderr=said, env={**os.environ, "TMPDIR": str(scratch)}
+            command, stdout=said, stderr=said, env={**quiet_environment(), "TMPDIR": str(scratch)}
         )
         while process.poll() is None:
             done = sum(

@@ -1,8 +1,10 @@
 """How much of the compiled model's own speed the whole job keeps.
 
-Measures, alternating in one run: the encoder alone on a batch in memory, and the whole job (list,
-plan, read, decode, embed, write, commit) over JPEG files on disk. Starting up is taken out by
-running the job over two sizes and dividing the difference in images by that in seconds.
+Measures, alternating in one run: the compiled model alone on a batch in memory, one call at a time
+that gets all cores; the same with calls side by side, a core each, as the job makes them; and the
+whole job (list, plan, read, decode, embed, write, commit) over JPEG files on disk. Starting up is
+taken out by running the job over two sizes and dividing the difference in images by that in
+seconds.
 
     python -m benchmarks.throughput --encoder demo-output/encoder
 """
@@ -11,18 +13,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import pathlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 import pipeline
+from encoder.cores import usable_cores
 from encoder.terminal import import_keras
 from examples.real_data import photographs
+from pipeline.calls import images_together, share_cores
 from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.doctor import images_per_second
 from pipeline.gpus import settings_for
@@ -33,23 +41,24 @@ JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
 
 
 def main() -> None:
-    """Print images per second of both, and their ratio."""
+    """Print images per second of all three, and the job's ratios to the others."""
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=384, help="of the larger job")
+    parser.add_argument("--alone", action="store_true", help="only the model, with its threads")
     options = parser.parse_args()
+    if options.alone:
+        print(alone(options.encoder, options.batch_size))
+        return
     be_quiet()
-    import encoder
-
-    enc = encoder.load(options.encoder)
-    enc.warm_up(options.batch_size)
-    models, jobs = [], []
+    plain, side_by_side, jobs = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         base = pathlib.Path(folder)
-        small = options.batch_size * 2
+        small = options.batch_size * 2 * usable_cores()
         make_jpegs(base / "small", small)
         make_jpegs(base / "large", options.images)
         for number in range(options.rounds):
-            models.append(images_per_second(enc, options.batch_size, MODEL_SECONDS))
+            plain.append(alone_elsewhere(options, usable_cores()))
+            side_by_side.append(alone_elsewhere(options, 1))
             seconds = {
                 name: job_seconds(
                     *(base / name, options.encoder, base / f"out-{name}-{number}"),
@@ -58,10 +67,44 @@ def main() -> None:
                 for name in ("small", "large")
             }
             jobs.append((options.images - small) / (seconds["large"] - seconds["small"]))
-            print(f"round {number + 1}: model {models[-1]:.2f}, job {jobs[-1]:.2f} images/s")
-    model, job = statistics.median(models), statistics.median(jobs)
-    ratio = statistics.median(j / m for j, m in zip(jobs, models, strict=True))
-    print(f"model alone {model:.2f} images/s, whole job {job:.2f} images/s, ratio {ratio:.3f}")
+            print(
+                f"round {number + 1}: model {plain[-1]:.2f}, side by side {side_by_side[-1]:.2f}, "
+                f"job {jobs[-1]:.2f} images/s"
+            )
+    print(f"whole job {statistics.median(jobs):.2f} images/s, {options.images} less {small} images")
+    say("model, one call with all cores", plain, jobs)
+    say("model, a call for each core", side_by_side, jobs)
+
+
+def say(what: str, models: Sequence[float], jobs: Sequence[float]) -> None:
+    """Print a rate of the model, and the job's ratios to it."""
+    ratios = [job / model for job, model in zip(jobs, models, strict=True)]
+    rounds = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(
+        f"{what}: {statistics.median(models):.2f} images/s, "
+        f"the job keeps {statistics.median(ratios):.3f} (rounds: {rounds})"
+    )
+
+
+def alone_elsewhere(options: argparse.Namespace, threads: int) -> float:
+    """Images per second of the model alone in a process that gives each call so many threads."""
+    command = [sys.executable, "-m", "benchmarks.throughput", "--alone"]
+    command += ["--encoder", options.encoder, "--batch-size", str(options.batch_size)]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def alone(bundle: str, batch_size: int) -> float:
+    """Images per second of the model alone here."""
+    be_quiet()
+    import encoder
+
+    loaded = encoder.load(bundle)
+    count = batch_size
+    if loaded.devices[0].calls > 1:  # as many images at a time as a fast job's lists have
+        count = max(64, images_together(batch_size, loaded.spec.height, loaded.spec.width))
+    return images_per_second(loaded, batch_size, MODEL_SECONDS, count)
 
 
 def parser_of(doc: str) -> argparse.ArgumentParser:
@@ -74,7 +117,8 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
 
 
 def be_quiet() -> None:
-    """Only the benchmark itself prints."""
+    """Only the benchmark itself prints; jobs in this process share the cores as usual."""
+    share_cores(224, 224)
     import_keras()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -7,13 +7,16 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.cores import usable_cores
 from encoder.errors import InputError
 from encoder.machine import cpu_name
 
@@ -33,11 +36,13 @@ class Device:
         is_gpu: whether it is one.
         name: as people know it, such as "NVIDIA H100 80GB HBM3".
         handle: by which the backend knows it.
+        calls: how many it computes at once, in a thread each.
     """
 
     is_gpu: bool
     name: str
     handle: Any = dataclasses.field(repr=False)
+    calls: int = 1
 
 
 class Backend(abc.ABC):
@@ -108,7 +113,8 @@ class _TensorFlow(Backend):
                 Device(True, name, each.name) for name, each in zip(names, logical, strict=True)
             ]
         return [
-            Device(False, cpu_name(), each.name) for each in tf.config.list_logical_devices("CPU")
+            Device(False, cpu_name(), each.name, _calls_at_once())
+            for each in tf.config.list_logical_devices("CPU")
         ]
 
     def compile(
@@ -138,12 +144,26 @@ class _TensorFlow(Backend):
                 vectors = compiled(images)
             return lambda: np.asarray(vectors.numpy())
 
-        return compute
+        return compute if device.calls == 1 else _side_by_side(compute, device.calls)
 
     def is_out_of_memory(self, error: Exception) -> bool:
         import tensorflow as tf
 
         return isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def _calls_at_once() -> int:
+    """One for each core, where a call has one thread; TensorFlow's calls share their threads."""
+    return usable_cores() if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1" else 1
+
+
+def _side_by_side(compute: Compute, calls: int) -> Compute:
+    threads = ThreadPoolExecutor(calls, thread_name_prefix="compute")
+
+    def begin(images: NDArray[np.uint8]) -> Fetch:
+        return threads.submit(lambda: compute(images)()).result
+
+    return begin
 
 
 class _Jax(Backend):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.backend import Compute, Device, Fetch, backend
+from encoder.cores import CPU_CALL
 from encoder.errors import InputError
 from encoder.images import decode_image
 from encoder.machine import gpus_without_driver, nvidia_gpus
@@ -21,9 +22,7 @@ from encoder.pooling import POOLING_PREFIX
 from encoder.preprocess import preprocess
 from encoder.spec import EncoderSpec
 
-# Images per call of the model at most. On a CPU few are as fast as many; they fit its caches
-# better, and the first vectors are there sooner.
-CPU_CALL, GPU_CALL = 8, 256
+GPU_CALL = 256  # images per call of the model at most
 
 
 class Encoder:
@@ -46,6 +45,7 @@ class Encoder:
         self._lock = threading.Lock()
         self._turns = itertools.count()
         self._copies = [self._compiled(device) for device in self.devices]
+        self._ahead = sum(device.calls for device in self.devices)
 
     def _compiled(self, device: Device) -> Compute:
         spec = self.spec
@@ -108,7 +108,7 @@ class Encoder:
                 call = _filled(call, 1 << (len(call) - 1).bit_length())
             compute = self._copies[next(self._turns) % len(self._copies)]
             running.append((start, compute(call)))
-            if len(running) > len(self._copies):
+            if len(running) > self._ahead:
                 finish_first()
         while running:
             finish_first()

@@ -197,8 +197,8 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help=f"images that go to the encoder together; default {DEFAULT_BATCH_SIZE}, "
-        f"with GPUs {GPU_BATCH_SIZE}",
+        help="images that the encoder computes in one call, on a CPU 8 at most; default "
+        f"{DEFAULT_BATCH_SIZE}, with GPUs {GPU_BATCH_SIZE}",
     )
     parser.add_argument(
         "--reads-in-flight",

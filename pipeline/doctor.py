@@ -16,10 +16,13 @@ from encoder.machine import (
     nvidia_gpus,
     precision_gain,
 )
+from encoder.spec import read_spec
 from encoder.terminal import import_keras
+from pipeline.calls import images_together, share_cores
 from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.gpus import GPU_BATCH_SIZE
 
+_VGG16 = (224, 224, 3)
 _ADVICE = {
     "TensorFlow": "pip install 'tensorflow[and-cuda]' brings the CUDA libraries that fit it",
     "JAX": "pip install 'jax[cuda12]' brings its CUDA plugin and libraries",
@@ -43,6 +46,8 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
     yield "GPU", ", ".join(found) or "none found"
     if driver:
         yield "driver", f"NVIDIA {driver}"
+    height, width = _size_of(bundle)
+    share_cores(height, width)
     import_keras()
     import keras
 
@@ -63,33 +68,47 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
         yield "problem", "there is a GPU, but no NVIDIA driver is loaded: install it, or load it"
     yield "precision", precision_gain(computes_on_gpu)
     batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
+    together = batch_size if computes_on_gpu else images_together(batch_size, height, width)
     for encoder in _encoders(bundle, trust, computes_on_gpu):
-        rate = images_per_second(encoder, batch_size)
+        rate = images_per_second(encoder, batch_size, together=together)
         spec = encoder.spec
-        what = f"{spec.source}, {spec.height}x{spec.width}, {batch_size} images a batch"
+        what = f"{spec.source}, {spec.height}x{spec.width}, {together} images at a time"
         yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
 
 
-def images_per_second(encoder: Any, batch_size: int, seconds: float = 2.0) -> float:
-    """Of batches of random pixels in memory, once it is warm.
+def images_per_second(
+    encoder: Any, batch_size: int, seconds: float = 2.0, together: int | None = None
+) -> float:
+    """Of random pixels in memory, once it is warm.
 
     Args:
         encoder: an encoder.Encoder.
-        batch_size: images given to it together.
+        batch_size: see Encoder.embed.
         seconds: at least, to measure for.
+        together: images given to it at a time, where these are more than a batch.
     """
     import numpy as np
 
-    spec = encoder.spec
-    shape = (batch_size, spec.height, spec.width, spec.channels)
+    spec, count = encoder.spec, together or batch_size
+    shape = (count, spec.height, spec.width, spec.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     encoder.warm_up(batch_size)
     encoder.embed(images, batch_size)
-    began, batches = time.perf_counter(), 0
-    while not batches or time.perf_counter() - began < seconds:
+    began, lists = time.perf_counter(), 0
+    while not lists or time.perf_counter() - began < seconds:
         encoder.embed(images, batch_size)
-        batches += 1
-    return batches * batch_size / (time.perf_counter() - began)
+        lists += 1
+    return lists * count / (time.perf_counter() - began)
+
+
+def _size_of(bundle: str) -> tuple[int, int]:
+    if not bundle:
+        return _VGG16[:2]
+    try:
+        spec = read_spec(bundle)
+    except (InputError, OSError) as error:
+        raise InputError(f"--encoder: {error}") from error
+    return spec.height, spec.width
 
 
 def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Any]:
@@ -103,7 +122,7 @@ def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Any]:
         except (InputError, OSError) as error:
             raise InputError(f"--encoder: {error}") from error
         return
-    network = encoder.vgg16_encoder_decoder((224, 224, 3))
+    network = encoder.vgg16_encoder_decoder(_VGG16)
     with tempfile.TemporaryDirectory() as folder:
         made = encoder.extract(network, folder, layer="pool_5", preprocess="caffe")
     for precision in ("float32", "bfloat16", *(("float16", "tf32") if computes_on_gpu else ())):

@@ -9,7 +9,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
 from pipeline.batches import Batches, pack, unpack
@@ -17,7 +16,7 @@ from pipeline.changes import HAS, SAME, Change, kind_of
 from pipeline.commit import Outcome, commit
 from pipeline.contents import ContentIndex, Contents
 from pipeline.decoding import Reading
-from pipeline.handler import EncoderHandler
+from pipeline.encode_steps import LIST_IMAGES, together
 from pipeline.job import Job
 from pipeline.parts import MAX_ROWS, PartBuffer, PartWriter
 from pipeline.plan_steps import METRICS, at_end, log_of, seen_batches
@@ -37,7 +36,7 @@ from pipeline.records import (
     Touched,
 )
 
-READ_AHEAD = 64  # images, or two batches where that is more; decoded while the encoder works
+READ_AHEAD = 64  # images, or two lists where that is more; decoded while the encoder works
 
 
 @dataclasses.dataclass
@@ -64,25 +63,6 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             >> beam.ParDo(_Read(self.job), AsIter(self.contents)).with_outputs(
                 "copied", "touched", "failures", "seen", main="decoded"
             )
-        )
-
-
-@dataclasses.dataclass
-class EmbedImages(beam.PTransform):  # type: ignore[misc]
-    """Run the encoder, loaded once per machine: Decoded -> embedded Embedded, failures Failure."""
-
-    job: Job
-
-    def expand(self, decoded: Any) -> Any:
-        job = self.job
-        handler = EncoderHandler(
-            *(job.bundle, job.spec.id, job.batch_size, job.trust, job.across_processes),
-            *(job.storage, job.tally_folder),
-        )
-        return (
-            decoded
-            | "RunInference" >> RunInference(handler)
-            | "Sort" >> beam.ParDo(_SortOutcomes()).with_outputs("failures", main="embedded")
         )
 
 
@@ -167,7 +147,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         job = self._job
         reading = Reading(job.spec, job.limits, job.max_bytes, job.packing, job.reads)
-        self._ahead = ReadAhead(reading, max(READ_AHEAD, 2 * job.batch_size))
+        self._ahead = ReadAhead(reading, max(READ_AHEAD, 2 * together(job)))
         self._tally = Tally(self._job.tally_folder)
         self._has_index = False
 
@@ -206,11 +186,6 @@ class _Read(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput("failures", outcome)
 
 
-class _SortOutcomes(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: Embedded | Failure) -> Iterator[Any]:
-        yield element if isinstance(element, Embedded) else TaggedOutput("failures", element)
-
-
 class _Write(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: Job, kind: str) -> None:
         self._job = job
@@ -218,8 +193,11 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         self._count = Metrics.counter(METRICS, f"{kind}_rows")
 
     def setup(self) -> None:
-        # The first part is written after a batch: whoever watches sees early that all is well.
-        self._enough = min(self._job.batch_size, MAX_ROWS)
+        # The first part is written after a list: whoever watches sees early that all is well.
+        first = together(self._job)
+        self._enough = min(first, MAX_ROWS)
+        # What the encoder was given with the last row of a part would be lost, too.
+        self._usual = max(MAX_ROWS - max(first, LIST_IMAGES), MAX_ROWS // 2)
 
     def start_bundle(self) -> None:
         self._buffer = PartBuffer(self._enough)
@@ -236,8 +214,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def _flush(self) -> Iterator[Any]:
         rows = self._buffer.take()
-        self._enough = MAX_ROWS
-        self._buffer = PartBuffer()
+        self._enough = self._usual
+        self._buffer = PartBuffer(self._enough)
         self._count.inc(len(rows))
         writer = self._job.writer
         if self._kind == FAILURES:

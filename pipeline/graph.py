@@ -31,12 +31,12 @@ import apache_beam as beam
 
 from pipeline.embed_steps import (
     Commit,
-    EmbedImages,
     ReadImages,
     RewriteParts,
     WriteChanges,
     WriteParts,
 )
+from pipeline.encode_steps import EmbedImages
 from pipeline.job import Job
 from pipeline.list_steps import ListImages, ListMembers, ReadIndex
 from pipeline.plan_steps import PlanRun

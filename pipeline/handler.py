@@ -12,8 +12,10 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
+from encoder.spec import read_spec
 from encoder.storage import StorageSettings, settings
 from encoder.terminal import import_keras
+from pipeline.calls import share_cores
 from pipeline.errors import JobError
 from pipeline.progress import Tally
 from pipeline.recent import Recent
@@ -66,8 +68,8 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     Attributes:
         bundle: path of the encoder bundle, as the workers reach it.
         encoder_id: of the bundle that the job was planned for.
-        batch_size: images per call. It is fixed: batches of ever new sizes would be compiled
-            anew, and growing ones can run out of memory hours into a job.
+        batch_size: images per call at most. It is fixed: batches of ever new sizes would be
+            compiled anew, and growing ones can run out of memory hours into a job.
         trust: the bundle may bring layers with code of their own.
         across_processes: load once for all processes of a machine, in a process of its own.
         storage: how buckets are spoken to, also where the handler travels to.
@@ -96,10 +98,12 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         Raises:
             JobError: the bundle can't be loaded, or is another encoder than the job began with.
         """
-        import_keras()
-        from encoder.bundle import load
-
         try:
+            spec = read_spec(self.bundle)
+            share_cores(spec.height, spec.width)
+            import_keras()
+            from encoder.bundle import load
+
             encoder = load(self.bundle, trust=self.trust)
         except Exception as error:
             raise JobError(f"the encoder can't be loaded: {error}") from error
@@ -143,10 +147,6 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     def get_metrics_namespace(self) -> str:
         """Where RunInference's own metrics go."""
         return "embed_images_inference"
-
-    def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """A fixed batch size."""
-        return {"min_batch_size": self.batch_size, "max_batch_size": self.batch_size}
 
     def share_model_across_processes(self) -> bool:
         """See across_processes."""

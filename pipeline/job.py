@@ -57,7 +57,7 @@ class Job:
         output: the dataset's folder, absolute or gs://.
         run_id: names the run, its folders and its record.
         started: wall-clock time, UTC, ISO 8601.
-        batch_size: images per call of the encoder.
+        batch_size: images per call of the encoder; see pipeline.calls.
         reads: images that a worker reads at the same time.
         storage: how buckets are spoken to.
         max_failure_ratio: the share of listed images that may fail.

@@ -1,6 +1,9 @@
 """Whole runs give the same bits, however they are cut."""
 
+import os
 import random
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -54,6 +57,19 @@ def test_vectors_tell_images_apart(world):
 def test_batches_and_workers_do_not_matter(world, more):
     folder, expected = world
     assert vectors(folder, "-".join(more).replace("-", ""), *more) == expected
+
+
+@pytest.mark.parametrize("threads", ["", "1", "2"])
+def test_calls_side_by_side_do_not_matter(world, threads):
+    folder, expected = world
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
+    if not threads:
+        del environment["TF_NUM_INTRAOP_THREADS"]  # as where the command is called
+    output = folder / f"threads-{threads}"
+    words = ["--input", str(folder / "photos"), "--encoder", str(folder / "bundle")]
+    command = [sys.executable, "-m", "pipeline", "run", *words, "--output", str(output)]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    assert vectors(folder, output.name) == expected
 
 
 @pytest.mark.parametrize("seed", [1, 2])

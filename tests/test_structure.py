@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "encoder").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
 WITH_BEAM = {
     *("graph", "handler", "launch", "list_steps", "plan_steps", "embed_steps", "workers"),
-    *("beam_files", "s3"),
+    *("beam_files", "encode_steps", "s3"),
 }
 
 

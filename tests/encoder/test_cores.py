@@ -3,7 +3,7 @@ import os
 import pytest
 
 from encoder import cores
-from encoder.cores import usable_cores
+from encoder.cores import threads_per_call, usable_cores, usable_memory
 
 
 @pytest.fixture
@@ -47,6 +47,32 @@ def test_the_first_version_of_control_groups(machine):
     assert usable_cores() == 16
     machine("cgroup/cpu/x/cpu.cfs_quota_us", "400000\n")
     assert usable_cores() == 4
+
+
+def test_memory(machine):
+    whole = usable_memory()
+    assert 1 << 28 < whole < 1 << 50
+    machine("own", "0::/a/b\n")
+    machine("cgroup/a/b/memory.max", "max\n")
+    assert usable_memory() == whole
+    machine("cgroup/a/memory.max", f"{1 << 27}\n")
+    assert usable_memory() == 1 << 27
+
+
+def test_memory_by_the_first_version_of_control_groups(machine):
+    machine("own", "4:memory:/x\n3:cpu,cpuacct:/x\n")
+    machine("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
+    assert usable_memory() < 1 << 50
+    machine("cgroup/memory/x/memory.limit_in_bytes", f"{1 << 27}\n")
+    assert usable_memory() == 1 << 27
+
+
+def test_calls_side_by_side_must_fit_the_memory(machine, monkeypatch):
+    monkeypatch.setattr(cores, "usable_memory", lambda: 16 << 30)
+    assert threads_per_call(224, 224) == 1  # 16 calls of 0.2 GB
+    assert threads_per_call(512, 512) == 16  # of 1.1 GB
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    assert threads_per_call(512, 512) == 1
 
 
 def test_this_machine():

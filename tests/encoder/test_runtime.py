@@ -1,6 +1,7 @@
 """Bits that don't depend on what else is computed, with the convolutions of a real network."""
 
 import re
+import threading
 
 import keras
 import numpy as np
@@ -9,7 +10,8 @@ import tensorflow as tf
 
 import encoder
 from encoder import runtime
-from encoder.backend import Device, backend
+from encoder.backend import Device, _side_by_side, backend
+from encoder.cores import CPU_CALL
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,49 @@ def test_company_and_place_do_not_matter(vgg16, images, vectors, order):
     np.testing.assert_array_equal(vgg16.embed(images[order], 8), vectors[order])
 
 
+def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    monkeypatch.setattr("encoder.backend.usable_cores", lambda: 3)
+    made = encoder.Encoder(vgg16.model, vgg16.spec)
+    assert made.devices[0].calls == 3
+    np.testing.assert_array_equal(made.embed(images[[*range(11)] * 3], 8), np.tile(vectors, (3, 1)))
+
+
+@pytest.mark.parametrize(("threads", "calls"), [("1", 4), ("2", 1), ("8", 1), ("0", 1)])
+def test_a_call_for_each_core_where_it_has_one_thread(monkeypatch, threads, calls):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
+    monkeypatch.setattr("encoder.backend.usable_cores", lambda: 4)
+    assert backend().devices()[0].calls == calls
+
+
+def test_calls_run_at_the_same_time_but_not_more_of_them():
+    together, running, most = threading.Barrier(3, timeout=60), [], []
+
+    def compute(images):
+        def fetch():
+            running.append(1)
+            together.wait()  # ends only if there are three
+            most.append(len(running))
+            together.wait()
+            running.pop()
+            return images
+
+        return fetch
+
+    begin = _side_by_side(compute, 3)
+    fetches = [begin(np.array([number])) for number in range(6)]
+    assert [fetch()[0] for fetch in fetches] == [0, 1, 2, 3, 4, 5]
+    assert max(most) == 3
+
+
+def test_an_error_of_a_call_side_by_side_is_told():
+    def compute(images):
+        raise MemoryError("too little")
+
+    with pytest.raises(MemoryError, match="too little"):
+        _side_by_side(compute, 2)(np.array([0]))()
+
+
 @pytest.fixture
 def small(small_bundle):
     """A small encoder, and the numbers of images that its model was called with."""
@@ -72,7 +117,7 @@ def test_calls_have_one_size(small, monkeypatch):
 
 
 def test_a_cpu_computes_few_images_at_once(small_bundle):
-    assert encoder.load(small_bundle)._most == runtime.CPU_CALL
+    assert encoder.load(small_bundle)._most == CPU_CALL
 
 
 @pytest.mark.parametrize(
@@ -117,7 +162,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(small):
     made._copies = [broken]
     with pytest.raises(tf.errors.InvalidArgumentError):
         made.embed(blank(made.spec, 3))
-    assert made._most == runtime.CPU_CALL
+    assert made._most == CPU_CALL
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])

@@ -48,7 +48,7 @@ def kill(trial, *where):
 
 def test_a_first_run_is_killed(trial):
     """Every run takes over the whole parts of the one before, and goes on from there."""
-    for point, nth in [(p, 1) for p in FIRST] if LONG else [("part:half", 3)]:
+    for point, nth in [(p, 1) for p in FIRST] if LONG else [("part:half", 4)]:
         kill(trial, "--at", point, nth, "kill")
     finished = trial.finished()
     assert finished >= LOST_AT_MOST
@@ -113,7 +113,7 @@ def test_runs_are_killed_at_random_moments(trial):
 
 
 def test_a_full_disk(trial, monkeypatch, capsys):
-    launcher.limit_room(150_000, monkeypatch.setattr)
+    launcher.limit_room(210_000, monkeypatch.setattr)
     assert main(trial.words()) == 1
     out, err = capsys.readouterr()
     assert harness.besides_devices(out) == ""

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import doctor
 from pipeline.__main__ import main
+from pipeline.calls import images_together
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +17,13 @@ def no_gpu(monkeypatch):
 def test_what_it_says(small_bundle, capsys):
     assert main(["doctor", "--encoder", str(small_bundle)]) == 0
     out = capsys.readouterr().out
+    together = images_together(8, 32, 32)
     for line in (
         r"GPU +none found",
         r"backend +TensorFlow [\d.]+ with Keras [\d.]+",
         r"computes on +\d+ cores? of .+",
         r"precision +this machine's CPU has .+",
-        r"timed +.*small\.keras, 32x32, 8 images a batch, float32: [\d.]+ images/s",
+        rf"timed +.*small\.keras, 32x32, {together} images at a time, float32: [\d.]+ images/s",
     ):
         assert re.search(f"^{line}$", out, re.M), line
     assert "problem" not in out

@@ -143,7 +143,10 @@ def test_a_write_that_fails_leaves_nothing(writer, tmp_path, monkeypatch):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_the_first_part_of_a_worker_is_written_after_a_batch(small_bundle, tmp_path):
+def test_the_first_part_of_a_worker_is_written_after_a_call_for_each_core(
+    small_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.calls.usable_cores", lambda: 2)
     for number in range(20):
         write_image(tmp_path / "images" / f"{number:02}.png", number)
     job = pipeline.new_job(
@@ -151,4 +154,4 @@ def test_the_first_part_of_a_worker_is_written_after_a_batch(small_bundle, tmp_p
     )
     pipeline.run(job, parse_beam_options([]))
     written = tmp_path.glob("out/embeddings/**/*.parquet")
-    assert sorted(pq.read_metadata(path).num_rows for path in written) == [4, 16]
+    assert sorted(pq.read_metadata(path).num_rows for path in written) == [8, 12]

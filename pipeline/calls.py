@@ -1,0 +1,29 @@
+"""How calls of the encoder share the cores of a worker machine."""
+
+from __future__ import annotations
+
+import os
+
+from encoder.cores import CPU_CALL, threads_per_call, usable_cores
+from pipeline.gpus import visible_gpus
+
+
+def share_cores(height: int, width: int) -> None:
+    """Let calls run side by side, a core each; before Keras is imported, else it has no effect.
+
+    Who sets TF_NUM_INTRAOP_THREADS decides otherwise. Nothing changes where there is a GPU.
+
+    Args:
+        height: of the encoder's images, in pixels.
+        width: likewise.
+    """
+    if not visible_gpus():
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads_per_call(height, width)))
+
+
+def images_together(batch_size: int, height: int, width: int) -> int:
+    """How many images the encoder gets together: a batch, or more where cores would be idle."""
+    if visible_gpus():
+        return batch_size
+    calls = usable_cores() // threads_per_call(height, width)
+    return max(batch_size, min(batch_size, CPU_CALL) * calls)
