@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from encoder.cores import CPU_CALL, threads_per_call, usable_cores
@@ -22,8 +23,15 @@ def share_cores(height: int, width: int) -> None:
 
 
 def images_together(batch_size: int, height: int, width: int) -> int:
-    """How many images the encoder gets together: a batch, or more where cores would be idle."""
+    """How many images the encoder gets together: a batch, on a CPU as many as leave no core idle.
+
+    Args:
+        batch_size: images per call of the encoder at most.
+        height: of the encoder's images, in pixels.
+        width: likewise.
+    """
     if visible_gpus():
         return batch_size
     calls = usable_cores() // threads_per_call(height, width)
-    return max(batch_size, min(batch_size, CPU_CALL) * calls)
+    busy = min(batch_size, CPU_CALL) * calls
+    return math.ceil(batch_size / busy) * busy
