@@ -33,6 +33,7 @@ from examples.real_data import photographs
 from pipeline.calls import images_together, share_cores
 from pipeline.defaults import DEFAULT_BATCH_SIZE
 from pipeline.doctor import images_per_second
+from pipeline.encode_steps import LIST_IMAGES
 from pipeline.gpus import settings_for
 from pipeline.launch import parse_beam_options
 
@@ -103,7 +104,7 @@ def alone(bundle: str, batch_size: int) -> float:
     loaded = encoder.load(bundle)
     count = batch_size
     if loaded.devices[0].calls > 1:  # as many images at a time as a fast job's lists have
-        count = max(64, images_together(batch_size, loaded.spec.height, loaded.spec.width))
+        count = max(LIST_IMAGES, images_together(batch_size, loaded.spec.height, loaded.spec.width))
     return images_per_second(loaded, batch_size, MODEL_SECONDS, count)
 
 

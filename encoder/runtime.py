@@ -45,6 +45,7 @@ class Encoder:
         self._lock = threading.Lock()
         self._turns = itertools.count()
         self._copies = [self._compiled(device) for device in self.devices]
+        # Calls that are under way while the next one is made ready.
         self._ahead = sum(device.calls for device in self.devices)
 
     def _compiled(self, device: Device) -> Compute:
