@@ -2,9 +2,11 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from importlib import metadata
 
 import pytest
@@ -25,8 +27,35 @@ def test_the_setup_stub_builds_what_beam_ships(tmp_path):
     (archive,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert {"setup.py", "pyproject.toml", "encoder/py.typed", "pipeline/graph.py"} <= names
+    assert {"setup.py", "pyproject.toml"} | package_files() <= names
     assert not [name for name in names if name.startswith(("tests", "examples"))]
+
+
+def test_the_wheel_holds_every_module(tmp_path):
+    """What ``pip install .`` and the Dockerfile install, built from the sdist's own files."""
+    source = tmp_path / "source"
+    for name in ("encoder", "pipeline"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = ["pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+    assert package_files() <= names
+    others = {name for name in names - package_files() if ".dist-info/" not in name}
+    assert not others
+
+
+def package_files():
+    """Every module of both packages, in folders of whatever depth, and what marks them as typed."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("encoder", "pipeline")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    return found | {"encoder/py.typed", "pipeline/py.typed"}
 
 
 def test_the_lock_covers_every_dependency():

@@ -11,7 +11,7 @@ import encoder
 import pipeline
 
 ROOT = pathlib.Path(__file__).parents[1]
-SOURCES = sorted([*(ROOT / "encoder").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
+SOURCES = sorted([*(ROOT / "encoder").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")])
 WITH_BEAM = {
     *("graph", "handler", "launch", "list_steps", "plan_steps", "embed_steps", "workers"),
     *("beam_files", "encode_steps", "s3"),
@@ -28,16 +28,16 @@ def imported(path):
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports(path):
     names = imported(path)
-    if path.parent.name == "encoder":
+    if path.is_relative_to(ROOT / "encoder"):
         assert not names & {"pipeline", "apache_beam"}
     elif path.stem not in WITH_BEAM:
         assert "apache_beam" not in names
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 300
 

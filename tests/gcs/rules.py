@@ -69,12 +69,15 @@ class Bucket:
         self._uploads: dict[str, tuple[dict[str, str], dict[str, Any], bytearray]] = {}
         self._numbers = itertools.count(int(time.time() * 1e6))
 
-    def put(self, name: str, data: bytes, encoding: str = "") -> int:
-        """Store an object; gives its generation."""
+    def put(
+        self, name: str, data: bytes, encoding: str = "", generation: int | None = None
+    ) -> int:
+        """Store an object, as a new generation unless one is given; gives its generation."""
         with self._lock:
             if name not in self._objects:
                 bisect.insort(self._names, name)
-            stored = Stored(data, next(self._numbers), crc32c_of(data), encoding)
+            number = next(self._numbers) if generation is None else generation
+            stored = Stored(data, number, crc32c_of(data), encoding)
             self._objects[name] = stored
             return stored.generation
 
