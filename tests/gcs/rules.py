@@ -69,9 +69,7 @@ class Bucket:
         self._uploads: dict[str, tuple[dict[str, str], dict[str, Any], bytearray]] = {}
         self._numbers = itertools.count(int(time.time() * 1e6))
 
-    def put(
-        self, name: str, data: bytes, encoding: str = "", generation: int | None = None
-    ) -> int:
+    def put(self, name: str, data: bytes, encoding: str = "", generation: int | None = None) -> int:
         """Store an object, as a new generation unless one is given; gives its generation."""
         with self._lock:
             if name not in self._objects:
