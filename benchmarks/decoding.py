@@ -24,7 +24,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from encoder.images import decode_image
+from encoder.images.decode import decode_image
 from encoder.spec import DECODES, EncoderSpec
 from encoder.terminal import import_keras
 from examples.real_data import photographs

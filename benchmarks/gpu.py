@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.throughput import JPEG_SIZE, be_quiet, job_seconds
-from pipeline.doctor import images_per_second
-from pipeline.gpus import GPU_BATCH_SIZE
+from pipeline.cli.doctor import images_per_second
+from pipeline.cli.gpu_options import GPU_BATCH_SIZE
 
 FLOP_AT_224 = 30.7e9  # of VGG16's convolutions for an image of 224x224
 # What NVIDIA states for dense matrices, in TFLOP/s: float32, TF32, 16 bits.
@@ -108,7 +108,7 @@ def make_bundles(base: pathlib.Path, options: argparse.Namespace) -> dict[str, s
 def describe(bundle: str) -> dict[str, str]:
     """The device and what drives it."""
     import encoder
-    from encoder.backend import backend
+    from encoder.compute.backend import backend
 
     loaded = encoder.load(bundle)
     return {"device": loaded.devices[0].name, "backend": f"{backend().name} {backend().version}"}

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder.spec import EncoderSpec, read_spec
-from pipeline.archives import Packing, in_order, index_archive
-from pipeline.decoding import Reading
-from pipeline.inputs import parse_input
-from pipeline.listing import list_files
-from pipeline.reading import ReadAhead
+from pipeline.embedding.decode import Reading
+from pipeline.embedding.read_ahead import ReadAhead
+from pipeline.inputs.archives.base import Packing, in_order, index_archive
+from pipeline.inputs.files import list_files
+from pipeline.inputs.source import parse_input
 from pipeline.records import Decoded, Todo
 
 

@@ -24,11 +24,11 @@ from PIL import Image
 
 import pipeline
 from encoder.spec import EncoderSpec
-from pipeline.commit import Outcome, commit, take_snapshot
-from pipeline.inputs import parse_input
-from pipeline.listing import list_files
+from pipeline.dataset.schema import schema_of
+from pipeline.inputs.files import list_files
+from pipeline.inputs.source import parse_input
 from pipeline.records import EMBEDDINGS
-from pipeline.schema import schema_of
+from pipeline.runs.commit import Outcome, commit, take_snapshot
 
 ROWS_OF_A_PART = 1024  # as a run writes them
 LINKS_OF_A_FILE = 10_000  # file systems allow some more

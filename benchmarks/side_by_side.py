@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.bars import draw_bars
 from benchmarks.throughput import be_quiet, make_jpegs
-from encoder.machine import cpu_name
+from encoder.compute.machine import cpu_name
 
 OURS, OURS_16 = "ours, float32", "ours, bfloat16"
 

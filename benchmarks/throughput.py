@@ -27,15 +27,15 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.cores import usable_cores
+from encoder.compute.cores import usable_cores
 from encoder.terminal import import_keras
 from examples.real_data import photographs
-from pipeline.calls import images_together, share_cores
-from pipeline.defaults import DEFAULT_BATCH_SIZE
-from pipeline.doctor import images_per_second
-from pipeline.encode_steps import LIST_IMAGES
-from pipeline.gpus import settings_for
-from pipeline.launch import parse_beam_options
+from pipeline.cli.doctor import images_per_second
+from pipeline.cli.gpu_options import settings_for
+from pipeline.embedding.call_sizes import images_together, share_cores
+from pipeline.launch.runner import parse_beam_options
+from pipeline.options import DEFAULT_BATCH_SIZE
+from pipeline.steps.embed import LIST_IMAGES
 
 MODEL_SECONDS = 30.0
 JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph

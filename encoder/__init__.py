@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encoder.bundle import extract, load
-    from encoder.cut import get_encoder
+    from encoder.compute.runtime import Encoder
     from encoder.errors import ChangedError, CutMismatchError, InputError
-    from encoder.networks import vgg16_encoder_decoder, vgg16_imagenet
-    from encoder.runtime import Encoder
+    from encoder.network.cut import get_encoder
+    from encoder.network.reference import vgg16_encoder_decoder, vgg16_imagenet
     from encoder.spec import EncoderSpec
 
 # Loaded on first use, so that reading a spec or decoding an image does not import TensorFlow.
 _HOMES = {
     "ChangedError": "errors",
     "CutMismatchError": "errors",
-    "Encoder": "runtime",
+    "Encoder": "compute.runtime",
     "EncoderSpec": "spec",
     "InputError": "errors",
     "extract": "bundle",
-    "get_encoder": "cut",
+    "get_encoder": "network.cut",
     "load": "bundle",
-    "vgg16_encoder_decoder": "networks",
-    "vgg16_imagenet": "networks",
+    "vgg16_encoder_decoder": "network.reference",
+    "vgg16_imagenet": "network.reference",
 }
 
 __all__ = [

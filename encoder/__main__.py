@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
-from encoder.storage import StorageSettings, check_reachable, configure, normalize
+from encoder.storage.base import StorageSettings, check_reachable, configure, normalize
 from encoder.terminal import finish, import_keras, report
 
 
@@ -119,13 +119,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 def _inspect(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from encoder.inspection import describe, print_description
-    from encoder.model_files import load_model
+    from encoder.cli.inspection import describe, print_description
+    from encoder.model_files.load import load_model
 
     model, _ = load_model(options.model, trust=options.trust, builder=options.builder)
     description = describe(model, options.input_size, options.input)
     if options.plot:
-        from encoder.plot import plot
+        from encoder.cli.plot import plot
 
         plot(description, options.plot)
     if options.json:
@@ -166,7 +166,7 @@ def _extract(options: argparse.Namespace) -> int:
 
 def _imagenet(options: argparse.Namespace) -> int:
     from encoder.bundle import extract
-    from encoder.networks import vgg16_imagenet
+    from encoder.network.reference import vgg16_imagenet
 
     model = vgg16_imagenet(options.weights)
     spec = extract(model, options.output, layer="block5_pool", preprocess="caffe").spec
@@ -175,8 +175,8 @@ def _imagenet(options: argparse.Namespace) -> int:
 
 
 def _print_bundle(spec: EncoderSpec, output: str) -> None:
-    from encoder.backend import backend
-    from encoder.machine import precision_gain
+    from encoder.compute.backend import backend
+    from encoder.compute.machine import precision_gain
 
     gain = precision_gain(backend().devices()[0].is_gpu)
     print(f"encoder {spec.id} -> {output}")

@@ -10,19 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from encoder.backbones import recognize
-from encoder.backend import backend
-from encoder.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
+from encoder.compute.backend import backend
+from encoder.compute.runtime import Encoder
 from encoder.errors import InputError
-from encoder.fingerprint import encoder_id
-from encoder.model_files import load_model
-from encoder.pooling import GEM_P, pooled_length
-from encoder.preprocess import preprocess as preprocess_pixels
-from encoder.runtime import Encoder
+from encoder.model_files.load import load_model
+from encoder.network.backbones import recognize
+from encoder.network.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
+from encoder.network.fingerprint import encoder_id
+from encoder.network.pooling import GEM_P, pooled_length
+from encoder.network.preprocess import preprocess as preprocess_pixels
+from encoder.network.taps import Selector
 from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
-from encoder.storage import join, store_for
-from encoder.storage import normalize as normalize_path
-from encoder.taps import Selector
+from encoder.storage.base import join, store_for
+from encoder.storage.base import normalize as normalize_path
 
 _RANDOM_IMAGES = 2
 
@@ -54,7 +54,7 @@ def extract(
     """Cut the encoder out of a trained network and write it as a bundle.
 
     Args:
-        model: a path that encoder.model_files.load_model takes (local or gs://), or a keras.Model.
+        model: a path that encoder.model_files.load takes (local or gs://), or a keras.Model.
         output: folder for the bundle, local or gs://; an older bundle there is replaced.
         layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
         preprocess: what was done to pixels (0..255) in training: "caffe" (as VGG16 and ResNet50
@@ -66,7 +66,7 @@ def extract(
         background: RGB under transparent pixels and around padded images.
         precision: dtype in which the layers compute; "tf32" is float32, multiplied as TF32 where a
             GPU can.
-        trust, builder: see encoder.model_files.load_model.
+        trust, builder: see encoder.model_files.load.load_model.
         say: gets one sentence for each thing that was decided and not asked for.
 
     Returns:

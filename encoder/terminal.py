@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from encoder.cores import usable_cores
+from encoder.compute.cores import usable_cores
 from encoder.errors import InputError
 from encoder.imports import quick_imports
 

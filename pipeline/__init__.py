@@ -5,23 +5,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.other_stores import add_other_stores
+from pipeline.inputs.stores.registry import add_other_stores
 
 if TYPE_CHECKING:
-    from pipeline.dataset import open_dataset
+    from pipeline.dataset.reader import open_dataset
     from pipeline.errors import JobError
     from pipeline.graph import build
-    from pipeline.job import Job, new_job
-    from pipeline.launch import run
+    from pipeline.launch.runner import run
+    from pipeline.runs.job import Job, new_job
 
 # Loaded on first use: reading a dataset needs no Beam.
 _HOMES = {
-    "Job": "job",
+    "Job": "runs.job",
     "JobError": "errors",
     "build": "graph",
-    "new_job": "job",
-    "open_dataset": "dataset",
-    "run": "launch",
+    "new_job": "runs.job",
+    "open_dataset": "dataset.reader",
+    "run": "launch.runner",
 }
 
 # Here, since all that reads images, in whichever process, comes from this package.

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 
 from encoder.errors import InputError
-from encoder.limits import Limits
-from encoder.storage import (
+from encoder.images.limits import Limits
+from encoder.storage.base import (
     GCS_PREFIX,
     StorageSettings,
     check_reachable,
@@ -17,8 +17,10 @@ from encoder.storage import (
     normalize,
 )
 from encoder.terminal import finish, report
-from pipeline import commands
-from pipeline.defaults import (
+from pipeline.cli import commands
+from pipeline.cli.gpu_options import GPU_BATCH_SIZE
+from pipeline.errors import JobError
+from pipeline.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_FAILURE_RATIO,
@@ -26,8 +28,6 @@ from pipeline.defaults import (
     DEFAULT_TARGET_SIZE,
     DEFAULT_URI_COLUMN,
 )
-from pipeline.errors import JobError
-from pipeline.gpus import GPU_BATCH_SIZE
 from pipeline.units import parse_age, parse_size, size_text
 
 
@@ -56,7 +56,7 @@ def _check_buckets(options: argparse.Namespace) -> None:
         value = getattr(options, option, None) or ()
         for text in (value,) if isinstance(value, str) else value:
             if text.startswith(GCS_PREFIX):
-                from pipeline.inputs import parse_input
+                from pipeline.inputs.source import parse_input
 
                 path = parse_input(text).base if option == "input" else normalize(text)
                 try:

@@ -29,18 +29,18 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.embed_steps import (
+from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.runs.job import Job
+from pipeline.steps.embed import EmbedImages
+from pipeline.steps.list_images import ListImages, ListMembers, ReadIndex
+from pipeline.steps.plan import PlanRun
+from pipeline.steps.read import (
     Commit,
     ReadImages,
     RewriteParts,
     WriteChanges,
     WriteParts,
 )
-from pipeline.encode_steps import EmbedImages
-from pipeline.job import Job
-from pipeline.list_steps import ListImages, ListMembers, ReadIndex
-from pipeline.plan_steps import PlanRun
-from pipeline.records import EMBEDDINGS, FAILURES
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:

@@ -21,9 +21,9 @@ import requests
 from PIL import Image
 
 import encoder
-from encoder import gcs_client as gcs_client_module
-from encoder import storage
-from encoder.gcs_client import gcs_client
+from encoder.storage import base as storage
+from encoder.storage.gcs import client as gcs_client_module
+from encoder.storage.gcs.client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
 from tests.gcs.server import serving
 

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import encoder
-from encoder import gcs_client as gcs_client_module
-from encoder.gcs_client import gcs_client
-from encoder.storage import store_for
+from encoder.storage.base import store_for
+from encoder.storage.gcs import client as gcs_client_module
+from encoder.storage.gcs.client import gcs_client
 from pipeline.__main__ import main
-from pipeline.manifest import read_manifest, read_record
-from pipeline.verify import verify
+from pipeline.dataset.manifest import read_manifest, read_record
+from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.gcs.faults import ALL, Faults
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
 from tests.pipeline import folders
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped
@@ -97,7 +97,7 @@ def test_every_kind_of_input_gives_the_same_vectors(job, everything, tmp_path, m
     def never(*_):
         raise AssertionError("an archive that has not changed was opened")
 
-    monkeypatch.setattr("pipeline.members.index_archive", never)
+    monkeypatch.setattr("pipeline.inputs.archives.members.index_archive", never)
     assert job(*inputs, options=options) == {"listed": 24, "unchanged": 24}
     assert job(everything / "loose") == {"listed": 4, "unchanged": 4}
     assert len(rows(tmp_path)) == 24
@@ -372,7 +372,7 @@ def test_files_that_vanish_or_change_after_listing(job, tmp_path, monkeypatch):
     for n in range(6):
         write_image(tmp_path / "img" / f"{n}.png", n)
     path = tar(tmp_path / "img" / "a.tar", [("x.png", picture(1)), ("y.png", picture(2))])
-    from pipeline import embed_steps
+    from pipeline.steps import read as embed_steps
 
     sort = embed_steps._place
 
@@ -383,7 +383,7 @@ def test_files_that_vanish_or_change_after_listing(job, tmp_path, monkeypatch):
             path.write_bytes(path.read_bytes() + bytes(512))
         return sort(todo)
 
-    monkeypatch.setattr("pipeline.embed_steps._place", meddle)
+    monkeypatch.setattr("pipeline.steps.read._place", meddle)
     assert job(tmp_path / "img") == {"listed": 8, "new": 8, "embedded": 5, "failed": 3}
     failed = rows(tmp_path, "failures")
     assert {uri: row["stage"] for uri, row in failed.items()} == dict.fromkeys(
@@ -450,7 +450,7 @@ def test_a_run_over_archives_that_died_is_taken_up(job, everything, tmp_path, mo
     def die(*_):
         raise JobError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    monkeypatch.setattr("pipeline.steps.read.commit", die)
     assert "killed" in job(everything, code=1)
     monkeypatch.undo()
     tar(everything / "a.tar", [("0.png", picture(0)), ("9.png", picture(9))])
@@ -608,7 +608,7 @@ def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeyp
     def never(*_):
         raise AssertionError("the encoder was loaded")
 
-    monkeypatch.setattr("pipeline.handler.EncoderHandler.load_encoder", never)
+    monkeypatch.setattr("pipeline.embedding.handler.EncoderHandler.load_encoder", never)
     (tmp_path / "img" / "0.png").rename(tmp_path / "img" / "new.png")
     shutil.copy(tmp_path / "img" / "1.png", tmp_path / "img" / "copy.png")
     shutil.copy(tmp_path / "img" / "2.png", tmp_path / "img" / "3.png")
@@ -629,13 +629,13 @@ def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeyp
 def test_a_run_with_nothing_to_do_loads_no_encoder(job, tmp_path, monkeypatch):
     write_image(tmp_path / "img" / "a.png", 1)
     job(tmp_path / "img")
-    monkeypatch.setattr("pipeline.handler.import_keras", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr("pipeline.embedding.handler.import_keras", lambda: pytest.fail("loaded"))
     assert job(tmp_path / "img") == {"listed": 1, "unchanged": 1}
 
 
 def test_the_log_of_changes(job, tmp_path, monkeypatch):
     """Played through: each run's changes, and what several amount to."""
-    from pipeline.changes import changes_since
+    from pipeline.dataset.changes import changes_since
     from pipeline.errors import JobError
 
     def since(run):
@@ -668,7 +668,7 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
     def die(*_):
         raise JobError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    monkeypatch.setattr("pipeline.steps.read.commit", die)
     job(img, options=["--run-id", "dead"], code=1)
     monkeypatch.undo()
     assert since("r1") == expected
@@ -719,7 +719,7 @@ def test_the_log_of_changes_of_touched_images(job, tmp_path, monkeypatch):
 
     for n in range(4):
         write_image(tmp_path / "img" / f"{n}.png", n)
-    monkeypatch.setattr("pipeline.embed_steps.commit", die)
+    monkeypatch.setattr("pipeline.steps.read.commit", die)
     run("dead", "a", code=1)
     monkeypatch.undo()
     touch(0)

@@ -7,8 +7,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.archives import Packing
-from pipeline.members import list_members
+from pipeline.inputs.archives.base import Packing
+from pipeline.inputs.archives.members import list_members
 from pipeline.records import Image
 from tests.encoder.image_files import every_kind
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped

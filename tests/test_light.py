@@ -48,7 +48,7 @@ def test_help(words):
 
 def test_status(job):
     names = imported("pipeline", "status", job[-1])
-    assert "pipeline.status" in names
+    assert "pipeline.upkeep.status" in names
     assert not names & HEAVY
 
 

@@ -10,10 +10,10 @@ import pyarrow.dataset as ds
 import pytest
 
 import encoder
-from encoder.storage import store_for
+from encoder.storage.base import store_for
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
-from pipeline.gpus import threads_for
+from pipeline.cli.gpu_options import threads_for
+from pipeline.dataset.reader import open_dataset
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ import pytest
 import encoder.__main__
 import pipeline.__main__
 from encoder.spec import EncoderSpec, read_spec
+from pipeline.dataset.schema import schema_of
 from pipeline.records import EMBEDDINGS, FAILURES
-from pipeline.schema import schema_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

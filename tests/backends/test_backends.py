@@ -180,7 +180,7 @@ for precision in {list(stated)}:
 def test_operations_of_tensorflow_are_refused_by_jax(in_process):
     found = in_process(
         """
-from encoder.keras2 import TensorFlowOperation
+from encoder.model_files.keras2 import TensorFlowOperation
 try:
     TensorFlowOperation("math.truediv", '[{"__tensor__": 0}, {"y": 255}]')(np.ones((1, 2)))
 except encoder.InputError as error:
@@ -192,7 +192,7 @@ except encoder.InputError as error:
 
 
 def test_another_backend_is_refused(monkeypatch):
-    from encoder import backend
+    from encoder.compute import backend
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(encoder.InputError, match="KERAS_BACKEND is 'torch'; expected one of"):

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from encoder import cores
-from encoder.cores import threads_per_call, usable_cores, usable_memory
+from encoder.compute import cores
+from encoder.compute.cores import threads_per_call, usable_cores, usable_memory
 
 
 @pytest.fixture

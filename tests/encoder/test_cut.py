@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import encoder
-from encoder.cut import Recipe, check_cut, cut_encoder
+from encoder.network.cut import Recipe, check_cut, cut_encoder
 from tests.conftest import small_network
 
 

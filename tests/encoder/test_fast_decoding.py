@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from encoder import images, jpeg
 from encoder.errors import TruncatedError
-from encoder.images import Limits, decode_image
+from encoder.images import decode as images
+from encoder.images.decode import Limits, decode_image, jpeg
 from encoder.spec import FITS, read_spec
 from tests.encoder.image_files import every_kind, exif, photograph, saved
 from tests.encoder.test_image_kinds import TURNED

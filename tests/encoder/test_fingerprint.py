@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from encoder.cut import Recipe, cut_encoder
-from encoder.fingerprint import encoder_id
+from encoder.network.cut import Recipe, cut_encoder
+from encoder.network.fingerprint import encoder_id
 from tests.conftest import small_network
 
 SETTINGS = {"pooling": "gap", "resize": "bilinear"}

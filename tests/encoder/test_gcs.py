@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from encoder import storage
 from encoder.errors import ChangedError, TooLargeError
-from encoder.gcs_listing import half_way
-from encoder.storage import StorageSettings, store_for
+from encoder.storage import base as storage
+from encoder.storage.base import StorageSettings, store_for
+from encoder.storage.gcs.listing import half_way
 
 LARGE = random.Random(0).randbytes(21 << 20)
 

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
-from encoder import gcs_client, gcs_listing, storage
 from encoder.errors import ChangedError
-from encoder.storage import StorageSettings, store_for
+from encoder.storage import base as storage
+from encoder.storage.base import StorageSettings, store_for
+from encoder.storage.gcs import client as gcs_client
+from encoder.storage.gcs import listing as gcs_listing
 from tests.gcs import faults
 from tests.gcs.faults import Faults
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
 from encoder.errors import LimitError, TruncatedError
-from encoder.images import decode_image
-from encoder.limits import Limits
+from encoder.images.decode import decode_image
+from encoder.images.limits import Limits
 from encoder.spec import read_spec
 from tests.encoder.image_files import (
     SIZE,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from encoder import pillow_files
-from encoder.images import decode_image
+from encoder.images import pillow as pillow_files
+from encoder.images.decode import decode_image
 from encoder.spec import read_spec
 from tests.encoder.image_files import (
     SIZE,

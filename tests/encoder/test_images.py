@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from encoder.images import decode_image
+from encoder.images.decode import decode_image
 from encoder.spec import read_spec
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
-from encoder.model_files import load_model
-from encoder.storage import store_for
+from encoder.model_files.load import load_model
+from encoder.storage.base import store_for
 
 # Runs in a process of its own, as two Keras in one process log and name things together.
 MAKE = """
@@ -190,7 +190,7 @@ def test_a_missing_shard_of_variables(folder, tmp_path):
 
 
 def test_the_model_config_is_rewritten_only_where_it_has_to_be(folder):
-    from encoder.keras2 import modernize, name_operations
+    from encoder.model_files.keras2 import modernize, name_operations
 
     with h5py.File(folder / "in_sequential.h5") as archive:
         config = json.loads(archive.attrs["model_config"])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import encoder
-from encoder.backbones import inside, recognize
-from encoder.cut import Recipe, check_cut, cut_encoder
-from encoder.graph import trace
+from encoder.network.backbones import inside, recognize
+from encoder.network.cut import Recipe, check_cut, cut_encoder
+from encoder.network.graph import trace
 from tests.encoder import networks
 from tests.encoder.networks import EXPECTED
 
@@ -82,7 +82,7 @@ def test_networks_of_other_dtypes(policy, tmp_path):
 def test_describing_it(network, capsys):
     from rich.console import Console
 
-    from encoder.inspection import describe, print_description
+    from encoder.cli.inspection import describe, print_description
 
     description = describe(make(network))
     taps = [row["name"] for row in description["layers"] if row["role"] == "tap"]

@@ -1,6 +1,6 @@
 import pytest
 
-from encoder import machine
+from encoder.compute import machine
 
 
 @pytest.mark.parametrize(

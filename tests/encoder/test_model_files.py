@@ -5,7 +5,7 @@ import keras
 import pytest
 
 from encoder.errors import InputError
-from encoder.model_files import load_model
+from encoder.model_files.load import load_model
 from tests.conftest import small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -22,7 +22,7 @@ def test_whole_models_load(tmp_path, name):
 
 
 def test_a_model_in_a_bucket(small_model_file, bucket):
-    from encoder.storage import store_for
+    from encoder.storage.base import store_for
 
     path = f"{bucket}/models/small.keras"
     store_for(path).write(path, small_model_file.read_bytes())

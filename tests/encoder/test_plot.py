@@ -6,8 +6,8 @@ from PIL import Image
 
 import encoder
 from encoder.__main__ import main
-from encoder.inspection import describe
-from encoder.plot import layout, plot
+from encoder.cli.inspection import describe
+from encoder.cli.plot import layout, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoder.preprocess import preprocess
+from encoder.network.preprocess import preprocess
 
 # Every value in every channel, next to every other one.
 VALUES = np.arange(256, dtype=np.uint8)

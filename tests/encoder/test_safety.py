@@ -9,8 +9,8 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
-from encoder.model_files import load_model
-from encoder.storage import store_for
+from encoder.model_files.load import load_model
+from encoder.storage.base import store_for
 from pipeline.__main__ import main
 from tests.conftest import small_network
 

@@ -2,8 +2,8 @@ import keras
 import pytest
 
 import encoder
-from encoder.graph import trace
-from encoder.taps import find_taps
+from encoder.network.graph import trace
+from encoder.network.taps import find_taps
 from tests.conftest import small_network
 
 APPLICATIONS = {

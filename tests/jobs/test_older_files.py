@@ -1,4 +1,4 @@
-"""Bundles and a dataset that an earlier commit wrote: today's code reads them and goes on with them.
+"""Bundles and a dataset that an earlier commit wrote: today's code reads them and goes on.
 
 ``tests/data/written_by_1a4d3f3`` is this project's own output: three bundles (one with GeM over two
 taps, one with TensorFlow operations from Keras 2), the vectors that the commit computed with them,
@@ -49,7 +49,7 @@ def test_a_bundle_loads_with_its_id_and_gives_the_same_vectors(name):
 def test_a_run_over_the_same_images_embeds_nothing(
     bucket_of_then, output, bundle, keep, monkeypatch
 ):
-    never = "pipeline.handler.EncoderHandler.load_encoder"
+    never = "pipeline.embedding.handler.EncoderHandler.load_encoder"
     monkeypatch.setattr(never, lambda *_: pytest.fail("the encoder was loaded"))
     before = sorted(output.glob("*/encoder=*/*/*.parquet"))
     words = ["--encoder", WRITTEN / bundle, "--output", output, "--run-id", "now", *keep]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
 from tests.pipeline.packed import picture, tar
 

@@ -52,7 +52,7 @@ class Actions:
 
 def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
     """From now on only so many bytes can be written to the output."""
-    from encoder import local_files
+    from encoder.storage import local as local_files
 
     create, left = local_files._create, [room]
 
@@ -81,7 +81,7 @@ def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
 
 def count_calls(path: str) -> None:
     """Note every image that the encoder has embedded."""
-    from pipeline.handler import LoadedEncoder
+    from pipeline.embedding.handler import LoadedEncoder
 
     embed = LoadedEncoder.embed
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from encoder import local_files
-from encoder.local_files import LocalStore
-from encoder.storage import is_temporary
-from pipeline.parts import PartWriter
+from encoder.storage import local as local_files
+from encoder.storage.base import is_temporary
+from encoder.storage.local import LocalStore
+from pipeline.dataset.parts import PartWriter
 
 _here = threading.local()
 
@@ -70,7 +70,7 @@ def kind_of(path: str) -> str:
 
 
 class _Os:
-    """The module os, as encoder.local_files sees it."""
+    """The module os, as encoder.storage.local sees it."""
 
     def __init__(self, reached: Callable[[str, str], None]) -> None:
         self._reached = reached

@@ -24,7 +24,7 @@ def digest_of(table: Any) -> str:
 
 def main(output: str, log: str, stop: str) -> None:
     """See the module."""
-    from pipeline.dataset import open_dataset
+    from pipeline.dataset.reader import open_dataset
 
     last, read, again = "", 0, 0
     with open(log, "w") as file:

@@ -29,8 +29,8 @@ import encoder
 import encoder.bundle
 from encoder.spec import read_spec
 from pipeline.__main__ import build_parser, main
-from pipeline.changes import ADDED, changes_since
-from pipeline.dataset import open_dataset
+from pipeline.dataset.changes import ADDED, changes_since
+from pipeline.dataset.reader import open_dataset
 from tests.kill import harness, points
 from tests.kill.world import BAD, World, load, vector_of
 from tests.pipeline.packed import picture

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from tests.kill import harness, reader
 from tests.kill.conftest import LONG
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from encoder.local_files import LocalStore
+from encoder.storage.local import LocalStore
 from pipeline.__main__ import main
 from tests.conftest import write_image
 

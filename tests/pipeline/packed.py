@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.examples import _example_type
-from pipeline.tfrecords import _FOOTER, _HEADER, masked_checksum
+from pipeline.inputs.archives.examples import _example_type
+from pipeline.inputs.archives.tfrecord_files import _FOOTER, _HEADER, masked_checksum
 
 
 def picture(seed, kind="PNG"):

@@ -6,8 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import archives, tar_files
-from pipeline.archives import ArchiveError, Packing, in_order, index_archive, read_archive
+from pipeline.inputs.archives import base as archives
+from pipeline.inputs.archives import tar_files
+from pipeline.inputs.archives.base import (
+    ArchiveError,
+    Packing,
+    in_order,
+    index_archive,
+    read_archive,
+)
 from pipeline.records import Image
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped
 
@@ -331,7 +338,7 @@ def test_a_damaged_parquet_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tar", "b.tar.gz", "c.zip", "d.tfrecord", "e.parquet"])
 def test_archives_in_a_bucket(bucket, tmp_path, name):
-    from encoder.storage import store_for
+    from encoder.storage.base import store_for
 
     path = tmp_path / name
     if "tar" in name:

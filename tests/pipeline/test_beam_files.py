@@ -15,9 +15,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from encoder.errors import ChangedError, InputError, TooLargeError
-from encoder.ranges import opened_in_ranges
-from pipeline.beam_files import BeamStore
-from pipeline.other_stores import InputStore
+from encoder.storage.ranged_file import opened_in_ranges
+from pipeline.inputs.stores.beam import BeamStore
+from pipeline.inputs.stores.registry import InputStore
 from tests.conftest import write_image
 from tests.pipeline.store_runs import counts, rows, run_over
 

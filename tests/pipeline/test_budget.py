@@ -1,7 +1,7 @@
 import threading
 import time
 
-from pipeline.budget import Budget
+from pipeline.embedding.budget import Budget
 
 
 def wait_until(condition):

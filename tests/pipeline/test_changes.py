@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from encoder.errors import InputError
-from pipeline.changes import (
+from pipeline.dataset.changes import (
     ADDED,
     CHANGED,
     HAD,

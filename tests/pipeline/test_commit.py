@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-import pipeline.commit as commit_module
-from pipeline.commit import Outcome, commit, take_snapshot
-from pipeline.dataset import open_dataset
+import pipeline.runs.commit as commit_module
+from pipeline.dataset.manifest import read_manifest, read_record
+from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
-from pipeline.job import new_job
-from pipeline.manifest import read_manifest, read_record
-from pipeline.planning import listed_by
 from pipeline.records import DECODE, Embedded, Failure, Load, Rewrite
+from pipeline.runs.commit import Outcome, commit, take_snapshot
+from pipeline.runs.job import new_job
+from pipeline.runs.rules import listed_by
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_what_a_commit_removed_does_not_come_back(make, tmp_path, monkeypatch):
     job = make("run2")
     new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
     planned = outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1)
-    monkeypatch.setattr("pipeline.commit._clean_up", lambda *_: None)
+    monkeypatch.setattr("pipeline.runs.commit._clean_up", lambda *_: None)
     commit(job, planned)
     assert old.path in files(tmp_path)
     monkeypatch.undo()
@@ -180,11 +180,11 @@ def test_a_loser_leaves_the_record_of_a_run_of_the_same_name(make, monkeypatch):
     write = commit_module.write_manifest
 
     def overtaken(*arguments):
-        monkeypatch.setattr("pipeline.commit.write_manifest", write)
+        monkeypatch.setattr("pipeline.runs.commit.write_manifest", write)
         commit(other, planned)
         write(*arguments)
 
-    monkeypatch.setattr("pipeline.commit.write_manifest", overtaken)
+    monkeypatch.setattr("pipeline.runs.commit.write_manifest", overtaken)
     with pytest.raises(JobError, match=r"another run \(same\) committed"):
         commit(one, planned)
     assert read_record(one.output, "same")["embedded"] == 1
@@ -306,7 +306,7 @@ def test_what_a_commit_removed_stays_removed_when_another_encoder_commits(
     old = first_run(make, 1, 2)
     job = make("run2")
     new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
-    monkeypatch.setattr("pipeline.commit._clean_up", lambda *_: None)
+    monkeypatch.setattr("pipeline.runs.commit._clean_up", lambda *_: None)
     commit(job, outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1))
     monkeypatch.undo()
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")

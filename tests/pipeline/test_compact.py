@@ -7,18 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.compact
+import pipeline.upkeep.compact
 from encoder.errors import InputError
 from encoder.spec import read_spec
 from pipeline.__main__ import main
-from pipeline.commit import commit
-from pipeline.compact import compact
-from pipeline.dataset import open_dataset
+from pipeline.dataset.part_files import PartStream
+from pipeline.dataset.reader import open_dataset
+from pipeline.dataset.schema import schema_of
 from pipeline.errors import JobError
-from pipeline.part_streams import PartStream
-from pipeline.schema import schema_of
+from pipeline.runs.commit import commit
 from pipeline.units import parse_size
-from pipeline.verify import verify
+from pipeline.upkeep.compact import compact
+from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.pipeline.damage import (
     by_glob,
@@ -121,14 +121,14 @@ def test_a_full_disk(output, monkeypatch):
 
 
 def test_a_run_that_commits_meanwhile_wins(output, collection, small_bundle, monkeypatch):
-    live = pipeline.compact.make_live
+    live = pipeline.upkeep.compact.make_live
 
     def late(*arguments):
         run(collection[0], small_bundle, output, "--run-id", "early")
         live(*arguments)
 
     before = by_glob(output)
-    monkeypatch.setattr("pipeline.compact.make_live", late)
+    monkeypatch.setattr("pipeline.upkeep.compact.make_live", late)
     with pytest.raises(JobError, match=r"another run \(early\) .* nothing is lost"):
         compact(output)
     monkeypatch.undo()
@@ -137,7 +137,7 @@ def test_a_run_that_commits_meanwhile_wins(output, collection, small_bundle, mon
 
 
 def test_of_two_compactions_the_later_loses(output, monkeypatch):
-    live = pipeline.compact.make_live
+    live = pipeline.upkeep.compact.make_live
 
     def late(*arguments):
         monkeypatch.undo()
@@ -145,7 +145,7 @@ def test_of_two_compactions_the_later_loses(output, monkeypatch):
         live(*arguments)
 
     before = by_glob(output)
-    monkeypatch.setattr("pipeline.compact.make_live", late)
+    monkeypatch.setattr("pipeline.upkeep.compact.make_live", late)
     with pytest.raises(JobError, match=r"another command \(compact\) committed"):
         compact(output)
     assert by_glob(output) == before
@@ -162,7 +162,7 @@ def test_a_run_loses_to_a_compaction_and_keeps_its_work(
         compact(output)
         return commit(*arguments)
 
-    monkeypatch.setattr("pipeline.embed_steps.commit", late)
+    monkeypatch.setattr("pipeline.steps.read.commit", late)
     words = ["run", "--input", images, "--encoder", small_bundle, "--output", output]
     assert main([str(word) for word in words]) == 1
     assert "another command (compact) committed to this output" in capsys.readouterr().err

@@ -5,11 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from encoder.spec import read_spec
-from pipeline import contents, embed_steps
-from pipeline.contents import ContentIndex, contents_of
-from pipeline.job import new_job
-from pipeline.parts import PartWriter
+from pipeline.dataset import known_vectors as contents
+from pipeline.dataset.known_vectors import ContentIndex, contents_of
+from pipeline.dataset.parts import PartWriter
 from pipeline.records import Embedded, Image, Load, Todo
+from pipeline.runs.job import new_job
+from pipeline.steps import read as embed_steps
 
 
 def row(number, sha256):

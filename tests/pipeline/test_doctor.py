@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from pipeline import doctor
 from pipeline.__main__ import main
-from pipeline.calls import images_together
+from pipeline.cli import doctor
+from pipeline.embedding.call_sizes import images_together
 
 
 @pytest.fixture(autouse=True)

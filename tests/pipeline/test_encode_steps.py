@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import calls, encode_steps
-from pipeline.encode_steps import _Gather, together
+from pipeline.embedding import call_sizes as calls
 from pipeline.records import Decoded
+from pipeline.steps import embed as encode_steps
+from pipeline.steps.embed import _Gather, together
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import re
 import pytest
 
 from encoder.errors import InputError
-from pipeline import gpus
-from pipeline.defaults import DEFAULT_BATCH_SIZE
-from pipeline.gpus import GPU_BATCH_SIZE, settings_for, threads_for
-from pipeline.launch import parse_beam_options
+from pipeline.cli import gpu_options as gpus
+from pipeline.cli.gpu_options import GPU_BATCH_SIZE, settings_for, threads_for
+from pipeline.launch.runner import parse_beam_options
+from pipeline.options import DEFAULT_BATCH_SIZE
 
 DATAFLOW = ["--runner=DataflowRunner"]
 

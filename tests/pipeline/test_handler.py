@@ -8,8 +8,8 @@ import pytest
 import encoder
 from encoder.errors import InputError
 from encoder.spec import read_spec
+from pipeline.embedding.handler import EncoderHandler, LoadedEncoder
 from pipeline.errors import JobError
-from pipeline.handler import EncoderHandler, LoadedEncoder
 from pipeline.records import Decoded, Embedded
 from tests.conftest import small_network
 
@@ -165,7 +165,9 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
             calls.append(len(images))
             return np.zeros((len(images), 1000), np.float32)
 
-    monkeypatch.setattr("pipeline.handler.RECENT_BYTES", 10_000)  # two vectors of 4,000 bytes
+    monkeypatch.setattr(
+        "pipeline.embedding.handler.RECENT_BYTES", 10_000
+    )  # two vectors of 4,000 bytes
     handler = EncoderHandler("nowhere", "0123", batch_size=8)
     model = LoadedEncoder(Wide)
     first = handler.run_inference([decoded(n, n) for n in range(6)], model)
@@ -177,7 +179,7 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
 
 
 def test_a_batch_of_more_than_is_remembered(monkeypatch):
-    monkeypatch.setattr("pipeline.handler.RECENT_BYTES", 1)
+    monkeypatch.setattr("pipeline.embedding.handler.RECENT_BYTES", 1)
     handler = EncoderHandler("nowhere", "0123", batch_size=8)
     twins = [decoded(n % 3, n % 3) for n in range(6)]
     outcomes = handler.run_inference(twins[:2] + twins[3:5], LoadedEncoder(Picky))

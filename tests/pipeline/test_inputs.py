@@ -1,9 +1,9 @@
 import pytest
 
 from encoder.errors import InputError
-from encoder.storage import store_for
-from pipeline.inputs import parse_input
-from pipeline.listing import list_files
+from encoder.storage.base import store_for
+from pipeline.inputs.files import list_files
+from pipeline.inputs.source import parse_input
 from tests.conftest import write_image
 
 

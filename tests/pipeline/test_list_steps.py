@@ -2,9 +2,9 @@ from collections import Counter
 
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.batches import BUCKETS, bucket_of, pack, unpack
-from pipeline.job import new_job
-from pipeline.list_steps import _Look
+from pipeline.runs.batches import BUCKETS, bucket_of, pack, unpack
+from pipeline.runs.job import new_job
+from pipeline.steps.list_images import _Look
 
 
 def test_what_lists_named_in_archives_is_packed(small_bundle, images, tmp_path):

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import list_rows
-from pipeline.list_rows import ListError
-from pipeline.lists import carried_types, read_list
-from pipeline.values import same, to_arrow, to_plain
+from pipeline.dataset.values import same, to_arrow, to_plain
+from pipeline.inputs.lists import base as list_rows
+from pipeline.inputs.lists.base import ListError
+from pipeline.inputs.lists.registry import carried_types, read_list
 
 
 def entries(path, keep=(), uri_column="uri"):
@@ -237,7 +237,7 @@ def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
 
 
 def test_a_list_in_a_bucket_has_its_own_folder(bucket):
-    from encoder.storage import store_for
+    from encoder.storage.base import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.csv", b"uri\na.jpg\n/abs.jpg\ngs://b/c.jpg\n")
     found = [e.path for e in read_list(f"{bucket}/lists/m.csv", "uri", pa.schema([]))]
@@ -310,7 +310,7 @@ def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
 
 
 def test_relative_uris_in_a_bucket_are_normalized(bucket):
-    from encoder.storage import store_for
+    from encoder.storage.base import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.txt", b"./a.jpg\n../b.jpg\ncaf\xe9.jpg\n")
     found = list(read_list(f"{bucket}/lists/m.txt", "uri", pa.schema([])))

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_can_not_be_read(shell, tmp_path, images):
 
 
 def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
-    from encoder.local_files import LocalStore
+    from encoder.storage.local import LocalStore
 
     read = LocalStore.read
 
@@ -256,7 +256,7 @@ def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, mo
     def killed(*_):
         raise RuntimeError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.embed_steps.commit", killed)
+    monkeypatch.setattr("pipeline.steps.read.commit", killed)
     code, _, err = shell("--run-id", "dead")
     assert code == 1
     assert "killed before the commit" in err
@@ -273,7 +273,7 @@ def test_ctrl_c(shell, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.embed_steps.commit", interrupt)
+    monkeypatch.setattr("pipeline.steps.read.commit", interrupt)
     code, _, err = shell()
     assert code == 130
     assert err.startswith("interrupted; start it again")
@@ -282,7 +282,7 @@ def test_ctrl_c(shell, monkeypatch):
 def test_a_job_run_twice_from_python_says_so(shell, images, small_bundle, tmp_path):
     import pipeline
     from encoder.errors import InputError
-    from pipeline.launch import parse_beam_options
+    from pipeline.launch.runner import parse_beam_options
 
     job = pipeline.new_job([str(images)], str(small_bundle), str(tmp_path / "out"))
     assert pipeline.run(job, parse_beam_options([]))["embedded"] == 5

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.archives import Packing
-from pipeline.members import list_members
+from pipeline.inputs.archives.base import Packing
+from pipeline.inputs.archives.members import list_members
 from pipeline.records import DECODE, READ, Image, Known, KnownRow
 from tests.pipeline.packed import parquet, picture, tar
 
@@ -107,7 +107,7 @@ def test_an_archive_that_can_not_be_read_now(archive, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("encoder.local_files.LocalStore.open", refuse)
+    monkeypatch.setattr("encoder.storage.local.LocalStore.open", refuse)
     failure, kept = list_members(archive, [row(archive, "1.png", version="older")], PLAIN, False)
     assert (failure.stage, failure.error_type) == (READ, "PermissionError")
     assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")

@@ -7,9 +7,9 @@ import pytest
 
 import pipeline
 from encoder.spec import EncoderSpec, read_spec
-from pipeline import parts
-from pipeline.launch import parse_beam_options
-from pipeline.parts import PartBuffer, PartWriter, read_known
+from pipeline.dataset import parts
+from pipeline.dataset.parts import PartBuffer, PartWriter, read_known
+from pipeline.launch.runner import parse_beam_options
 from pipeline.records import DECODE, Embedded, Failure, Load, Touched
 from tests.conftest import write_image
 
@@ -146,7 +146,7 @@ def test_a_write_that_fails_leaves_nothing(writer, tmp_path, monkeypatch):
 def test_the_first_part_of_a_worker_is_written_after_a_call_for_each_core(
     small_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("pipeline.calls.usable_cores", lambda: 2)
+    monkeypatch.setattr("pipeline.embedding.call_sizes.usable_cores", lambda: 2)
     for number in range(20):
         write_image(tmp_path / "images" / f"{number:02}.png", number)
     job = pipeline.new_job(

@@ -3,11 +3,11 @@ from collections import Counter
 
 import pytest
 
-from pipeline.batches import NamedBatch, bucket_of, listed_batch, unpack
-from pipeline.changes import HAD, RENEWED
-from pipeline.inputs import Input
-from pipeline.planning import Decision, Scope, decide, decide_bucket
+from pipeline.dataset.changes import HAD, RENEWED
+from pipeline.inputs.source import Input
 from pipeline.records import DECODE, READ, Image, Known
+from pipeline.runs.batches import NamedBatch, bucket_of, listed_batch, unpack
+from pipeline.runs.rules import Decision, Scope, decide, decide_bucket
 
 INPUTS = (Input("photos", "/photos"),)
 URI = "/photos/a.jpg"

@@ -2,7 +2,7 @@ import multiprocessing
 
 import pytest
 
-from pipeline.progress import EMBEDDED, PLANNED, Rate, Tally, live_progress, progress_line
+from pipeline.runs.progress import EMBEDDED, PLANNED, Rate, Tally, live_progress, progress_line
 
 
 def _add(folder):

@@ -10,13 +10,13 @@ import pytest
 import encoder
 from encoder.errors import InputError
 from encoder.spec import read_spec
-from encoder.storage import store_for
+from encoder.storage.base import store_for
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
-from pipeline.prune import prune_encoder, prune_runs
 from pipeline.units import parse_age
-from pipeline.verify import verify
+from pipeline.upkeep.prune import prune_encoder, prune_runs
+from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.pipeline.damage import copy_of, kill_at, manifest_of, run
 
@@ -186,7 +186,7 @@ def test_what_dead_runs_left_long_ago(output):
 
 def test_a_run_that_took_over_what_is_pruned_wins(output, collection, monkeypatch):
     """It may have made live what prune is about to remove."""
-    from pipeline.upkeep import make_live
+    from pipeline.dataset.files import make_live
 
     images, _, first, _ = collection
     part = next((output / "embeddings" / f"encoder={spec_id(first)}").rglob("*.parquet"))
@@ -199,7 +199,7 @@ def test_a_run_that_took_over_what_is_pruned_wins(output, collection, monkeypatc
         run(images, first, output, "--run-id", "early")
         make_live(*arguments)
 
-    monkeypatch.setattr("pipeline.prune.make_live", late)
+    monkeypatch.setattr("pipeline.upkeep.prune.make_live", late)
     with pytest.raises(JobError, match=r"another run \(early\) .*prune worked, so nothing was"):
         prune_runs(output, MONTH)
     assert verify(output) == []

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from encoder.limits import Limits
+from encoder.images.limits import Limits
 from encoder.spec import read_spec
-from pipeline import decoding, reading
-from pipeline.archives import index_archive
-from pipeline.decoding import Reading
+from pipeline.embedding import decode as decoding
+from pipeline.embedding import read_ahead as reading
+from pipeline.embedding.decode import Reading
+from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
-from pipeline.reading import ReadAhead
+from pipeline.inputs.archives.base import index_archive
 from pipeline.records import Decoded, Failure, Image, Todo, Touched
 from tests.conftest import write_image
 
@@ -118,7 +119,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
             file.write(b"more")
         return fstat(descriptor)
 
-    monkeypatch.setattr("encoder.storage.os.fstat", growing)
+    monkeypatch.setattr("encoder.storage.base.os.fstat", growing)
     found = outcome(todo(path))
     assert (found.stage, found.error) == ("read", "ChangedError")
 

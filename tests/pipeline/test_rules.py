@@ -12,8 +12,8 @@ import pytest
 import encoder
 from encoder.spec import read_spec
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
-from pipeline.handler import LoadedEncoder
+from pipeline.dataset.reader import open_dataset
+from pipeline.embedding.handler import LoadedEncoder
 from tests.conftest import write_image
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def run(images, small_bundle, tmp_path, capsys):
 
 
 @contextlib.contextmanager
-def dying(where="pipeline.embed_steps.commit"):
+def dying(where="pipeline.steps.read.commit"):
     """Runs within this block die, by default when all is done but the commit."""
 
     def killed(*_):
@@ -154,7 +154,7 @@ def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
     """A run is killed before its clean-up; that with its encoder does not speak of the row."""
     run()
     (images / "a" / "0.jpg").unlink()
-    with dying("pipeline.commit._clean_up"):
+    with dying("pipeline.runs.commit._clean_up"):
         run(code=1)
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     run(bundle=tmp_path / "second")
@@ -169,7 +169,7 @@ def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
 
 def test_a_list_that_was_remembered_is_there_when_a_run_commits(run, images, tmp_path, monkeypatch):
     """Another run has committed, and cleaned up, since this one read the list."""
-    from pipeline import commit
+    from pipeline.runs import commit
 
     path = tmp_path / "list.txt"
     path.write_text("images/a/0.jpg\n")
@@ -180,7 +180,7 @@ def test_a_list_that_was_remembered_is_there_when_a_run_commits(run, images, tmp
             each.unlink()
         return live_lists(*arguments)
 
-    monkeypatch.setattr("pipeline.commit._live_lists", late)
+    monkeypatch.setattr("pipeline.runs.commit._live_lists", late)
     assert "start it again" in run(path, code=1)
     monkeypatch.undo()
     run(path)

@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
 
 from encoder.errors import ChangedError, TooLargeError
-from encoder.storage import store_for
-from pipeline import s3 as s3_module
+from encoder.storage.base import store_for
 from pipeline.__main__ import main
-from pipeline.s3 import S3Store, client_for
+from pipeline.inputs.stores import s3 as s3_module
+from pipeline.inputs.stores.s3 import S3Store, client_for
 from tests.conftest import write_image
 from tests.pipeline.store_runs import counts, rows, run_over
 

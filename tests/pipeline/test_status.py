@@ -8,7 +8,7 @@ from rich.console import Console
 import encoder
 from pipeline.__main__ import main
 from pipeline.errors import JobError
-from pipeline.status import print_status, read_status
+from pipeline.upkeep.status import print_status, read_status
 from tests.conftest import write_image
 from tests.pipeline.damage import edit_manifest, parts, run
 

@@ -12,10 +12,10 @@ import pytest
 
 from encoder.errors import InputError
 from pipeline.__main__ import main
-from pipeline.dataset import open_dataset
+from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
-from pipeline.repair import repair
-from pipeline.verify import verify
+from pipeline.upkeep.repair import repair
+from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.pipeline.damage import (
     by_glob,
@@ -415,26 +415,26 @@ def test_nothing_outside_the_dataset_is_touched(output, collection):
 
 
 def test_a_commit_meanwhile(output, collection, small_bundle, monkeypatch):
-    from pipeline.checks import check_duplicates
+    from pipeline.upkeep.checks import check_duplicates
 
     def late(*arguments):
         run(collection[0], small_bundle, output)
         return check_duplicates(*arguments)
 
-    monkeypatch.setattr("pipeline.verify.check_duplicates", late)
+    monkeypatch.setattr("pipeline.upkeep.verify.check_duplicates", late)
     with pytest.raises(JobError, match="has changed the output while it was checked"):
         verify(output)
 
 
 def test_a_commit_between_check_and_repair(output, collection, small_bundle, monkeypatch):
-    from pipeline.upkeep import make_live
+    from pipeline.dataset.files import make_live
 
     def late(*arguments):
         run(collection[0], small_bundle, output, "--run-id", "early")
         make_live(*arguments)
 
     no_record(output)
-    monkeypatch.setattr("pipeline.repair.make_live", late)
+    monkeypatch.setattr("pipeline.upkeep.repair.make_live", late)
     with pytest.raises(JobError, match=r"another run \(early\) .*repair worked, so nothing was"):
         repair(output)
 
@@ -448,7 +448,7 @@ def test_what_is_no_dataset(tmp_path, capsys):
 
 
 def test_in_a_bucket(bucket, small_bundle, tmp_path):
-    from encoder.storage import store_for
+    from encoder.storage.base import store_for
 
     images, output = tmp_path / "images", f"{bucket}/out"
     for seed in range(3):

@@ -1,0 +1,204 @@
+"""From the bytes of an image file to the pixels that an encoder takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from encoder.errors import LimitError
+from encoder.images import jpeg
+from encoder.images.bit_depth import to_eight_bits
+from encoder.images.limits import Limits
+from encoder.images.pillow import PillowFile, open_file
+from encoder.images.pillow_warnings import quiet
+from encoder.spec import EncoderSpec
+
+# Pillow's antialiased filters; which one is used decides the vector, so the spec names it.
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_REDUCING_GAP = 2  # times the size in view that a fast decode leaves at least, as in Pillow
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS, _FROM_THE_RIGHT, _FROM_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
+
+_USUAL = Limits()
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Admit = Callable[[int], AbstractContextManager[None]]
+
+
+class DecodedImage(NamedTuple):
+    """An image at the size and with the channels that the spec asks for.
+
+    Attributes:
+        pixels: (height, width, channels) uint8.
+        stored_width: pixels, as in the file, before its orientation is applied.
+        stored_height: pixels, likewise.
+        truncated: data was missing, and what was there has been decoded.
+    """
+
+    pixels: NDArray[np.uint8]
+    stored_width: int
+    stored_height: int
+    truncated: bool = False
+
+
+def decode_image(
+    data: bytes,
+    spec: EncoderSpec,
+    limits: Limits = _USUAL,
+    admit: Admit | None = None,
+) -> DecodedImage:
+    """Decode an image file and bring it to the spec's size and channels.
+
+    The format is told by the content. The EXIF orientation is applied, transparent pixels are laid
+    over ``spec.background``, 16 bits and floats are scaled to 8 bits, colour profiles are not
+    applied; of several frames or pages the first counts. No warning leaves this function.
+
+    Args:
+        data: the file.
+        spec: the encoder's.
+        limits: what is decoded and what is refused.
+        admit: entered with the number of pixels, as stored, when the header has been read, and left
+            when the image is decoded and resized: the caller's means to bound how many are held at
+            once.
+
+    Raises:
+        LimitError: the image has too many pixels; nothing was decoded.
+        encoder.errors.TruncatedError: data is missing, and that isn't allowed. An OSError.
+        PIL.UnidentifiedImageError: the data is not an image in any known format. An OSError.
+        OSError, ValueError, SyntaxError, MemoryError: the image is damaged.
+    """
+    if not data:
+        raise UnidentifiedImageError("the file is empty (0 bytes)")
+    try:
+        with quiet():
+            return _decode(data, spec, limits, admit)
+    except (OSError, ValueError, SyntaxError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:  # of a GIF whose frame is larger than its canvas
+        raise LimitError(f"{error}; expected at most {limits.max_pixels:,} pixels") from error
+    except Exception as error:  # a damaged file leads Pillow to any of them
+        raise ValueError(f"a damaged image file: {type(error).__name__}: {error}") from error
+
+
+def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None) -> DecodedImage:
+    file: jpeg.JpegFile | PillowFile
+    if data.startswith(jpeg.SIGNATURE):
+        file = jpeg.read_header(data)
+        if spec.decode == "fast":
+            file = file._replace(eighths=_eighths(file, spec))
+    else:
+        file = open_file(data)
+    count = file.width * file.height
+    if count > limits.max_pixels:
+        raise LimitError(
+            f"the image has {file.width} x {file.height} = {count:,} pixels; expected at most "
+            f"{limits.max_pixels:,}: raise max_pixels (--max-pixels of a run), or leave it out"
+        )
+    with admit(count) if admit else contextlib.nullcontext():
+        image, truncated = file.load(limits.allow_truncated)
+        orientation = _orientation(image)
+        upright = _upright(to_eight_bits(image), orientation)
+        sized = _to_size(_to_channels(upright, spec), spec, _view(image, file, orientation))
+    pixels = np.asarray(sized, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+    return DecodedImage(pixels, file.width, file.height, truncated)
+
+
+def _eighths(file: jpeg.JpegFile, spec: EncoderSpec) -> int:
+    """The least part of its size, in eighths, at which a JPEG has pixels enough for resizing."""
+    bare = Image.new("L", (1, 1))
+    bare.info.update(file.metadata)
+    size = (spec.width, spec.height)
+    width, height = size[::-1] if _orientation(bare) in _SIDEWAYS else size
+    enough = any if spec.fit == "pad" else all  # a padded image fills one side only
+    for eighths in (1, 2, 4):  # a size between two of them takes as long as the larger
+        sides = ((file.width, width), (file.height, height))
+        if enough(eighths * stored >= 8 * _REDUCING_GAP * wanted for stored, wanted in sides):
+            return eighths
+    return 8
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF has it; Pillow's TIFF, and the HEIC reader, have turned it upright before."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block may raise anything; the image is shown as stored
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (*spec.background, 255))
+        image = Image.alpha_composite(ground, over)
+    if image.mode not in ("1", "L"):  # RGB first: gray is made of the same colours in any mode
+        image = _in_mode(image, "RGB")
+    return _in_mode(image, "RGB" if spec.channels == 3 else "L")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # which else copies every pixel
+
+
+def _view(image: Image.Image, file: jpeg.JpegFile | PillowFile, orientation: int) -> Box:
+    """Where the picture lies in its upright pixels.
+
+    The last column and row of a JPEG that was decoded at a part of its size lie partly beyond it.
+    """
+    across, down = image.size
+    width, height = map(float, image.size)
+    if isinstance(file, jpeg.JpegFile) and image.size != (file.width, file.height):
+        width, height = file.width * file.eighths / 8, file.height * file.eighths / 8
+    if orientation in _SIDEWAYS:
+        across, down, width, height = down, across, height, width
+    left = across - width if orientation in _FROM_THE_RIGHT else 0
+    top = down - height if orientation in _FROM_BELOW else 0
+    return left, top, left + width, top + height
+
+
+def _to_size(image: Image.Image, spec: EncoderSpec, view: Box) -> Image.Image:
+    size = (spec.width, spec.height)
+    resample = _FILTERS[spec.resize]
+    left, top, right, bottom = view
+    width, height = right - left, bottom - top
+    if spec.fit == "crop":  # as ImageOps.fit
+        ratio = spec.width / spec.height
+        inner = (min(width, height * ratio), min(height, width / ratio))
+        left, top = left + (width - inner[0]) / 2, top + (height - inner[1]) / 2
+        return image.resize(size, resample, (left, top, left + inner[0], top + inner[1]))
+    if spec.fit == "pad":
+        ground = Image.new("RGB", (1, 1), spec.background).convert(image.mode).getpixel((0, 0))
+        scale = min(spec.width / width, spec.height / height)
+        filled = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new(image.mode, size, ground)
+        place = ((spec.width - filled[0]) // 2, (spec.height - filled[1]) // 2)
+        canvas.paste(image.resize(filled, resample, view), place)
+        return canvas
+    return image.resize(size, resample, view)

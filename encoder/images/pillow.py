@@ -1,0 +1,166 @@
+"""Image files of every kind but JPEG, by Pillow and pillow-heif."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from encoder.errors import TruncatedError
+from encoder.images.truncation import check_after, check_before
+
+# Formats that Pillow decodes by itself; others start programs, or are no photographs. TGA is the
+# last because it has no signature.
+_FORMATS = (*("PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "JPEG2000", "AVIF", "PPM", "TGA"),)
+# Those of which a part can be decoded; of the others there is all or nothing.
+_ROW_BY_ROW = {"PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA"}
+_HEIF_BRANDS = {
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+}
+_lenient = threading.Lock()
+
+Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
+
+
+class PillowFile(NamedTuple):
+    """An image file that was opened and not decoded.
+
+    Attributes:
+        width: pixels, as stored.
+        height: pixels, as stored.
+    """
+
+    width: int
+    height: int
+    data: bytes
+    image: ImageFile.ImageFile
+
+    def load(self, allow_truncated: bool) -> tuple[Image.Image, bool]:
+        """Decode, and say whether data is missing.
+
+        Raises:
+            TruncatedError: data is missing, and that is not allowed or leaves nothing to show.
+            OSError, ValueError, SyntaxError: the file is damaged, or of an unknown kind.
+        """
+        if not allow_truncated:
+            return _decode(self), False
+        # Pillow's switch belongs to the whole process; whoever may have turned it on comes here.
+        with _lenient:
+            try:
+                return _decode(self), False
+            except OSError as error:
+                if "truncated" not in str(error) or self.image.format not in _ROW_BY_ROW:
+                    raise
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+            try:
+                return _decode(open_file(self.data), check=False), True
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def open_file(data: bytes) -> PillowFile:
+    """Read the header of an image file, whose format is told by its content.
+
+    Not by Image.open: it minds Pillow's own limit of pixels, which is one for the whole process
+    and speaks up by a warning first, and it hides what is wrong with a damaged file.
+
+    Raises:
+        PIL.UnidentifiedImageError: the data is not an image in any known format.
+        OSError, ValueError, SyntaxError: the header is damaged.
+    """
+    damage = ""
+    for name, opener in _openers(data[:16]):
+        try:
+            image = opener(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, KeyError, TypeError, struct.error) as error:
+            if name != "TGA":
+                damage = damage or f"a damaged {name} file: {error}"
+            continue
+        return PillowFile(*_stored_size(image), data, image)
+    _refuse_heif_without_its_package(data)
+    if damage:
+        raise ValueError(damage)
+    raise UnidentifiedImageError(
+        f"not an image in a known format: {len(data)} bytes that start with {data[:12]!r}"
+    )
+
+
+def _openers(prefix: bytes) -> Iterator[tuple[str, Opener]]:
+    for name in _known_formats():
+        opener, accepts = Image.OPEN[name]
+        accepted = accepts is None or accepts(prefix)
+        if accepted and not isinstance(accepted, str):  # a text says why Pillow can't
+            yield name, opener
+        if name == "AVIF" and _is_heif(prefix) and (heif := _heif_opener()):
+            yield "HEIC", heif
+
+
+@functools.cache
+def _known_formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]  # this Pillow may lack some
+
+
+def _is_heif(prefix: bytes) -> bool:
+    return prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS
+
+
+@functools.cache
+def _heif_opener() -> Opener | None:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        return None
+    opener: Opener = HeifImageFile  # used without registering it, which all of Pillow would see
+    return opener
+
+
+def _refuse_heif_without_its_package(data: bytes) -> None:
+    if _is_heif(data) and _heif_opener() is None:
+        raise UnidentifiedImageError(
+            "a HEIC file, which takes the package pillow-heif: "
+            "pip install 'image-collection-embeddings[heic]'"
+        )
+
+
+def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size is that of the upright image
+        return int(image.tag_v2[256]), int(image.tag_v2[257])
+    return image.size
+
+
+def _decode(file: PillowFile, check: bool = True) -> Image.Image:
+    image = file.image
+    if check:
+        check_before(image, file.data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Else Pillow makes it, and minds its own limit of pixels.
+        image.im = Image.new(image.mode, (file.width, file.height)).im
+    try:
+        image.load()
+    except OSError as error:
+        if "truncated" in str(error) and not isinstance(error, TruncatedError):
+            raise TruncatedError(f"the {image.format} file is truncated: {error}") from None
+        raise
+    if check:
+        check_after(image, file.data)
+    if image.format == "HEIF" and not (b"irot" in file.data or b"imir" in file.data):
+        # The reader drops EXIF's orientation for that of the container, also where it has none.
+        image.getexif()[ExifTags.Base.Orientation] = image.info.get("original_orientation") or 1
+    if image.format == "PNG":
+        _mend_transparency(image, file.data)
+    return image
+
+
+def _mend_transparency(image: Image.Image, data: bytes) -> None:
+    """Scale the transparent colour as Pillow scaled the pixels that are compared to it."""
+    bits, transparent = data[24], image.info.get("transparency")
+    if image.mode == "L" and bits in (2, 4) and isinstance(transparent, int):
+        image.info["transparency"] = transparent * (255 // (2**bits - 1))
+    if image.mode == "RGB" and bits == 16 and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)

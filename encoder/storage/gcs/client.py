@@ -1,0 +1,197 @@
+"""The connection to Google Cloud Storage: one client a process, its retries, its errors in words.
+
+Every request is tried again, after pauses that double, until an answer has come or the deadline is
+over. An attempt ends when nothing arrives for a while, and when a body comes too slowly to be worth
+the wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import google.auth
+import requests
+import urllib3
+from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from encoder.errors import ChangedError
+from encoder.storage.base import GCS_PREFIX, settings
+
+_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS = 15.0  # without a byte of the answer
+_UPLOAD_SECONDS = 60.0  # the same, after an upload, which the store has to keep first
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+# Idle connections that are kept. More than any number of reads in flight: none is opened anew.
+_POOLED_CONNECTIONS = 1024
+_PIECE = 1 << 20
+NO_BUCKET = "specified bucket does not exist"  # in the store's words
+_BODY_SECONDS = 15.0  # for any body, and
+_BYTES_PER_SECOND = 100_000  # what it must bring beyond
+
+
+class DamagedTransferError(ConnectionError):
+    """What arrived is not what the store sent; the next attempt may bring it."""
+
+
+class _Session(AuthorizedSession):  # type: ignore[misc]
+    """Gives up on answers that trickle, where requests would wait for ever."""
+
+    def request(self, method: str, url: str, *args: Any, stream: bool = False, **kw: Any) -> Any:
+        response = super().request(method, url, *args, stream=True, **kw)
+        if not stream:
+            response._content = receive(response)
+            response._content_consumed = True
+        return response
+
+
+def receive(response: requests.Response, decoded: bool = True) -> bytes:
+    """The whole body.
+
+    Args:
+        response: of a request with stream=True.
+        decoded: without its Content-Encoding.
+
+    Raises:
+        ConnectionError, urllib3.exceptions.HTTPError: it did not come, or not all of it.
+    """
+    length = int(response.headers.get("Content-Length") or 0)
+    seconds = _BODY_SECONDS + length / _BYTES_PER_SECOND
+    end = time.monotonic() + seconds
+    pieces: list[bytes] = []
+    with response:
+        while piece := response.raw.read1(_PIECE, decode_content=decoded):
+            pieces.append(piece)
+            if time.monotonic() > end:
+                got = sum(map(len, pieces))
+                raise ConnectionError(f"only {got:,} of {length:,} bytes came in {seconds:.0f} s")
+    return b"".join(pieces)
+
+
+@functools.cache
+def gcs_client() -> storage.Client:
+    """This process' client. Without credentials it reads what is public."""
+    credentials = _credentials()
+    nobody = isinstance(credentials, AnonymousCredentials)  # which can't be refreshed
+    session = _Session(credentials, **{"refresh_status_codes": ()} if nobody else {})
+    for scheme in ("https://", "http://"):
+        pool = HTTPAdapter(pool_connections=4, pool_maxsize=_POOLED_CONNECTIONS)
+        session.mount(scheme, pool)
+    return storage.Client(project=None, credentials=credentials, _http=session)
+
+
+def _credentials() -> Any:
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return AnonymousCredentials()
+    # One look for a metadata server, in place of three: where there is none it takes seconds.
+    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
+    os.environ.setdefault("GCE_METADATA_TIMEOUT", "2")
+    try:
+        # Asked for here, since the client itself would go looking for a project as well.
+        return google.auth.default(scopes=[_SCOPE])[0]
+    except DefaultCredentialsError:
+        return AnonymousCredentials()
+
+
+def is_anonymous() -> bool:
+    """Whether the client has no credentials."""
+    return isinstance(gcs_client()._credentials, AnonymousCredentials)
+
+
+def bucket_of(path: str) -> tuple[storage.Bucket, str]:
+    """``gs://bucket/a/b`` as the bucket and ``"a/b"``."""
+    bucket, _, name = path.removeprefix(GCS_PREFIX).partition("/")
+    return gcs_client().bucket(bucket, user_project=settings().user_project or None), name
+
+
+def retrying() -> Any:
+    """How a request is tried again; see google.api_core.retry.Retry."""
+    return DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
+
+
+def patience(upload: bool = False) -> tuple[float, float]:
+    """Seconds to connect, and seconds without a byte, before an attempt has failed."""
+    return _CONNECT_SECONDS, _UPLOAD_SECONDS if upload else _SILENCE_SECONDS
+
+
+@contextlib.contextmanager
+def told(path: str) -> Iterator[None]:
+    """Tell what goes wrong as local files do: by OSError, in words that name the object.
+
+    Raises:
+        FileNotFoundError, PermissionError, TimeoutError, OSError: instead of the library's own.
+        ChangedError: a precondition does not hold.
+    """
+    try:
+        yield
+    except (api.GoogleAPICallError, InvalidResponse) as error:
+        raise _of_answer(path, error) from error
+    except api.RetryError as error:
+        raise TimeoutError(
+            f"{path}: given up after {settings().deadline:g} s of attempts, the last of which "
+            f"ended with: {_cause(error.cause or error)}"
+        ) from error
+    except GoogleAuthError as error:
+        raise PermissionError(f"{path}: {_refused(error)}") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise OSError(f"{path}: {_cause(error)}") from error
+
+
+def _of_answer(path: str, error: Any) -> Exception:
+    code = int(error.response.status_code if isinstance(error, InvalidResponse) else error.code)
+    text = _words(error)
+    bucket = GCS_PREFIX + path.removeprefix(GCS_PREFIX).partition("/")[0]
+    if code == requests.codes.not_found and (path == bucket or NO_BUCKET in text):
+        return FileNotFoundError(f"{path}: there is no bucket {bucket}")
+    if code == requests.codes.not_found:
+        return FileNotFoundError(f"{path} does not exist")
+    if code == requests.codes.precondition_failed:
+        return ChangedError(f"{path} was written by somebody else")
+    if "requester pays" in text:
+        return PermissionError(
+            f"{path}: in {bucket} the requester pays; name your project by --user-project"
+        )
+    if code in (requests.codes.unauthorized, requests.codes.forbidden):
+        return PermissionError(f"{path}: {_refused(error)}")
+    return OSError(f"{path}: {text}")
+
+
+def _refused(error: Exception) -> str:
+    """What is wrong with the credentials, and what to do."""
+    if is_anonymous():
+        return (
+            "not public, and no credentials for Google Cloud were found; run 'gcloud auth "
+            "application-default login', or let GOOGLE_APPLICATION_CREDENTIALS name a key file"
+        )
+    if isinstance(error, GoogleAuthError):
+        return (
+            f"the credentials for Google Cloud can't be used ({_words(error)}); run 'gcloud auth "
+            "application-default login' again, or see GOOGLE_APPLICATION_CREDENTIALS"
+        )
+    return f"permission denied: {_words(error)}"
+
+
+def _cause(error: BaseException) -> str:
+    """What it came from; requests and urllib3 wrap one error in the next."""
+    while isinstance(error, requests.ConnectionError | urllib3.exceptions.MaxRetryError):
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return _words(error)
+
+
+def _words(error: BaseException) -> str:
+    message = getattr(error, "message", None) or error
+    return " ".join(str(message).split())

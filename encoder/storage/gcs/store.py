@@ -1,0 +1,118 @@
+"""Objects in Google Cloud Storage as a Store.
+
+Every request may be repeated without harm: what is read is one generation, what is written is
+whole, and where something must not be replaced, a precondition says so to the store.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, BinaryIO, cast
+
+import google_crc32c
+
+from encoder.errors import ChangedError
+from encoder.storage.base import GCS_PREFIX, FileInfo
+from encoder.storage.gcs.client import bucket_of, gcs_client, patience, retrying, told
+from encoder.storage.gcs.listing import FIELDS, Lister
+from encoder.storage.gcs.reading import open_object, read_object
+
+
+class GcsStore:
+    """Objects in Google Cloud Storage, through this process' client."""
+
+    def stat(self, path: str) -> FileInfo | None:
+        blob = _blob(path)
+        return None if blob is None else FileInfo(path, str(blob.generation), int(blob.size))
+
+    def modified(self, path: str) -> datetime | None:
+        blob = _blob(path)
+        return None if blob is None else cast(datetime, blob.updated)
+
+    def is_folder(self, path: str) -> bool:
+        bucket, name = bucket_of(path)
+        prefix = f"{name.rstrip('/')}/" if name else None
+        with told(f"{GCS_PREFIX}{bucket.name}"):
+            found = gcs_client().list_blobs(
+                bucket,
+                prefix=prefix,
+                max_results=1,
+                fields=FIELDS,
+                timeout=patience(),
+                retry=retrying(),
+            )
+            return next(iter(found), None) is not None
+
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        bucket, name = bucket_of(folder)
+        prefix = f"{name.rstrip('/')}/{start}" if name else start
+        for page in Lister(bucket, prefix, deep).list():
+            for each in page:
+                if not each.name.endswith("/"):  # what some tools make for a folder
+                    path = f"{GCS_PREFIX}{bucket.name}/{each.name}"
+                    yield FileInfo(path, each.generation, each.size)
+
+    def read(
+        self, path: str, version: str | None = None, most: int | None = None
+    ) -> tuple[bytes, FileInfo]:
+        return read_object(path, version, most)
+
+    def open(self, path: str, version: str | None = None) -> BinaryIO:
+        return open_object(path, version)
+
+    def write(self, path: str, data: bytes) -> None:
+        _upload(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self.write_if(path, data, None)
+        except ChangedError:
+            return False
+        return True
+
+    def write_if(self, path: str, data: bytes, expected: str | None) -> None:
+        try:
+            _upload(path, data, int(expected or 0))
+        except ChangedError:
+            # An attempt that did its work, and whose answer was lost, is met by the next one.
+            if not _holds(path, data):
+                raise
+
+    def delete(self, path: str) -> None:
+        bucket, name = bucket_of(path)
+        try:
+            with told(path):
+                bucket.blob(name).delete(timeout=patience(), retry=retrying())
+        except FileNotFoundError:
+            return
+
+
+def _blob(path: str) -> Any:
+    """What the store says of an object; None where there is none."""
+    bucket, name = bucket_of(path)
+    if not name:
+        return None
+    with told(path):
+        return bucket.get_blob(name, timeout=patience(), retry=retrying())
+
+
+def _upload(path: str, data: bytes, generation: int | None = None) -> None:
+    """Write an object: if a generation is given, only in place of that one (0: of none)."""
+    bucket, name = bucket_of(path)
+    with told(path):
+        bucket.blob(name).upload_from_string(
+            data,
+            content_type="application/octet-stream",
+            if_generation_match=generation,
+            checksum="crc32c",
+            timeout=patience(upload=True),
+            retry=retrying(),
+        )
+
+
+def _holds(path: str, data: bytes) -> bool:
+    blob = _blob(path)
+    crc32c = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+    return blob is not None and (blob.size, blob.crc32c) == (len(data), crc32c)

@@ -1,0 +1,121 @@
+"""Files on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat as stat_module
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import BinaryIO
+
+from encoder.errors import ChangedError
+from encoder.storage.base import FileInfo, check_size, join, temporary_name
+
+
+class LocalStore:
+    """Files on this machine."""
+
+    def stat(self, path: str) -> FileInfo | None:
+        try:
+            state = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _local_info(path, state) if stat_module.S_ISREG(state.st_mode) else None
+
+    def modified(self, path: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_folder(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
+        for base, folders, names in os.walk(folder, onerror=_raise_unless_gone):
+            if not deep:
+                folders.clear()
+            for name in names:
+                path = join(base, name)
+                inside = path.removeprefix(join(folder, ""))
+                info = self.stat(path) if inside.startswith(start) else None
+                if info is not None:  # deleted since the folder was read
+                    yield info
+
+    def read(
+        self, path: str, version: str | None = None, most: int | None = None
+    ) -> tuple[bytes, FileInfo]:
+        with self.open(path, version) as file:
+            before = _local_info(path, os.fstat(file.fileno()))
+            check_size(before.bytes, most)
+            data = file.read(-1 if most is None else most + 1)
+            after = _local_info(path, os.fstat(file.fileno()))
+        if before != after or len(data) != after.bytes:
+            raise ChangedError(f"{path} changed while it was read")
+        return data, after
+
+    def open(self, path: str, version: str | None = None) -> BinaryIO:
+        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        if version not in (None, _local_info(path, os.fstat(file.fileno())).version):
+            file.close()
+            raise ChangedError(f"{path} has changed since it was listed")
+        return file
+
+    def write(self, path: str, data: bytes) -> None:
+        folder, name = os.path.split(path)
+        temporary = os.path.join(folder, temporary_name(name))
+        try:
+            with _create(temporary) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException as error:
+            self.delete(temporary)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = path  # a full disk does not say where
+            raise
+
+    def create(self, path: str, data: bytes) -> bool:
+        if os.path.lexists(path):
+            return False
+        self.write(path, data)
+        return True
+
+    def write_if(self, path: str, data: bytes, expected: str | None) -> None:
+        import fcntl
+
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder: no lock file to leave behind
+            info = self.stat(path)
+            if (info.version if info else None) != expected:
+                raise ChangedError(f"{path} was written by somebody else")
+            self.write(path, data)
+        finally:
+            os.close(descriptor)
+
+    def delete(self, path: str) -> None:
+        try:
+            os.remove(path)
+        except FileNotFoundError:
+            return
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _create(path: str) -> BinaryIO:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # the folder was empty, and has been removed
+        return open(path, "xb")
+    return _create(path)
+
+
+def _local_info(path: str, state: os.stat_result) -> FileInfo:
+    return FileInfo(path, f"{state.st_mtime_ns}-{state.st_size}", state.st_size)

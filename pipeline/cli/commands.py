@@ -1,0 +1,215 @@
+"""What each command of ``python -m pipeline`` does. Each imports what it needs when it runs.
+
+Each takes the parsed options and the words that the parser did not know, and gives the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from encoder.errors import InputError
+from encoder.imports import quick_imports
+from encoder.terminal import check_backend
+from pipeline.cli.gpu_options import settings_for
+from pipeline.inputs.stores.registry import is_other_store, output_folder
+from pipeline.options import DEFAULT_BATCH_SIZE
+from pipeline.units import count_text, size_text
+
+if TYPE_CHECKING:
+    from pipeline.runs.job import Job
+
+
+def job_of(options: argparse.Namespace, batch_size: int) -> Job:
+    """The job that the options of run and plan describe.
+
+    Args:
+        options: as parsed.
+        batch_size: where the options give none.
+    """
+    from pipeline.runs.job import new_job
+
+    return new_job(
+        options.input,
+        options.encoder,
+        options.output,
+        options.run_id,
+        keep=[name for names in options.keep for name in names.split(",") if name],
+        uri_column=options.uri_column,
+        image_field=options.image_feature,
+        id_field=options.id_feature,
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_bytes,
+        allow_truncated=options.allow_truncated,
+        batch_size=batch_size if options.batch_size is None else options.batch_size,
+        reads=options.reads_in_flight,
+        max_failure_ratio=options.max_failure_ratio,
+        allow_empty=options.allow_empty,
+        allow_deletes=options.allow_deletes,
+        retry_failures=options.retry_failures,
+        trust=options.trust,
+    )
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int:
+    """Embed what is new or changed."""
+    check_backend()
+    settings = settings_for(options.gpu, rest)
+    job = _described(options, rest, settings.batch_size)
+    from dataclasses import replace
+
+    from pipeline.cli.summary import summarize
+    from pipeline.dataset.manifest import read_manifest
+    from pipeline.records import FAILURES
+    from pipeline.runs.progress import live_progress
+
+    with quick_imports():
+        from pipeline.launch import runner
+
+    beam_options = runner.parse_beam_options(settings.beam_options)
+    with live_progress(runner.is_in_process(beam_options)) as tally_folder:
+        record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
+    if record is None:
+        print("dry run: the job was built, and not started")
+        return 0
+    state = read_manifest(job.output)[0].encoders[job.spec.id]
+    print(summarize(record, job.output, state.of_kind(FAILURES)))
+    return 0
+
+
+def plan(options: argparse.Namespace, rest: list[str]) -> int:
+    """Say what a run would do."""
+    job = _described(options, rest, DEFAULT_BATCH_SIZE)
+    with quick_imports():
+        from pipeline.launch import runner
+
+    counts = runner.plan(job, runner.parse_beam_options(rest))
+    for name, count in counts.items():
+        print(f"{name:<10} {count:,}")
+    return 0
+
+
+def status(options: argparse.Namespace, rest: list[str]) -> int:
+    """Say what a dataset holds."""
+    from rich.console import Console
+
+    from pipeline.upkeep.status import print_status, read_status
+
+    _no_more(rest, "status")
+    print_status(read_status(options.output), Console())
+    return 0
+
+
+def changes(options: argparse.Namespace, rest: list[str]) -> int:
+    """List what runs changed."""
+    import io
+    import sys
+
+    from encoder.storage.base import normalize, store_for
+    from pipeline.dataset.changes import changes_since, write_json_lines, write_parquet
+
+    _no_more(rest, "changes")
+    found = changes_since(output_folder(options.output), options.since, options.encoder)
+    if not options.to:
+        write_json_lines(found, sys.stdout)
+        return 0
+    if not options.to.endswith((".parquet", ".jsonl")):
+        raise InputError(f"--to {options.to!r}: expected a name that ends in .parquet or .jsonl")
+    data, text = io.BytesIO(), io.StringIO()
+    if options.to.endswith(".parquet"):
+        write_parquet(found, data)
+    else:
+        write_json_lines(found, text)
+        data.write(text.getvalue().encode())
+    path = normalize(options.to)
+    store_for(path).write(path, data.getvalue())
+    return 0
+
+
+def verify(options: argparse.Namespace, rest: list[str]) -> int:
+    """Check a dataset, and bring it back with --repair."""
+    from pipeline.upkeep.repair import repair
+    from pipeline.upkeep.verify import verify as check
+
+    _no_more(rest, "verify")
+    if options.dry_run and not options.repair:
+        raise InputError("--dry-run goes with --repair; verify alone changes nothing")
+    mending = options.repair and not options.dry_run
+    findings = repair(options.output) if mending else check(options.output)
+    for finding in findings:
+        print(finding)
+    wrong = sum(not finding.note for finding in findings)
+    if not wrong:
+        print(f"{options.output} is whole")
+        return 0
+    if mending:
+        print(f"{count_text(wrong, 'finding')}, all repaired; a run embeds what is missing now")
+        return 0
+    print(f"{count_text(wrong, 'finding')}; --repair does what is said above")
+    return 1
+
+
+def compact(options: argparse.Namespace, rest: list[str]) -> int:
+    """Merge small parts."""
+    from pipeline.upkeep.compact import compact as merge
+
+    _no_more(rest, "compact")
+    merges = merge(options.output, options.target_size, options.dry_run)
+    for each in merges:
+        size = size_text(sum(part.bytes for group in each.groups for part in group))
+        print(
+            f"{each.kind} of encoder {each.encoder_id}: {each.merged:,} of {each.parts:,} parts "
+            f"({size}) {'would be ' if options.dry_run else ''}merged into {len(each.groups):,}"
+        )
+    if not merges:
+        size = size_text(options.target_size)
+        print(f"nothing to do: no two parts fit together into {size}")
+    return 0
+
+
+def prune(options: argparse.Namespace, rest: list[str]) -> int:
+    """Remove an encoder, or the traces of old runs."""
+    from pipeline.upkeep.prune import prune_encoder, prune_runs
+
+    _no_more(rest, "prune")
+    if options.encoder:
+        pruned = prune_encoder(options.output, options.encoder, options.dry_run)
+        what = f"encoder {options.encoder} with {count_text(pruned.rows, 'row')}"
+    else:
+        pruned = prune_runs(options.output, options.runs_older_than, options.dry_run)
+        what = count_text(len(pruned.runs), "run")
+        if not pruned.files:
+            print("nothing to do: no run is that old")
+            return 0
+    print(
+        f"{'would remove' if options.dry_run else 'removed'} {what}: "
+        f"{count_text(len(pruned.files), 'file')}, {size_text(pruned.bytes)}"
+    )
+    return 0
+
+
+def doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    """Say what this machine computes with."""
+    from pipeline.cli.doctor import examine
+
+    _no_more(rest, "doctor")
+    code = 0
+    for what, finding in examine(options.encoder, options.trust):
+        print(f"{what:<12} {finding}", flush=True)
+        code = code or what == "problem"
+    return int(code)
+
+
+def _described(options: argparse.Namespace, rest: list[str], batch_size: int) -> Job:
+    """The job, before Beam is loaded if that can be: what is wrong is told at once."""
+    if any(is_other_store(path) for path in (*options.input, options.encoder)):
+        with quick_imports():
+            from pipeline.launch.runner import parse_beam_options
+
+        parse_beam_options(rest)  # which say how these are reached
+    return job_of(options, batch_size)
+
+
+def _no_more(rest: list[str], command: str) -> None:
+    if rest:
+        raise InputError(f"unknown option {rest[0]!r}; see 'python -m pipeline {command} --help'")

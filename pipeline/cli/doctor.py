@@ -1,0 +1,130 @@
+"""What this machine computes with, and how fast: ``python -m pipeline doctor``."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from encoder.compute.machine import (
+    cpu_name,
+    gpus_without_driver,
+    nvidia_driver,
+    nvidia_gpus,
+    precision_gain,
+)
+from encoder.errors import InputError
+from encoder.spec import read_spec
+from encoder.terminal import import_keras
+from pipeline.cli.gpu_options import GPU_BATCH_SIZE
+from pipeline.embedding.call_sizes import images_together, share_cores
+from pipeline.options import DEFAULT_BATCH_SIZE
+
+_VGG16 = (224, 224, 3)
+_ADVICE = {
+    "TensorFlow": "pip install 'tensorflow[and-cuda]' brings the CUDA libraries that fit it",
+    "JAX": "pip install 'jax[cuda12]' brings its CUDA plugin and libraries",
+}
+
+
+def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
+    """Find out, line by line: (what, finding).
+
+    Args:
+        bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
+        trust: the bundle may bring layers with code of their own.
+
+    Raises:
+        InputError: the bundle can't be loaded.
+    """
+    yield "system", f"Python {platform.python_version()} on {platform.platform()}"
+    yield "CPU", cpu_name()
+    driver = nvidia_driver()
+    found = nvidia_gpus()
+    yield "GPU", ", ".join(found) or "none found"
+    if driver:
+        yield "driver", f"NVIDIA {driver}"
+    height, width = _size_of(bundle)
+    share_cores(height, width)
+    import_keras()
+    import keras
+
+    from encoder.compute.backend import backend
+
+    chosen = backend()
+    devices = chosen.devices()
+    computes_on_gpu = devices[0].is_gpu
+    yield "backend", f"{chosen.name} {chosen.version} with Keras {keras.__version__}"
+    yield "computes on", ", ".join(device.name for device in devices)
+    if found and not computes_on_gpu:
+        problem = (
+            f"{chosen.name} can't use the GPU: {_ADVICE[chosen.name]}; it needs an NVIDIA driver "
+            "that is recent enough for these, and CUDA_VISIBLE_DEVICES must not hide the GPU"
+        )
+        yield "problem", problem
+    if gpus_without_driver():
+        yield "problem", "there is a GPU, but no NVIDIA driver is loaded: install it, or load it"
+    yield "precision", precision_gain(computes_on_gpu)
+    batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
+    together = batch_size if computes_on_gpu else images_together(batch_size, height, width)
+    for encoder in _encoders(bundle, trust, computes_on_gpu):
+        rate = images_per_second(encoder, batch_size, together=together)
+        spec = encoder.spec
+        what = f"{spec.source}, {spec.height}x{spec.width}, {together} images at a time"
+        yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
+
+
+def images_per_second(
+    encoder: Any, batch_size: int, seconds: float = 2.0, together: int | None = None
+) -> float:
+    """Of random pixels in memory, once it is warm.
+
+    Args:
+        encoder: an encoder.Encoder.
+        batch_size: see Encoder.embed.
+        seconds: at least, to measure for.
+        together: images given to it at a time, where these are more than a batch.
+    """
+    import numpy as np
+
+    spec, count = encoder.spec, together or batch_size
+    shape = (count, spec.height, spec.width, spec.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    encoder.warm_up(batch_size)
+    encoder.embed(images, batch_size)
+    began, lists = time.perf_counter(), 0
+    while not lists or time.perf_counter() - began < seconds:
+        encoder.embed(images, batch_size)
+        lists += 1
+    return lists * count / (time.perf_counter() - began)
+
+
+def _size_of(bundle: str) -> tuple[int, int]:
+    if not bundle:
+        return _VGG16[:2]
+    try:
+        spec = read_spec(bundle)
+    except (InputError, OSError) as error:
+        raise InputError(f"--encoder: {error}") from error
+    return spec.height, spec.width
+
+
+def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Any]:
+    import keras
+
+    import encoder
+
+    if bundle:
+        try:
+            yield encoder.load(bundle, trust=trust)
+        except (InputError, OSError) as error:
+            raise InputError(f"--encoder: {error}") from error
+        return
+    network = encoder.vgg16_encoder_decoder(_VGG16)
+    with tempfile.TemporaryDirectory() as folder:
+        made = encoder.extract(network, folder, layer="pool_5", preprocess="caffe")
+    for precision in ("float32", "bfloat16", *(("float16", "tf32") if computes_on_gpu else ())):
+        spec = made.spec.replace(source="VGG16", precision=precision)
+        yield encoder.Encoder(keras.models.clone_model(made.model), spec)

@@ -1,0 +1,106 @@
+"""How GPUs are used: one place says it for this machine and for Dataflow. No Beam in here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from encoder.compute.machine import nvidia_gpus
+from encoder.errors import InputError
+from pipeline.options import DEFAULT_BATCH_SIZE
+
+GPU_BATCH_SIZE = 64
+# Of a worker, for each GPU: while one waits for its batch, another gets the next one ready.
+THREADS_PER_GPU = 2
+DATAFLOW = "DataflowRunner"
+# Beam's DirectRunner may first download a runner of another kind; the first one is in the package.
+IN_PROCESS = ("FnApiRunner", "DirectRunner")
+ONE_PROCESS = "no_use_multiple_sdk_containers"
+
+
+class Settings(NamedTuple):
+    """What a job gets where nothing else is asked for: images in a batch, and Beam's options."""
+
+    batch_size: int
+    beam_options: list[str]
+
+
+def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
+    """Settings for the GPUs of this machine, or for those that Dataflow is asked for.
+
+    Each worker machine gets one process, so that the encoder is loaded once, and threads for each
+    of its GPUs. What is among Beam's options already stays.
+
+    Args:
+        gpu: of each Dataflow worker, "TYPE" or "TYPE:COUNT"; empty for none.
+        beam_options: as they were given.
+
+    Raises:
+        InputError: --gpu is wrong, or not for this runner.
+    """
+    asked = _parser().parse_known_args(list(beam_options))[0]
+    given = list(beam_options)
+    if gpu and asked.runner != DATAFLOW:
+        raise InputError(
+            f"--gpu {gpu!r} is for --runner=DataflowRunner; on this machine GPUs are used without "
+            "being asked for, and other engines have options of their own"
+        )
+    if asked.runner in IN_PROCESS:
+        count = len(visible_gpus())
+        if count and not asked.direct_num_workers and not asked.direct_running_mode:
+            given += [
+                f"--direct_num_workers={threads_for(count)}",
+                "--direct_running_mode=multi_threading",
+            ]
+    else:
+        accelerators = [o for o in asked.dataflow_service_options if "worker_accelerator" in o]
+        if gpu and accelerators:
+            raise InputError(f"--gpu {gpu!r} and {accelerators[0]!r} both ask for GPUs; give one")
+        if gpu:
+            accelerators = [_accelerator(gpu)]
+            given.append(f"--dataflow_service_options={accelerators[0]}")
+        found = re.search(r"count:(\d+)", accelerators[0]) if accelerators else None
+        count = (int(found[1]) if found else 1) if accelerators else 0
+        if count and not asked.number_of_worker_harness_threads:
+            given.append(f"--number_of_worker_harness_threads={threads_for(count)}")
+        if count and ONE_PROCESS not in asked.experiments:
+            given.append(f"--experiments={ONE_PROCESS}")
+    return Settings(GPU_BATCH_SIZE if count else DEFAULT_BATCH_SIZE, given)
+
+
+def threads_for(gpus: int) -> int:
+    """Of one worker machine."""
+    return THREADS_PER_GPU * gpus
+
+
+def visible_gpus() -> list[str]:
+    """Names of this machine's NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES lets see them."""
+    found = nvidia_gpus()
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return found
+    return found[: len([each for each in wanted.split(",") if each.strip() not in ("", "-1")])]
+
+
+def _accelerator(gpu: str) -> str:
+    kind, _, count = gpu.partition(":")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", kind) or not re.fullmatch(r"[1-9]\d*", count or "1"):
+        raise InputError(
+            f"--gpu is {gpu!r}; expected a type of accelerator that Google Cloud has, such as "
+            "nvidia-l4, and how many each worker gets if more than one: nvidia-l4:2"
+        )
+    return f"worker_accelerator=type:{kind};count:{count or 1};install-nvidia-driver"
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Reads those of Beam's options that matter here."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner", default=IN_PROCESS[0])
+    for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):
+        parser.add_argument(f"--{name}")
+    for name in ("dataflow_service_options", "experiments"):
+        parser.add_argument(f"--{name}", action="append", default=[])
+    return parser

@@ -1,0 +1,60 @@
+"""What a run says when it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.dataset.layout import encoder_folder
+from pipeline.dataset.parts import read_part
+from pipeline.records import EMBEDDINGS, FAILURES, Part
+
+_REASONS = 5
+_MESSAGE_LENGTH = 120
+
+
+def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
+    """The most frequent reasons, each with one example."""
+    rows = [row for part in parts for row in read_part(output, part.path).to_pylist()]
+    kinds = Counter((row["stage"], row["error"]) for row in rows)
+    lines = []
+    for (stage, error), count in kinds.most_common(_REASONS):
+        example = next(row for row in rows if (row["stage"], row["error"]) == (stage, error))
+        message = example["message"][:_MESSAGE_LENGTH]
+        lines.append(f"{count} x {stage} {error}, such as {example['uri']}: {message}")
+    return lines
+
+
+def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> str:
+    """The run record as a few lines for people."""
+    encoder_id, run_id = record["encoder_id"], record["run_id"]
+    lines = [
+        f"run {run_id} committed: {record['listed']:,} images listed",
+        f"  embedded   {record['embedded']:,}{_rate(record)}",
+        f"  unchanged  {record['unchanged']:,}",
+    ]
+    for name, note in (
+        ("copied", " (of the embedded: the vector of a row with the same content)"),
+        ("resumed", " (embedded by a run that did not finish)"),
+        ("deleted", " (gone; their rows went too)"),
+        ("failed", f" ({output}/{encoder_folder(FAILURES, encoder_id)}/)"),
+    ):
+        if record[name]:
+            lines.append(f"  {name:<9}  {record[name]:,}{note}")
+    own = [part for part in failures if f"/run={run_id}/" in part.path]
+    lines.extend(f"             {reason}" for reason in failure_reasons(output, own))
+    if not record["embedded"] + record["failed"] + record["deleted"] + record["resumed"]:
+        lines.append("nothing to do: no image is new, changed or gone")
+    waiting = sum(part.rows for part in failures) - sum(part.rows for part in own)
+    if waiting:
+        lines.append(f"{waiting:,} that failed before wait for a new version (--retry-failures)")
+    lines.append(f"dataset      {output}/{encoder_folder(EMBEDDINGS, encoder_id)}/")
+    return "\n".join(lines)
+
+
+def _rate(record: dict[str, Any]) -> str:
+    if not record["embedded"]:
+        return ""
+    seconds, rate = record["seconds"], record["images_per_second"]
+    return f" in {seconds:.1f} s, {rate:.1f} images/s, start-up included"

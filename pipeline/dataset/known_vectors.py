@@ -1,0 +1,116 @@
+"""What content the output has vectors of: copies, renamed files and the like need no model."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from encoder.storage.base import join, store_for
+from pipeline.recent import Recent
+
+_COLUMNS = ["embedding", "width", "height", "sha256"]
+_DIGEST_BYTES = 16  # of a sha256, for finding; the whole of it is compared when a row is read
+ROW_GROUP_BYTES = 128 << 20  # of row groups that are kept, for hits are often neighbours
+
+
+class Contents(NamedTuple):
+    """What the rows of a part are of: its path in the output, and their digests in a row."""
+
+    part: str
+    digests: bytes
+
+
+class KnownContent(NamedTuple):
+    """A row that the output has of some content. Embedding (dim,) float32; sizes in pixels."""
+
+    embedding: NDArray[np.float32]
+    width: int
+    height: int
+
+
+def contents_of(part: str, hashes: Iterable[str]) -> Contents:
+    """The contents of a part, by the sha256 of its rows, in hex and in order; "" for none."""
+    length = 2 * _DIGEST_BYTES
+    return Contents(part, b"".join(bytes.fromhex(f"{each:0<{length}.{length}}") for each in hashes))
+
+
+class ContentIndex:
+    """Finds rows by content. Safe to use from several threads.
+
+    Args:
+        output: of the dataset.
+        contents: of its parts.
+    """
+
+    def __init__(self, output: str, contents: Iterable[Contents]) -> None:
+        every = list(contents)
+        self._output = output
+        self._parts = [each.part for each in every]
+        words = np.frombuffer(b"".join(each.digests for each in every), ">u8").reshape(-1, 2)
+        counts = [len(each.digests) // _DIGEST_BYTES for each in every]
+        first = words[:, 0].astype(np.uint64)
+        order = np.argsort(first, kind="stable")
+        self._first = first[order]
+        self._second = words[:, 1].astype(np.uint64)[order]
+        self._part_of = np.repeat(np.arange(len(every), dtype=np.int32), counts)[order]
+        rows = [np.arange(count, dtype=np.int32) for count in counts]
+        self._row_of = np.concatenate([*rows, np.empty(0, np.int32)])[order]
+        self._lock = threading.Lock()
+        self._starts: dict[int, list[int]] = {}  # of a part's row groups, in rows
+        self._row_groups: Recent[tuple[int, int], Any] = Recent(ROW_GROUP_BYTES)
+
+    def find(self, sha256: str) -> KnownContent | None:
+        """The row of some content, if there is one; sha256 in hex.
+
+        A part that can't be read any more is as good as none: the content is embedded again.
+        """
+        digest = bytes.fromhex(sha256)[:_DIGEST_BYTES]
+        first, second = np.frombuffer(digest, ">u8").astype(np.uint64)
+        place = int(np.searchsorted(self._first, first))
+        while place < len(self._first) and self._first[place] == first:
+            if self._second[place] == second:
+                try:
+                    return self._read(int(self._part_of[place]), int(self._row_of[place]), sha256)
+                except Exception:  # whatever it is, embedding again is right
+                    return None
+            place += 1
+        return None
+
+    def _read(self, part: int, row: int, sha256: str) -> KnownContent | None:
+        with self._lock:
+            table, row = self._kept(part, row) or self._opened(part, row)
+        if table.column("sha256")[row].as_py() != sha256:
+            return None
+        # A copy: a part of the row group would keep all of it in memory.
+        vector = np.array(table.column("embedding")[row].values, np.float32)
+        return KnownContent(
+            vector, table.column("width")[row].as_py(), table.column("height")[row].as_py()
+        )
+
+    def _kept(self, part: int, row: int) -> tuple[Any, int] | None:
+        """The row group that a row is in, and its place there; None if it has to be read."""
+        starts = self._starts.get(part)
+        if starts is None:
+            return None
+        group = bisect.bisect_right(starts, row) - 1
+        table = self._row_groups.get((part, group))
+        return None if table is None else (table, row - starts[group])
+
+    def _opened(self, part: int, row: int) -> tuple[Any, int]:
+        path = join(self._output, self._parts[part])
+        with store_for(path).open(path) as file:
+            opened = pq.ParquetFile(file, page_checksum_verification=True)
+            groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+            starts = [0, *itertools.accumulate(group.num_rows for group in groups)]
+            group = bisect.bisect_right(starts, row) - 1
+            table = opened.read_row_group(group, columns=_COLUMNS)
+        self._starts[part] = starts
+        self._row_groups.put((part, group), table, table.nbytes)
+        return table, row - starts[group]

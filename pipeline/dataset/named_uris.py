@@ -1,0 +1,94 @@
+"""What lists named in earlier runs: files of uris in the output, one for each state of a list."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoder.storage.base import join, store_for
+from pipeline.dataset.layout import uris_path
+from pipeline.dataset.manifest import removed_meanwhile
+from pipeline.records import ListState
+
+_BATCH_ROWS = 65536
+_LIST_KEY = b"list"  # in the Parquet schema metadata: the list's uri
+_URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
+
+
+class Named:
+    """Collects what a list names, to be compared with what it names in later runs.
+
+    Args:
+        list_uri: of the list. It is noted in the file, for runs that die and manifests that have to
+            be rebuilt.
+    """
+
+    def __init__(self, list_uri: str) -> None:
+        self._list_uri = list_uri
+        self._rows: list[str] = []
+        self._digest = hashlib.sha256(list_uri.encode() + b"\0")
+        self._buffer = io.BytesIO()
+        schema = _URIS.with_metadata({_LIST_KEY: list_uri.encode()})
+        self._writer = pq.ParquetWriter(
+            self._buffer, schema, compression="zstd", write_page_checksum=True
+        )
+
+    def add(self, uri: str) -> None:
+        """Take the next uri that the list names."""
+        self._digest.update(uri.encode() + b"\0")
+        self._rows.append(uri)
+        if len(self._rows) == _BATCH_ROWS:
+            self._flush()
+
+    def write(self, output: str, encoder_id: str) -> ListState:
+        """Write the uris, if they are not there yet."""
+        self._flush()
+        self._writer.close()
+        relative = uris_path(encoder_id, self._digest.hexdigest())
+        full = join(output, relative)
+        store_for(full).create(full, self._buffer.getvalue())
+        return ListState(self._list_uri, relative)
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.table({"uri": self._rows}, schema=_URIS))
+        self._rows = []
+
+
+def read_uris(output: str, state: ListState) -> Iterator[str]:
+    """What a list named in an earlier run.
+
+    Raises:
+        JobError: another run has removed what remembers it.
+    """
+    path = join(output, state.uris_path)
+    try:
+        opened = store_for(path).open(path)
+    except FileNotFoundError:
+        raise removed_meanwhile(state.uris_path) from None
+    with opened as file:
+        uris = pq.ParquetFile(file, page_checksum_verification=True)
+        for batch in uris.iter_batches(_BATCH_ROWS):
+            yield from batch.column(0).to_pylist()
+
+
+def list_of(output: str, path: str) -> ListState | None:
+    """Which list a file of uris is of; None where it does not say so, or is gone."""
+    full = join(output, path)
+    try:
+        with store_for(full).open(full) as file:
+            metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    return ListState(metadata[_LIST_KEY].decode(), path) if _LIST_KEY in metadata else None
+
+
+def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
+    """Remember of a list what it has named in any of several states."""
+    named = Named(states[0].list_uri)
+    for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
+        named.add(uri)
+    return named.write(output, encoder_id)

@@ -1,0 +1,154 @@
+"""Parts read and written batch by batch, for what must not hold a whole dataset in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import google_crc32c
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoder.storage.base import join, store_for
+from pipeline.dataset.layout import part_path
+from pipeline.dataset.values import to_plain
+from pipeline.records import EMBEDDINGS, Part
+
+BATCH_ROWS = 4096
+BATCH_BYTES = 16 << 20
+UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # what damaged parts raise
+# Of a row group; a reader skips whole ones by their statistics.
+GROUP_ROWS = 16384
+GROUP_BYTES = 64 << 20
+_NAME_DIGITS = 24
+
+
+def parquet_options(kind: str) -> dict[str, Any]:
+    """How parts are written. Readers that check pages find damage without the manifest."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": kind != EMBEDDINGS,
+        "use_byte_stream_split": ["embedding.list.element"] if kind == EMBEDDINGS else False,
+        "write_page_checksum": True,
+    }
+
+
+def checksum(data: bytes) -> str:
+    """The CRC-32C of a file, 8 hex digits."""
+    value: int = google_crc32c.value(data)
+    return f"{value:08x}"
+
+
+class ContentName:
+    """The name of a part, from all that is in it but the vectors.
+
+    The last bits of vectors depend on the batches that they were computed in.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Take further rows."""
+        names = [name for name in rows.schema.names if name != "embedding"]
+        self._digest.update(repr(names).encode())
+        for row in zip(*(to_plain(rows.column(name)) for name in names), strict=True):
+            self._digest.update(repr(row).encode())
+
+    def text(self) -> str:
+        """The name of all rows so far."""
+        return self._digest.hexdigest()[:_NAME_DIGITS]
+
+
+def put_part(output: str, path: str, data: bytes) -> bytes:
+    """Write a part, which appears whole or not at all; gives its file.
+
+    An earlier attempt at the same work may have written the same rows, with other last bits of
+    vectors: then its part stays.
+    """
+    full = join(output, path)
+    store = store_for(full)
+    if store.create(full, data):
+        return data
+    there = store.read(full)[0]
+    try:
+        name = ContentName()
+        name.add(pq.ParquetFile(io.BytesIO(there), page_checksum_verification=True).read())
+        if f"part-{name.text()}.parquet" == path.rpartition("/")[2]:
+            return there
+    except UNREADABLE:
+        pass
+    store.write(full, data)
+    return data
+
+
+@contextlib.contextmanager
+def opened(output: str, path: str) -> Iterator[pq.ParquetFile]:
+    """A part, opened; reading checks the checksums of its pages."""
+    full = join(output, path)
+    with store_for(full).open(full) as file:
+        yield pq.ParquetFile(file, page_checksum_verification=True)
+
+
+class PartStream:
+    """One part that grows batch by batch. Its file is held in memory until it is written.
+
+    Args:
+        kind: of part.
+        schema: of its rows, with metadata.
+    """
+
+    def __init__(self, kind: str, schema: pa.Schema) -> None:
+        self._kind = kind
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._buffer, schema, **parquet_options(kind))
+        self._name = ContentName()
+        self._rows = 0
+        self._waiting: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows with the columns of the schema."""
+        self._waiting.append(rows)
+        self._name.add(rows)
+        self._rows += len(rows)
+        waiting = sum(len(each) for each in self._waiting)
+        if waiting >= GROUP_ROWS or sum(each.nbytes for each in self._waiting) >= GROUP_BYTES:
+            self._flush()
+
+    def write(self, output: str, encoder_id: str, run_id: str) -> Part | None:
+        """Write the part, which appears whole or not at all; None where it has no rows."""
+        if not self._rows:
+            return None
+        self._flush()
+        self._writer.close()
+        path = part_path(self._kind, encoder_id, run_id, self._name.text())
+        data = put_part(output, path, self._buffer.getvalue())
+        return Part(self._kind, path, self._rows, len(data), crc32c=checksum(data))
+
+    def _flush(self) -> None:
+        rows = sum(len(each) for each in self._waiting)
+        if rows:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=rows)
+        self._waiting = []
+
+
+def read_batches(output: str, path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a part, a few thousand at a time.
+
+    Raises:
+        *UNREADABLE: the part is damaged.
+    """
+    with opened(output, path) as file:
+        yield from batches_of(file, columns)
+
+
+def batches_of(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of an opened part, a few thousand at a time, fewer where vectors are long."""
+    groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
+    size = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(size, 1)))
+    for batch in file.iter_batches(rows, columns=columns):
+        yield pa.Table.from_batches([batch])

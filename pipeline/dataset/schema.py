@@ -1,0 +1,64 @@
+"""The columns of the dataset, stated once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from encoder.spec import EncoderSpec
+from encoder.storage.base import join, store_for
+from pipeline.dataset.manifest import EncoderState, unreadable
+from pipeline.records import EMBEDDINGS
+
+SPEC_KEY = b"encoder"  # in the Parquet schema metadata
+FOLDER_COLUMNS = ("encoder", "run")  # what readers make of the names of folders
+NO_COLUMNS = pa.schema([])
+TRUNCATED = pa.field("truncated", pa.bool_())  # with --allow-truncated
+
+
+def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) -> pa.Schema:
+    """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES.
+
+    Args:
+        kind: of part.
+        spec: of the encoder.
+        carried: further columns of embeddings.
+    """
+    if kind == EMBEDDINGS:
+        fields = [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), spec.dim), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("sha256", pa.string(), nullable=False),
+            *carried,
+        ]
+    else:
+        fields = [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("version", pa.string(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("stage", pa.string(), nullable=False),
+            pa.field("error", pa.string(), nullable=False),
+            pa.field("message", pa.string(), nullable=False),
+        ]
+    return pa.schema(fields, metadata={SPEC_KEY: spec.to_json().encode()})
+
+
+def carried_columns(output: str, state: EncoderState) -> pa.Schema:
+    """The columns that live embeddings have besides those that all have."""
+    part = next(iter(state.of_kind(EMBEDDINGS)), None)
+    if part is None:
+        return NO_COLUMNS
+    path = join(output, part.path)
+    with store_for(path).open(path) as file:
+        try:
+            found = pq.read_schema(file).remove_metadata()
+        except pa.ArrowException as error:
+            raise unreadable(part.path, error) from error
+    own = schema_of(EMBEDDINGS, state.spec).names
+    return pa.schema([field for field in found if field.name not in own])

@@ -1,0 +1,76 @@
+"""From the bytes of one image to pixels, or to the vector that the output has of them already."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from encoder.errors import TooLargeError
+from encoder.images.decode import decode_image
+from encoder.images.limits import Limits
+from encoder.spec import EncoderSpec
+from encoder.storage.base import check_size
+from pipeline.dataset.known_vectors import ContentIndex
+from pipeline.embedding.budget import Budget
+from pipeline.inputs.archives.base import Packing
+from pipeline.options import DEFAULT_MAX_BYTES, DEFAULT_READS
+from pipeline.records import DECODE, Decoded, Embedded, Failure, Todo, Touched, failure_of
+
+Outcome = Decoded | Embedded | Failure | Touched
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    Attributes:
+        spec: of the encoder that they are decoded for.
+        limits: what decoding may cost.
+        max_bytes: of one image file.
+        packing: how archives are read.
+        reads: how many images are read at the same time.
+    """
+
+    spec: EncoderSpec
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    max_bytes: int = DEFAULT_MAX_BYTES
+    packing: Packing = dataclasses.field(default_factory=Packing)
+    reads: int = DEFAULT_READS
+
+
+def decode(
+    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: ContentIndex
+) -> Outcome:
+    """Decode one image; whatever goes wrong becomes a Failure.
+
+    Content that the output has a vector of is not decoded: where it is the image's own row, that
+    stays (Touched), else its vector is taken (Embedded).
+    """
+    image = todo.image._replace(bytes=len(data))
+    try:
+        check_size(len(data), reading.max_bytes)  # of some archives only reading tells
+    except TooLargeError as error:
+        return failure_of(image, DECODE, error)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 == todo.old_sha256:
+        return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
+    known = index.find(sha256)
+    if known is not None:
+        return Embedded(
+            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, None
+        )
+    try:
+        decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
+    except Exception as error:  # a decoder may raise anything, too
+        return failure_of(image, DECODE, error)
+    return Decoded(
+        uri=image.uri,
+        version=image.version,
+        bytes=image.bytes,
+        sha256=sha256,
+        width=decoded.stored_width,
+        height=decoded.stored_height,
+        truncated=decoded.truncated,
+        kept=image.kept,
+        pixels=decoded.pixels,
+    )

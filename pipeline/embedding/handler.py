@@ -1,0 +1,190 @@
+"""How Beam's RunInference loads and calls an encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
+from numpy.typing import NDArray
+
+from encoder.spec import read_spec
+from encoder.storage.base import StorageSettings, settings
+from encoder.terminal import import_keras
+from pipeline.embedding.call_sizes import share_cores
+from pipeline.errors import JobError
+from pipeline.recent import Recent
+from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
+from pipeline.runs.progress import Tally
+
+RECENT_BYTES = 32 << 20  # of vectors
+_ENTRY_BYTES = 512  # that an entry takes besides its vector, about
+
+# A vector float32 (dim,) with its load, or why there is none.
+_Vector = tuple[NDArray[np.float32], Load]
+_Result = _Vector | Exception
+
+
+class LoadedEncoder:
+    """An encoder that is loaded for the first images, and an id that tells this load from others.
+
+    Runners load what RunInference asks for even where no image comes.
+
+    Args:
+        load: gives the encoder; called once.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._encoder: Any = None
+        self._loaded = Load(uuid.uuid4().hex, "")
+
+    def embed(
+        self, images: NDArray[np.uint8], batch_size: int | None
+    ) -> tuple[NDArray[np.float32], Load]:
+        """(n, height, width, channels) uint8 to (n, dim) float32, with the load.
+
+        See encoder.Encoder.embed.
+
+        Raises:
+            JobError: the encoder can't be loaded.
+        """
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._load()
+                self._loaded = self._loaded._replace(computes_on=self._encoder.computes_on)
+        return self._encoder.embed(images, batch_size), self._loaded
+
+
+@dataclasses.dataclass
+class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]):  # type: ignore[misc]
+    """Decoded -> Embedded, or a Failure for an image that the encoder can't take.
+
+    Attributes:
+        bundle: path of the encoder bundle, as the workers reach it.
+        encoder_id: of the bundle that the job was planned for.
+        batch_size: images per call at most. It is fixed: batches of ever new sizes would be
+            compiled anew, and growing ones can run out of memory hours into a job.
+        trust: the bundle may bring layers with code of their own.
+        across_processes: load once for all processes of a machine, in a process of its own.
+        storage: how buckets are spoken to, also where the handler travels to.
+        tally_folder: where to say what the encoder computes on; see pipeline.runs.progress.
+    """
+
+    bundle: str
+    encoder_id: str
+    batch_size: int
+    trust: bool = False
+    across_processes: bool = False
+    storage: StorageSettings = dataclasses.field(default_factory=settings)
+    tally_folder: str = ""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._recent: Recent[str, _Vector] = Recent(RECENT_BYTES)
+
+    def load_model(self) -> LoadedEncoder:
+        """One for the machine, as RunInference sees to it; see LoadedEncoder."""
+        return LoadedEncoder(self.load_encoder)
+
+    def load_encoder(self) -> Any:
+        """Load and warm up.
+
+        Raises:
+            JobError: the bundle can't be loaded, or is another encoder than the job began with.
+        """
+        try:
+            spec = read_spec(self.bundle)
+            share_cores(spec.height, spec.width)
+            import_keras()
+            from encoder.bundle import load
+
+            encoder = load(self.bundle, trust=self.trust)
+        except Exception as error:
+            raise JobError(f"the encoder can't be loaded: {error}") from error
+        if encoder.spec.id != self.encoder_id:
+            raise JobError(
+                f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
+                f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
+            )
+        Tally(self.tally_folder).say(f"the encoder computes on {encoder.computes_on}")
+        encoder.warm_up(self.batch_size)
+        return encoder
+
+    def run_inference(
+        self,
+        batch: Sequence[Decoded],
+        model: LoadedEncoder,
+        inference_args: Mapping[str, Any] | None = None,
+    ) -> Iterable[Embedded | Failure]:
+        """One call for the batch, and each content once, also of the batches shortly before.
+
+        Where the call fails, halves are tried, down to single images; failures are not remembered.
+        """
+        results: dict[str, _Result] = {}
+        fresh: dict[str, Decoded] = {}
+        for image in batch:
+            known = self._recent.get(image.sha256)
+            if known is None:
+                fresh[image.sha256] = image
+            else:
+                results[image.sha256] = known
+        for sha256, result in _embedded(list(fresh.values()), model, self.batch_size):
+            results[sha256] = result
+            if not isinstance(result, Exception):  # its traceback would keep pixels in memory
+                self._recent.put(sha256, result, result[0].nbytes + _ENTRY_BYTES)
+        return [_outcome(image, results[image.sha256]) for image in batch]
+
+    def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
+        """For Beam's metrics; its own way would pickle every batch."""
+        return sum(image.pixels.nbytes for image in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Where RunInference's own metrics go."""
+        return "embed_images_inference"
+
+    def share_model_across_processes(self) -> bool:
+        """See across_processes."""
+        return self.across_processes
+
+
+def _embedded(
+    images: list[Decoded], model: LoadedEncoder, batch_size: int | None
+) -> Iterator[tuple[str, _Result]]:
+    """sha256 and result of each image.
+
+    A batch is filled up, so that the same image has the same vector to the last bit; not so its
+    halves, since it may have been too large for the memory.
+    """
+    if not images:
+        return
+    pixels = np.stack([image.pixels for image in images])
+    try:
+        vectors, load = model.embed(pixels, batch_size)
+    except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
+        raise
+    except Exception as error:
+        if len(images) == 1:
+            yield images[0].sha256, error
+            return
+        middle = len(images) // 2
+        yield from _embedded(images[:middle], model, None)
+        yield from _embedded(images[middle:], model, None)
+        return
+    for image, vector in zip(images, vectors, strict=True):
+        yield image.sha256, (vector.copy(), load)  # a view would keep those of the whole batch
+
+
+def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:
+    if isinstance(result, Exception):
+        return failure_of(image, EMBED, result)
+    vector, load = result
+    if not np.isfinite(vector).all():
+        error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
+        return failure_of(image, EMBED, error)
+    return Embedded(*image[:8], vector, load)

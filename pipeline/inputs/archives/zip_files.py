@@ -1,0 +1,60 @@
+"""Images in zip files. Their directory says what is in them; the content has checksums."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing, damage_told
+from pipeline.inputs.file_kinds import is_image_name
+from pipeline.inputs.signatures import HEAD_BYTES, has_no_extension, looks_like_image
+from pipeline.records import Image
+
+_ENCRYPTED = 0x1
+
+
+def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
+    """Every file whose name is that of an image; see base.Kind."""
+    with zipfile.ZipFile(file) as archive:
+        for number, info in enumerate(archive.infolist()):
+            if _is_image(archive, info):
+                segment = info.header_offset // SEGMENT_BYTES
+                yield Member(info.filename, info.file_size, number, segment, _refused(info))
+
+
+def read(
+    file: BinaryIO, wanted: Iterable[Image], packing: Packing
+) -> Iterator[tuple[Image, bytes | Exception]]:
+    """See base.Kind."""
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        for image in wanted:
+            info = infos[image.place]
+            try:
+                with damage_told(), archive.open(info) as content:
+                    # No more than the directory says, whatever the content inflates to.
+                    data: bytes | Exception = content.read(info.file_size)
+            except (ArchiveError, RuntimeError) as error:
+                data = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
+            yield image, data
+
+
+def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    if info.is_dir():
+        return False
+    if is_image_name(info.filename) or not has_no_extension(info.filename):
+        return is_image_name(info.filename)
+    try:
+        with damage_told(), archive.open(info) as content:
+            return looks_like_image(content.read(HEAD_BYTES))
+    except (ArchiveError, RuntimeError):
+        return False
+
+
+def _refused(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & _ENCRYPTED:
+        return "encrypted in the archive; pack it without a password"
+    mode = info.external_attr >> 16
+    return "a link in the archive; pack files instead of links" if stat.S_ISLNK(mode) else ""

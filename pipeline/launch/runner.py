@@ -1,0 +1,221 @@
+"""Hand the job to a Beam runner, wait for it, and say in one line what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    TestOptions,
+    _BeamArgumentParser,
+)
+
+from encoder.errors import InputError
+from encoder.storage.base import is_remote, join, store_for, temporary_name
+from encoder.terminal import silenced_stderr
+from pipeline.cli.gpu_options import DATAFLOW, IN_PROCESS, ONE_PROCESS
+from pipeline.dataset.manifest import read_manifest, read_record
+from pipeline.errors import JobError
+from pipeline.graph import add_plan, build
+from pipeline.launch.workers import WORKER_ENDED, watch_workers
+from pipeline.runs.job import Job
+from pipeline.steps.plan import METRICS, PLAN_COUNTS
+
+# What is left of a worker process that was killed: what others heard of it last.
+_ENDED = re.compile(
+    r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
+)
+_OWN_ERRORS = re.compile(r"(?:pipeline|encoder)\.errors\.\w+: (.*?)(?: \[while running|$)", re.M)
+
+
+def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options; from now on they count for the stores that Beam knows, too.
+
+    Raises:
+        InputError: Beam does not know one either; it is named.
+    """
+    parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for group in _option_groups(PipelineOptions):
+        group._add_argparse_args(parser)
+    try:
+        _, unknown = parser.parse_known_args(list(arguments))
+    except Exception as error:  # argparse.ArgumentError, and what Beam's own types raise
+        raise InputError(f"wrong Beam option: {error}") from error
+    if unknown:
+        raise InputError(
+            f"unknown option {unknown[0]!r}: neither this job nor Apache Beam has it; see "
+            "'python -m pipeline run --help'"
+        )
+    options = PipelineOptions(list(arguments))
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or IN_PROCESS[0]
+    FileSystems.set_options(options)  # a new job may read lists before there is a pipeline
+    return options
+
+
+def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
+    """Run the job; gives the run record, or None for a dry run.
+
+    Raises:
+        InputError: the options do not go together.
+        JobError: the run failed.
+    """
+    if options.view_as(TestOptions).dry_run and is_in_process(options):
+        raise InputError(
+            "--dry_run is for Dataflow, and builds a job without starting it; to see what a run "
+            "would do, use 'python -m pipeline plan'"
+        )
+    job = dataclasses.replace(job, across_processes=_many_processes(options))
+    _check_reachable(job, options)
+    _check_output(job)
+    check_new_run_id(job)
+    pipeline = _new_pipeline(options)
+    build(pipeline, job)
+    if _finish(pipeline, options) is None:
+        return None
+    return read_record(job.output, job.run_id)
+
+
+def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
+    """What a run would do, by the names of the run record. Writes nothing."""
+    _check_reachable(job, options)
+    pipeline = _new_pipeline(options)
+    add_plan(pipeline, job, remember=False)
+    result = _finish(pipeline, options)
+    counts = dict.fromkeys(PLAN_COUNTS, 0)
+    if result is not None:
+        query = beam.metrics.MetricsFilter().with_namespace(METRICS)
+        for counter in result.metrics().query(query)["counters"]:
+            name = counter.key.metric.name
+            if name in counts:
+                counts[name] += counter.result
+    return counts
+
+
+def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
+    try:
+        with _quiet_workers(options):
+            result = pipeline.run()
+            if options.view_as(TestOptions).dry_run:
+                return None
+            state = result.wait_until_finish()
+    except Exception as error:  # runners wrap whatever a step raised, traceback and all
+        if re.search(r"\bKeyboardInterrupt\b", str(error)):
+            raise KeyboardInterrupt from error
+        logging.getLogger(__name__).info("the pipeline failed", exc_info=True)
+        raise JobError(explain(error)) from error
+    if state != "DONE":
+        raise JobError(f"the runner ended the job in state {state}")
+    return result
+
+
+def _quiet_workers(options: PipelineOptions) -> contextlib.AbstractContextManager[None]:
+    """Worker processes write tracebacks to the terminal; what matters of them is said later."""
+    several = is_in_process(options) and _many_processes(options)
+    if several and logging.root.manager.disable >= logging.CRITICAL:
+        return silenced_stderr()
+    return contextlib.nullcontext()
+
+
+def explain(error: BaseException) -> str:
+    """What a runner's error says, without the traceback that it carries as text."""
+    text = str(error)
+    own = _OWN_ERRORS.findall(text)
+    if own:
+        return str(own[-1])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    if _ENDED.match(last):
+        return WORKER_ENDED
+    return re.sub(r" ?\[while running '[^']*'\]", "", last) or type(error).__name__
+
+
+def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(runner=_runner(options), options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"wrong Beam option: {error}") from error
+
+
+def _runner(options: PipelineOptions) -> Any:
+    name = options.view_as(StandardOptions).runner
+    if name not in IN_PROCESS:
+        return name
+    from apache_beam.portability.api import beam_provision_api_pb2
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
+    from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+    watch_workers()
+    # Workers in other processes see the options only through this.
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    return FnApiRunner(
+        provision_info=ExtendedProvisionInfo(
+            beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+        )
+    )
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine, by Beam's own in-process runner."""
+    return options.view_as(StandardOptions).runner in IN_PROCESS
+
+
+def _many_processes(options: PipelineOptions) -> bool:
+    if is_in_process(options):
+        return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
+    return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
+
+
+def _check_reachable(job: Job, options: PipelineOptions) -> None:
+    if options.view_as(StandardOptions).runner != DATAFLOW:
+        return
+    local = {
+        "--encoder": job.bundle,
+        "--output": job.output,
+        **{f"--input {each.text}": each.base for each in job.inputs},
+    }
+    for option, path in local.items():
+        if not is_remote(path):
+            raise InputError(f"{option}: workers on Dataflow can't reach {path}; use gs://")
+
+
+def _check_output(job: Job) -> None:
+    if is_remote(job.output):
+        probe = join(job.output, "runs", temporary_name("probe"))
+        try:
+            store_for(probe).create(probe, b"")
+            store_for(probe).delete(probe)
+        except OSError as error:
+            raise InputError(f"--output {job.output!r} can't be written: {error}") from error
+    else:
+        try:
+            os.makedirs(job.output, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--output {job.output!r} can't be made: {error.strerror}") from error
+        if not os.access(job.output, os.W_OK | os.X_OK):
+            raise InputError(f"--output {job.output!r} can't be written: permission denied")
+
+
+def check_new_run_id(job: Job) -> None:
+    """Raise InputError where a committed run already has this run's id."""
+    if job.run_id in read_manifest(job.output)[0].runs:
+        raise InputError(f"--run-id {job.run_id!r} is taken: a run of that id has committed here")
+
+
+def _option_groups(group: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    groups = {each: None for each in group.__subclasses__() if "_add_argparse_args" in vars(each)}
+    for each in group.__subclasses__():
+        groups.update(dict.fromkeys(_option_groups(each)))
+    return list(groups)

@@ -1,0 +1,138 @@
+"""Merge small parts into larger ones: fewer files, the same rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.dataset.files import make_live, not_named, own_files, remove
+from pipeline.dataset.layout import COMPACT, is_of_upkeep, new_upkeep_id
+from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
+from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
+from pipeline.dataset.schema import NO_COLUMNS, carried_columns, schema_of
+from pipeline.errors import JobError
+from pipeline.inputs.stores.registry import output_folder
+from pipeline.options import DEFAULT_TARGET_SIZE
+from pipeline.records import EMBEDDINGS, FAILURES, Part
+
+
+class Merge(NamedTuple):
+    """What happens to one encoder's parts of one kind.
+
+    Attributes:
+        encoder_id, kind: whose parts.
+        groups: each is merged into one part.
+        parts: that are live before.
+    """
+
+    encoder_id: str
+    kind: str
+    groups: list[list[Part]]
+    parts: int
+
+    @property
+    def merged(self) -> int:
+        """How many parts are merged."""
+        return sum(map(len, self.groups))
+
+
+def compact(
+    output: str | os.PathLike[str],
+    target_size: int = DEFAULT_TARGET_SIZE,
+    dry_run: bool = False,
+) -> list[Merge]:
+    """Merge live parts that are smaller than a size into parts of up to that size.
+
+    Rows, values and columns stay the same. One merged part at a time is held in memory. A reader
+    sees the old parts or the new ones; killed at any moment, nothing is lost, and the next run or
+    compaction removes what is left lying.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
+        target_size: bytes.
+        dry_run: only say what would be merged.
+
+    Raises:
+        InputError: there is no dataset.
+        JobError: a part is damaged, or a run has committed meanwhile; nothing is changed.
+    """
+    place = output_folder(output)
+    manifest, version = existing_manifest(place)
+    merges = [
+        Merge(name, kind, _grouped(state.of_kind(kind), target_size), len(state.of_kind(kind)))
+        for name, state in manifest.encoders.items()
+        for kind in (EMBEDDINGS, FAILURES)
+    ]
+    # What a compaction that died had copied. Listed before anything is written: whoever writes
+    # there now began with this manifest, or an older one, and will lose if this command wins.
+    debris = {
+        info.path for info in not_named(own_files(place), manifest) if is_of_upkeep(info.path)
+    }
+    merges = [merge for merge in merges if merge.groups]
+    if dry_run or not (merges or debris):
+        return merges
+    run_id = new_upkeep_id(COMPACT)
+    old = {part.path for merge in merges for group in merge.groups for part in group}
+    encoders = {
+        name: dataclasses.replace(
+            state, parts=tuple(part for part in state.parts if part.path not in old)
+        )
+        for name, state in manifest.encoders.items()
+    }
+    written: list[str] = []
+    try:
+        for merge in merges:
+            state = manifest.encoders[merge.encoder_id]
+            for group in merge.groups:
+                part = _merged(place, run_id, state, group)
+                written.append(part.path)
+                left = encoders[merge.encoder_id]
+                encoders[merge.encoder_id] = dataclasses.replace(left, parts=(*left.parts, part))
+    except Exception:
+        remove(place, written)
+        raise
+    new = dataclasses.replace(manifest, encoders=encoders)
+    make_live(place, COMPACT, new, version, old | debris, written)
+    return merges
+
+
+def _grouped(parts: Sequence[Part], target_size: int) -> list[list[Part]]:
+    """Parts that fit together into the size, in order of their paths, so about of their age."""
+    groups: list[list[Part]] = [[]]
+    size = 0
+    for part in sorted(part for part in parts if part.bytes < target_size):
+        if size + part.bytes > target_size:
+            groups.append([])
+            size = 0
+        groups[-1].append(part)
+        size += part.bytes
+    return [group for group in groups if len(group) > 1]
+
+
+def _merged(output: str, run_id: str, state: EncoderState, group: Sequence[Part]) -> Part:
+    kind, spec = group[0].kind, state.spec
+    carried = carried_columns(output, state) if kind == EMBEDDINGS else NO_COLUMNS
+    schema = schema_of(kind, spec, carried)
+    stream = PartStream(kind, schema)
+    for part in group:
+        rows = 0
+        try:
+            for table in read_batches(output, part.path):
+                if table.schema.remove_metadata() != schema.remove_metadata():
+                    raise _wrong(part, "has other columns than the other parts")
+                stream.add(table.replace_schema_metadata(schema.metadata))
+                rows += len(table)
+        except UNREADABLE as error:
+            raise unreadable(part.path, error) from error
+        if rows != part.rows:
+            raise _wrong(part, f"has {rows:,} rows, not {part.rows:,} as manifest.json says")
+    merged = stream.write(output, spec.id, run_id)
+    if merged is None:
+        raise _wrong(group[0], "has no rows")
+    return merged
+
+
+def _wrong(part: Part, what: str) -> JobError:
+    return JobError(f"{part.path} {what}; see 'python -m pipeline verify OUTPUT'. Nothing changed")

@@ -1,0 +1,107 @@
+"""Remove what nobody needs any more: an encoder with all it has, or the traces of old runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
+
+from encoder.errors import InputError
+from encoder.storage.base import FileInfo, join, store_for
+from pipeline.dataset.files import (
+    KINDS,
+    RUNS,
+    is_log,
+    make_live,
+    not_named,
+    own_files,
+    remove_empty_folder,
+)
+from pipeline.dataset.layout import encoder_folder, run_of
+from pipeline.dataset.manifest import existing_manifest
+from pipeline.inputs.stores.registry import output_folder
+from pipeline.upkeep.checks import started
+
+PRUNE = "prune"
+
+
+class Pruned(NamedTuple):
+    """What is removed: files, and of them how many hold rows; runs that are forgotten."""
+
+    files: list[FileInfo]
+    rows: int = 0
+    runs: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(info.bytes for info in self.files)
+
+
+def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool = False) -> Pruned:
+    """Remove an encoder's rows, failures, lists and logs, and all that the manifest says of it.
+
+    The records of its runs stay, as history.
+
+    Raises:
+        InputError: there is no dataset, or no such encoder in it.
+        JobError: a run has committed meanwhile; nothing is changed.
+    """
+    place = output_folder(output)
+    manifest, version = existing_manifest(place)
+    folders = [encoder_folder(kind, encoder_id) for kind in KINDS]
+    files = [
+        info
+        for info in own_files(place)
+        if any(info.path.startswith(f"{folder}/") for folder in folders)
+    ]
+    if encoder_id not in manifest.encoders and not files:
+        known = ", ".join(sorted(manifest.encoders)) or "none"
+        raise InputError(f"--encoder is {encoder_id!r}; the dataset has {known}")
+    encoders = dict(manifest.encoders)
+    state = encoders.pop(encoder_id, None)
+    pruned = Pruned(files, sum(part.rows for part in state.parts) if state else 0)
+    if not dry_run:
+        new = dataclasses.replace(manifest, encoders=encoders)
+        make_live(place, PRUNE, new, version, {info.path for info in files})
+        for folder in folders:
+            remove_empty_folder(place, folder)
+    return pruned
+
+
+def prune_runs(
+    output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
+) -> Pruned:
+    """Forget runs that began longer ago, with their logs, and what dead ones left as long ago.
+
+    What is live stays, whoever wrote it, and so does the record of the latest run.
+
+    Raises:
+        InputError: there is no dataset.
+        JobError: a run has committed meanwhile; nothing is changed.
+    """
+    place = output_folder(output)
+    manifest, version = existing_manifest(place)
+    limit = datetime.now(timezone.utc) - older_than
+    oldest = f"{limit:%Y-%m-%dT%H:%M:%S}"
+    runs = tuple(run for run in list(manifest.runs)[:-1] if "" < started(place, run) < oldest)
+    files = own_files(place)
+    records = {f"{RUNS}/{run}.json" for run in runs}
+    doomed = [
+        info
+        for info in files
+        if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
+    ]
+    doomed += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
+    if not dry_run and (doomed or runs):
+        left = {run: token for run, token in manifest.runs.items() if run not in runs}
+        new = dataclasses.replace(manifest, runs=left)
+        make_live(place, PRUNE, new, version, {info.path for info in doomed})
+    return Pruned(doomed, runs=runs)
+
+
+def _is_older(output: str, info: FileInfo, limit: datetime) -> bool:
+    full = join(output, info.path)
+    written = store_for(full).modified(full)
+    return written is not None and written < limit

@@ -1,0 +1,89 @@
+"""Make a manifest again from what lies in the dataset's folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from encoder.spec import EncoderSpec
+from encoder.storage.base import FileInfo, is_temporary, join, store_for
+from pipeline.dataset.files import RUNS
+from pipeline.dataset.layout import is_part, is_uris
+from pipeline.dataset.manifest import EncoderState, Manifest, read_record
+from pipeline.dataset.named_uris import list_of
+from pipeline.dataset.part_files import UNREADABLE, opened
+from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
+from pipeline.upkeep.checks import spec_in, started
+
+_PLACE = re.compile(r"(\w+)/encoder=([^/]+)/")
+_TOKEN = "rebuilt"
+
+
+def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
+    """The manifest that a dataset's files speak of: every part is live, every record's run is.
+
+    Among the parts may be some that were not live, of runs that died or had just been replaced;
+    whoever makes this manifest live has to see to it that no uri is there twice. Damaged parts of
+    an encoder that has others are named, too, with no rows, and are not thought to be right.
+
+    Args:
+        output: of the dataset.
+        files: all of it, with paths relative to the output.
+    """
+    parts: dict[str, list[Part]] = {}
+    specs: dict[str, EncoderSpec] = {}
+    lists: dict[str, dict[str, tuple[str, str]]] = {}
+    for info in files:
+        found = _PLACE.match(info.path)
+        if found is None or is_temporary(info.path):
+            continue
+        kind, encoder_id = found.groups()
+        if kind in (EMBEDDINGS, FAILURES) and is_part(info.path):
+            rows, spec = _look(output, info.path)
+            parts.setdefault(encoder_id, []).append(Part(kind, info.path, rows, info.bytes))
+            if spec is not None and spec.id == encoder_id:
+                specs[encoder_id] = spec
+        elif kind == LISTS and is_uris(info.path):
+            state = list_of(output, info.path)
+            if state is not None:
+                known = lists.setdefault(encoder_id, {})
+                latest = (_written(output, info), info.path)
+                known[state.list_uri] = max(known.get(state.list_uri, ("", "")), latest)
+    encoders = {
+        name: EncoderState(
+            spec,
+            tuple(parts[name]),
+            tuple(ListState(uri, path) for uri, (_, path) in lists.get(name, {}).items()),
+        )
+        for name, spec in specs.items()
+    }
+    return Manifest(_runs(output, files), encoders)
+
+
+def _look(output: str, path: str) -> tuple[int, EncoderSpec | None]:
+    try:
+        with opened(output, path) as file:
+            return file.metadata.num_rows, spec_in(file.schema_arrow)
+    except UNREADABLE:
+        return 0, None
+
+
+def _written(output: str, info: FileInfo) -> str:
+    full = join(output, info.path)
+    written = store_for(full).modified(full)
+    return written.isoformat() if written else ""
+
+
+def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:
+    """The runs that have a record of their own, oldest first."""
+    runs = []
+    for info in files:
+        folder, _, name = info.path.partition("/")
+        if folder == RUNS and not is_temporary(name):
+            run = name.removesuffix(".json")
+            try:
+                if read_record(output, run)["run_id"] == run:
+                    runs.append((started(output, run), run))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+    return {run: _TOKEN for _, run in sorted(runs)}

@@ -1,0 +1,76 @@
+"""Bring a damaged dataset back: what can't be trusted goes, and the next run makes it again."""
+
+from __future__ import annotations
+
+import os
+
+from pipeline.dataset.files import RUNS, make_live
+from pipeline.dataset.layout import REPAIR, new_upkeep_id
+from pipeline.dataset.manifest import EncoderState, Manifest
+from pipeline.dataset.part_files import PartStream, read_batches
+from pipeline.dataset.parts import PartWriter
+from pipeline.dataset.schema import NO_COLUMNS, schema_of
+from pipeline.inputs.stores.registry import output_folder
+from pipeline.records import EMBEDDINGS, Part
+from pipeline.upkeep.checks import CheckedPart, Finding
+from pipeline.upkeep.verify import CheckedEncoder, Examination, examine
+
+
+def repair(output: str | os.PathLike[str]) -> list[Finding]:
+    """Check a dataset and take out whatever is wrong; gives what was found.
+
+    Live parts that are damaged are taken out, and rows that must not be there are written out of
+    theirs; a manifest that is damaged or missing is made again from the files. A reader sees the
+    old state or the new one, and a repair that is killed can be started again.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
+
+    Raises:
+        InputError: there is no dataset.
+        JobError: a run has committed meanwhile; nothing is changed.
+    """
+    examination = examine(output_folder(output))
+    if any(not finding.note for finding in examination.findings):
+        _repair(examination)
+    return examination.findings
+
+
+def _repair(examination: Examination) -> None:
+    output, old = examination.output, examination.manifest
+    run_id = new_upkeep_id(REPAIR)
+    removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs} | {*examination.lost_logs}
+    written: list[str] = []
+    encoders: dict[str, EncoderState] = {}
+    for found in examination.encoders:
+        parts = []
+        for each in found.parts:
+            if each.is_right:
+                parts.append(each.part)
+                continue
+            removed.add(each.part.path)
+            part = None if each.lost else _rewrite(output, run_id, found, each)
+            if part is not None:
+                parts.append(part)
+                written.append(part.path)
+        removed |= {each.uris_path for each in found.lost_lists}
+        lists = tuple(each for each in found.state.lists if each not in found.lost_lists)
+        state = found.state
+        encoders[state.spec.id] = EncoderState(state.spec, tuple(parts), lists)
+    runs = {run: token for run, token in old.runs.items() if run not in examination.lost_runs}
+    new = Manifest(runs, encoders, old.removed)
+    make_live(output, REPAIR, new, examination.version, removed, written)
+
+
+def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:
+    """A part without the rows that have to go, and with the columns that all have."""
+    part, spec = checked.part, found.state.spec
+    carried = found.carried if part.kind == EMBEDDINGS else NO_COLUMNS
+    writer = PartWriter(output, run_id, spec, carried)
+    stream = PartStream(part.kind, schema_of(part.kind, spec, carried))
+    first = 0
+    for table in read_batches(output, part.path):
+        keep = [number not in checked.cut for number in range(first, first + len(table))]
+        first += len(table)
+        stream.add(writer.conform(part.kind, table).filter(keep))
+    return stream.write(output, spec.id, run_id)

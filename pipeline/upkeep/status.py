@@ -1,0 +1,179 @@
+"""What a dataset holds: rows, parts and sizes, failures by reason, runs, and what lies about."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.dataset.files import not_named, own_files
+from pipeline.dataset.manifest import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.inputs.stores.registry import output_folder
+from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.units import count_text, size_text
+
+_RUNS_SHOWN = 20
+_REASONS_SHOWN = 20
+_COUNTS = ("embedded", "unchanged", "resumed", "deleted", "failed")
+
+
+class Reason(NamedTuple):
+    """Why images failed, how many, and the uri and message of one of them."""
+
+    encoder_id: str
+    stage: str
+    error: str
+    images: int
+    uri: str
+    message: str
+
+
+class Status(NamedTuple):
+    """A dataset at a glance.
+
+    Attributes:
+        output: of the dataset.
+        encoders: what is live of each.
+        reasons: of failures, the most frequent first.
+        runs: records, oldest first; one that can't be read has only its run_id.
+        left_files, left_bytes: of files that the manifest does not name.
+    """
+
+    output: str
+    encoders: list[EncoderState]
+    reasons: list[Reason]
+    runs: list[dict[str, Any]]
+    left_files: int
+    left_bytes: int
+
+
+def read_status(output: str | os.PathLike[str]) -> Status:
+    """Look at a dataset: manifest, failures and run records; no vectors are read.
+
+    Raises:
+        InputError: there is no dataset.
+        JobError: its manifest is damaged.
+    """
+    place = output_folder(output)
+    manifest, _ = existing_manifest(place)
+    left = not_named(own_files(place), manifest)
+    states = list(manifest.encoders.values())
+    return Status(
+        place,
+        states,
+        [reason for state in states for reason in _reasons(place, state)],
+        [_record(place, run) for run in manifest.runs],
+        len(left),
+        sum(info.bytes for info in left),
+    )
+
+
+def print_status(status: Status, console: Console) -> None:
+    """The status as tables for people."""
+    _say(console, f"dataset {status.output}")
+    console.print(_encoder_table(status))
+    if status.reasons:
+        _say(console, "failures")
+        console.print(_reason_table(status))
+    _say(console, "runs")
+    console.print(_run_table(status))
+    earlier = len(status.runs) - _RUNS_SHOWN
+    if earlier > 0:
+        _say(console, f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
+    if status.left_files:
+        _say(
+            console,
+            f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
+            "manifest: a run goes on or has died; the next one takes over what is of use and "
+            "removes the rest",
+        )
+
+
+def _reasons(output: str, state: EncoderState) -> list[Reason]:
+    parts = state.of_kind(FAILURES)
+    if not parts:
+        return []
+    from pipeline.dataset.part_files import UNREADABLE, read_batches
+
+    counts: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], tuple[str, str]] = {}
+    for part in parts:
+        try:
+            for table in read_batches(output, part.path, ["uri", "stage", "error", "message"]):
+                for row in table.to_pylist():
+                    kind = (row["stage"], row["error"])
+                    counts[kind] += 1
+                    examples.setdefault(kind, (row["uri"], row["message"]))
+        except UNREADABLE as error:
+            raise unreadable(part.path, error) from error
+    return [
+        Reason(state.spec.id, *kind, count, *examples[kind]) for kind, count in counts.most_common()
+    ]
+
+
+def _record(output: str, run: str) -> dict[str, Any]:
+    try:
+        return {**read_record(output, run), "run_id": run}
+    except (OSError, ValueError, TypeError):
+        return {"run_id": run}
+
+
+def _encoder_table(status: Status) -> Table:
+    table = _table("encoder", "values*", "images*", "failures*", "parts*", "size*")
+    for state in status.encoders:
+        rows, failures = (
+            sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)
+        )
+        size = sum(part.bytes for part in state.parts)
+        numbers = (state.spec.dim, rows, failures, len(state.parts))
+        table.add_row(state.spec.id, *(f"{number:,}" for number in numbers), size_text(size))
+    return table
+
+
+def _reason_table(status: Status) -> Table:
+    several = len(status.encoders) > 1
+    names = (*(("encoder",) if several else ()), "stage", "error", "images*", "such as")
+    table = _table(*names)
+    for reason in status.reasons[:_REASONS_SHOWN]:
+        first = (reason.encoder_id,) if several else ()
+        example = f"{reason.uri}: {reason.message}"
+        table.add_row(*first, reason.stage, reason.error, f"{reason.images:,}", escape(example))
+    return table
+
+
+def _run_table(status: Status) -> Table:
+    table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
+    table.columns[0].no_wrap = True  # an id is there to be copied
+    for record in status.runs[-_RUNS_SHOWN:]:
+        try:
+            counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
+            table.add_row(
+                record["run_id"],
+                record["started"][:16].replace("T", " "),
+                f"{record['seconds']:,.1f}",
+                f"{record['listed']:,}",
+                ", ".join(counts),
+            )
+        except (KeyError, TypeError, ValueError):
+            table.add_row(record["run_id"], "", "", "", "its record is missing or damaged")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """With columns of these names; a star marks those that hold numbers."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        numeric = name.endswith("*")
+        table.add_column(
+            name.removesuffix("*"), justify="right" if numeric else "left", overflow="fold"
+        )
+    return table
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
