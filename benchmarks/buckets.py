@@ -22,9 +22,9 @@ from collections.abc import Iterator
 import requests
 
 from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
-from encoder.storage.base import store_for
 from encoder.storage.gcs import listing as gcs_listing
 from encoder.storage.gcs.client import gcs_client
+from encoder.storage.registry import store_for
 from pipeline.embedding.handler import LoadedEncoder
 
 DELAYS_MS = (0, 50)

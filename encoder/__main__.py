@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
-from encoder.storage.base import StorageSettings, check_reachable, configure, normalize
+from encoder.storage.base import StorageSettings, configure
+from encoder.storage.registry import check_reachable, normalize
 from encoder.terminal import finish, import_keras, report
 
 

@@ -21,8 +21,9 @@ from encoder.network.pooling import GEM_P, pooled_length
 from encoder.network.preprocess import preprocess as preprocess_pixels
 from encoder.network.taps import Selector
 from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
-from encoder.storage.base import join, store_for
-from encoder.storage.base import normalize as normalize_path
+from encoder.storage.base import join
+from encoder.storage.registry import normalize as normalize_path
+from encoder.storage.registry import store_for
 
 _RANDOM_IMAGES = 2
 

@@ -8,7 +8,8 @@ import os
 from typing import Any
 
 from encoder.errors import InputError
-from encoder.storage.base import join, normalize, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import normalize, store_for
 
 MODEL_FILE = "encoder.keras"
 SPEC_FILE = "encoder.json"

@@ -9,13 +9,8 @@ from collections.abc import Sequence
 
 from encoder.errors import InputError
 from encoder.images.limits import Limits
-from encoder.storage.base import (
-    GCS_PREFIX,
-    StorageSettings,
-    check_reachable,
-    configure,
-    normalize,
-)
+from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
+from encoder.storage.registry import check_reachable, normalize
 from encoder.terminal import finish, report
 from pipeline.cli import commands
 from pipeline.cli.gpu_options import GPU_BATCH_SIZE

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import encoder
-from encoder.storage.base import store_for
 from encoder.storage.gcs import client as gcs_client_module
 from encoder.storage.gcs.client import gcs_client
+from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.upkeep.verify import verify

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import encoder
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.cli.gpu_options import threads_for
 from pipeline.dataset.reader import open_dataset

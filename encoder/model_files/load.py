@@ -23,7 +23,8 @@ from encoder.model_files.keras2 import modernize, name_operations, operation_obj
 from encoder.model_files.safety import check_archive, check_code
 from encoder.model_files.saved_models import to_keras3
 from encoder.model_files.weights import load_weights
-from encoder.storage.base import is_remote, join, normalize, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import is_remote, normalize, store_for
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SAVED_MODEL = "saved_model.pb"

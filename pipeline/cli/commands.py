@@ -105,7 +105,7 @@ def changes(options: argparse.Namespace, rest: list[str]) -> int:
     import io
     import sys
 
-    from encoder.storage.base import normalize, store_for
+    from encoder.storage.registry import normalize, store_for
     from pipeline.dataset.changes import changes_since, write_json_lines, write_parquet
 
     _no_more(rest, "changes")

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.layout import encoder_folder
 from pipeline.dataset.manifest import read_manifest
 from pipeline.records import CHANGES

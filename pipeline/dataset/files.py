@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from encoder.errors import ChangedError
-from encoder.storage.base import FileInfo, is_remote, is_temporary, join, store_for
+from encoder.storage.base import FileInfo, is_temporary, join
+from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.layout import is_half_manifest, is_part, is_uris, run_of
 from pipeline.dataset.manifest import Manifest, read_manifest, write_manifest
 from pipeline.errors import JobError

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.recent import Recent
 
 _COLUMNS = ["embedding", "width", "height", "sha256"]

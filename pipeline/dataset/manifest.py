@@ -12,7 +12,8 @@ from typing import Any
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.layout import manifest_path, record_path
 from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, ListState, Part

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.layout import uris_path
 from pipeline.dataset.manifest import removed_meanwhile
 from pipeline.records import ListState

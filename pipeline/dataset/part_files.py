@@ -12,7 +12,8 @@ import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.layout import part_path
 from pipeline.dataset.values import to_plain
 from pipeline.records import EMBEDDINGS, Part

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import StorageSettings, join, settings, store_for
+from encoder.storage.base import StorageSettings, join, settings
+from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
 from pipeline.dataset.known_vectors import Contents, contents_of
 from pipeline.dataset.layout import part_path

@@ -9,7 +9,8 @@ import pyarrow.dataset as pa_dataset
 from pyarrow import fs
 
 from encoder.errors import InputError
-from encoder.storage.base import GCS_PREFIX, is_remote, join
+from encoder.storage.base import GCS_PREFIX, join
+from encoder.storage.registry import is_remote
 from pipeline.dataset.manifest import existing_manifest
 from pipeline.dataset.schema import carried_columns, schema_of
 from pipeline.inputs.stores.registry import output_folder

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import EncoderState, unreadable
 from pipeline.records import EMBEDDINGS
 

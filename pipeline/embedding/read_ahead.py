@@ -11,7 +11,8 @@ from typing import Any
 
 from encoder.compute.cores import usable_cores
 from encoder.errors import ChangedError, TooLargeError
-from encoder.storage.base import check_size, is_remote, store_for
+from encoder.storage.base import check_size
+from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.known_vectors import ContentIndex
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Outcome, Reading, decode

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.schema import (
     FOLDER_COLUMNS,

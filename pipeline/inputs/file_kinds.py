@@ -13,7 +13,8 @@ import re
 import urllib.parse
 
 from encoder.errors import InputError
-from encoder.storage.base import FILE_PREFIX, is_remote, path_of_file_uri
+from encoder.storage.base import FILE_PREFIX
+from encoder.storage.registry import is_remote, path_of_file_uri
 
 # Names that folders and archives are searched for. A file that is named takes whatever it is.
 IMAGE_EXTENSIONS = (

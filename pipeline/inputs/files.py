@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from encoder.storage.base import is_remote, join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import archive_of, is_searched, readable, uri_of
 from pipeline.inputs.source import Input, reaches_hidden
 from pipeline.records import Image

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.base import is_remote, store_for
+from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.named_uris import Named
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, damage_told

@@ -11,7 +11,7 @@ import bracex
 from wcmatch import glob
 
 from encoder.errors import InputError
-from encoder.storage.base import is_remote, normalize, store_for
+from encoder.storage.registry import is_remote, normalize, store_for
 from pipeline.inputs.file_kinds import (
     PARQUET,
     archive_kind,

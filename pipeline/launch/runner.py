@@ -22,7 +22,8 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from encoder.storage.base import is_remote, join, store_for, temporary_name
+from encoder.storage.base import join, temporary_name
+from encoder.storage.registry import is_remote, store_for
 from encoder.terminal import silenced_stderr
 from pipeline.cli.gpu_options import DATAFLOW, IN_PROCESS, ONE_PROCESS
 from pipeline.dataset.manifest import read_manifest, read_record

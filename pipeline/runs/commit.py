@@ -17,7 +17,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from encoder.errors import ChangedError
-from encoder.storage.base import is_remote, is_temporary, join, store_for
+from encoder.storage.base import is_temporary, join
+from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.files import files_below, lost_race, remove, still_there
 from pipeline.dataset.layout import (
     encoder_folder,

@@ -13,15 +13,8 @@ import pyarrow as pa
 from encoder.errors import InputError
 from encoder.images.limits import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
-from encoder.storage.base import (
-    StorageSettings,
-    check_reachable,
-    configure,
-    join,
-    normalize,
-    settings,
-    store_for,
-)
+from encoder.storage.base import StorageSettings, configure, join, settings
+from encoder.storage.registry import check_reachable, normalize, store_for
 from pipeline.dataset.layout import check_run_id
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS

@@ -12,7 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from encoder.storage.base import is_remote
+from encoder.storage.registry import is_remote
 from pipeline.dataset.manifest import unreadable
 from pipeline.dataset.named_uris import read_uris
 from pipeline.dataset.parts import Keys, read_known

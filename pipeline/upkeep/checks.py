@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join, store_for
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
 from pipeline.dataset.layout import encoder_folder, run_of
 from pipeline.dataset.manifest import EncoderState, read_record
 from pipeline.dataset.part_files import UNREADABLE, batches_of, checksum, read_batches

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.storage.base import FileInfo, join, store_for
+from encoder.storage.base import FileInfo, join
+from encoder.storage.registry import store_for
 from pipeline.dataset.files import (
     KINDS,
     RUNS,

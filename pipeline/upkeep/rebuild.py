@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import FileInfo, is_temporary, join, store_for
+from encoder.storage.base import FileInfo, is_temporary, join
+from encoder.storage.registry import store_for
 from pipeline.dataset.files import RUNS
 from pipeline.dataset.layout import is_part, is_uris
 from pipeline.dataset.manifest import EncoderState, Manifest, read_record

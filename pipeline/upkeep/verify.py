@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage.base import FileInfo, join, store_for
+from encoder.storage.base import FileInfo, join
+from encoder.storage.registry import store_for
 from pipeline.dataset.files import RUNS, is_log, not_named, own_files
 from pipeline.dataset.layout import manifest_path, run_of
 from pipeline.dataset.manifest import EncoderState, Manifest, read_manifest, read_record

@@ -6,8 +6,9 @@ import pytest
 
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage import base as storage
-from encoder.storage.base import StorageSettings, store_for
+from encoder.storage.base import StorageSettings
 from encoder.storage.gcs.listing import half_way
+from encoder.storage.registry import store_for
 
 LARGE = random.Random(0).randbytes(21 << 20)
 

@@ -8,9 +8,10 @@ import pytest
 
 from encoder.errors import ChangedError
 from encoder.storage import base as storage
-from encoder.storage.base import StorageSettings, store_for
+from encoder.storage.base import StorageSettings
 from encoder.storage.gcs import client as gcs_client
 from encoder.storage.gcs import listing as gcs_listing
+from encoder.storage.registry import store_for
 from tests.gcs import faults
 from tests.gcs.faults import Faults
 

@@ -13,7 +13,7 @@ import pytest
 import encoder
 from encoder.errors import InputError
 from encoder.model_files.load import load_model
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 
 # Runs in a process of its own, as two Keras in one process log and name things together.
 MAKE = """

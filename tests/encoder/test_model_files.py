@@ -22,7 +22,7 @@ def test_whole_models_load(tmp_path, name):
 
 
 def test_a_model_in_a_bucket(small_model_file, bucket):
-    from encoder.storage.base import store_for
+    from encoder.storage.registry import store_for
 
     path = f"{bucket}/models/small.keras"
     store_for(path).write(path, small_model_file.read_bytes())

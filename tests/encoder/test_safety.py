@@ -10,7 +10,7 @@ import pytest
 import encoder
 from encoder.errors import InputError
 from encoder.model_files.load import load_model
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from tests.conftest import small_network
 

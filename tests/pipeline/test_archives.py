@@ -338,7 +338,7 @@ def test_a_damaged_parquet_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tar", "b.tar.gz", "c.zip", "d.tfrecord", "e.parquet"])
 def test_archives_in_a_bucket(bucket, tmp_path, name):
-    from encoder.storage.base import store_for
+    from encoder.storage.registry import store_for
 
     path = tmp_path / name
     if "tar" in name:

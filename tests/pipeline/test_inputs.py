@@ -1,7 +1,7 @@
 import pytest
 
 from encoder.errors import InputError
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.inputs.files import list_files
 from pipeline.inputs.source import parse_input
 from tests.conftest import write_image

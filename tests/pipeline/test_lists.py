@@ -237,7 +237,7 @@ def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
 
 
 def test_a_list_in_a_bucket_has_its_own_folder(bucket):
-    from encoder.storage.base import store_for
+    from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.csv", b"uri\na.jpg\n/abs.jpg\ngs://b/c.jpg\n")
     found = [e.path for e in read_list(f"{bucket}/lists/m.csv", "uri", pa.schema([]))]
@@ -310,7 +310,7 @@ def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
 
 
 def test_relative_uris_in_a_bucket_are_normalized(bucket):
-    from encoder.storage.base import store_for
+    from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.txt", b"./a.jpg\n../b.jpg\ncaf\xe9.jpg\n")
     found = list(read_list(f"{bucket}/lists/m.txt", "uri", pa.schema([])))

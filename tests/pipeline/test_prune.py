@@ -10,7 +10,7 @@ import pytest
 import encoder
 from encoder.errors import InputError
 from encoder.spec import read_spec
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError

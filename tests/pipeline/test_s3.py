@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
 
 from encoder.errors import ChangedError, TooLargeError
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.inputs.stores import s3 as s3_module
 from pipeline.inputs.stores.s3 import S3Store, client_for

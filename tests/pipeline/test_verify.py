@@ -448,7 +448,7 @@ def test_what_is_no_dataset(tmp_path, capsys):
 
 
 def test_in_a_bucket(bucket, small_bundle, tmp_path):
-    from encoder.storage.base import store_for
+    from encoder.storage.registry import store_for
 
     images, output = tmp_path / "images", f"{bucket}/out"
     for seed in range(3):

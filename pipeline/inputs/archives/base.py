@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from encoder.storage.base import store_for
+from encoder.storage.registry import store_for
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind, path_of
 from pipeline.options import DEFAULT_MAX_BYTES

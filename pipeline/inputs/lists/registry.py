@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage.base import is_remote, normalize, store_for
+from encoder.storage.registry import is_remote, normalize, store_for
 from pipeline.dataset.values import plain_type
 from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, list_kind
 from pipeline.inputs.lists.base import (

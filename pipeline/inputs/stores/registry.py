@@ -11,7 +11,8 @@ import os
 from typing import NoReturn
 
 from encoder.errors import InputError
-from encoder.storage.base import Store, add_store, normalize
+from encoder.storage.base import Store
+from encoder.storage.registry import add_store, normalize
 
 # What of Python has to be there, and the extra of apache-beam that brings it.
 _NEEDS = {
