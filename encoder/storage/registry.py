@@ -31,11 +31,34 @@ def gcs_store() -> Store:
 
 
 _stores: dict[str, Callable[[], Store]] = {GCS_PREFIX: gcs_store}
+_read_only: set[str] = set()
 
 
-def add_store(prefix: str, store: Callable[[], Store]) -> None:
-    """Let paths that begin with a prefix, such as s3://, lie in this store from now on."""
-    _stores[prefix] = store
+def add_store(prefix: str, factory: Callable[[], Store], writable: bool = True) -> None:
+    """Register a store for all paths that begin with a prefix.
+
+    Args:
+        prefix: such as "s3://".
+        factory: gives the store; called for each access.
+        writable: whether datasets and bundles may be written there.
+    """
+    _stores[prefix] = factory
+    if writable:
+        _read_only.discard(prefix)
+    else:
+        _read_only.add(prefix)
+
+
+def is_writable(path: str) -> bool:
+    """Whether files can be written to the store that a path belongs to."""
+    return _prefix(path) not in _read_only
+
+
+def read_only_error(path: str) -> InputError:
+    """The error for an attempt to write to a store that is only read from."""
+    return InputError(
+        f"{path!r}: {_prefix(path)} is for input only; expected a local path or gs://"
+    )
 
 
 def store_for(path: str) -> Store:

@@ -12,7 +12,8 @@ from encoder.errors import InputError
 from encoder.imports import quick_imports
 from encoder.terminal import check_backend
 from pipeline.cli.gpu_options import settings_for
-from pipeline.inputs.stores.registry import is_other_store, output_folder
+from pipeline.dataset.layout import output_folder
+from pipeline.inputs.stores.registry import is_other_store
 from pipeline.options import DEFAULT_BATCH_SIZE
 from pipeline.units import count_text, size_text
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from datetime import datetime, timezone
 
 from encoder.errors import InputError
 from encoder.storage.base import is_temporary, join
+from encoder.storage.registry import is_writable, normalize, read_only_error
 from pipeline.records import LISTS
 
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
@@ -86,3 +88,18 @@ def check_run_id(run_id: str) -> str:
 def is_half_manifest(path: str) -> bool:
     """Whether a commit that was killed has left this beside the manifest."""
     return is_temporary(path) and path.startswith(".manifest.json.")
+
+
+def output_folder(output: str | os.PathLike[str]) -> str:
+    """The path of an ``--output`` as this project writes it.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        place = normalize(output)
+    except InputError as error:
+        raise InputError(f"--output {error}") from error
+    if not is_writable(place):
+        raise InputError(f"--output {read_only_error(place)}")
+    return place

@@ -11,9 +11,9 @@ from pyarrow import fs
 from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, join
 from encoder.storage.registry import is_remote
+from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import existing_manifest
 from pipeline.dataset.schema import carried_columns, schema_of
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.records import EMBEDDINGS
 
 

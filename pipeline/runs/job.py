@@ -15,13 +15,12 @@ from encoder.images.limits import Limits
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage.base import StorageSettings, configure, join, settings
 from encoder.storage.registry import check_reachable, normalize, store_for
-from pipeline.dataset.layout import check_run_id
+from pipeline.dataset.layout import check_run_id, output_folder
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.carried_columns import all_columns, check_lists, kept_columns
 from pipeline.inputs.source import Input, parse_input
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MAX_BYTES,

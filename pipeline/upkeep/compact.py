@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.dataset.files import make_live, not_named, own_files, remove
-from pipeline.dataset.layout import COMPACT, is_of_upkeep, new_upkeep_id
+from pipeline.dataset.layout import COMPACT, is_of_upkeep, new_upkeep_id, output_folder
 from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
 from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
 from pipeline.dataset.schema import NO_COLUMNS, carried_columns, schema_of
 from pipeline.errors import JobError
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.options import DEFAULT_TARGET_SIZE
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 

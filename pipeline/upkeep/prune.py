@@ -19,9 +19,8 @@ from pipeline.dataset.files import (
     own_files,
     remove_empty_folder,
 )
-from pipeline.dataset.layout import encoder_folder, run_of
+from pipeline.dataset.layout import encoder_folder, output_folder, run_of
 from pipeline.dataset.manifest import existing_manifest
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.upkeep.checks import started
 
 PRUNE = "prune"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from pipeline.dataset.files import RUNS, make_live
-from pipeline.dataset.layout import REPAIR, new_upkeep_id
+from pipeline.dataset.layout import REPAIR, new_upkeep_id, output_folder
 from pipeline.dataset.manifest import EncoderState, Manifest
 from pipeline.dataset.part_files import PartStream, read_batches
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS, schema_of
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.records import EMBEDDINGS, Part
 from pipeline.upkeep.checks import CheckedPart, Finding
 from pipeline.upkeep.verify import CheckedEncoder, Examination, examine

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.dataset.files import not_named, own_files
+from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import EncoderState, existing_manifest, read_record, unreadable
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.units import count_text, size_text
 

@@ -13,12 +13,11 @@ from encoder.errors import InputError
 from encoder.storage.base import FileInfo, join
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import RUNS, is_log, not_named, own_files
-from pipeline.dataset.layout import manifest_path, run_of
+from pipeline.dataset.layout import manifest_path, output_folder, run_of
 from pipeline.dataset.manifest import EncoderState, Manifest, read_manifest, read_record
 from pipeline.dataset.part_files import UNREADABLE
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
-from pipeline.inputs.stores.registry import output_folder
 from pipeline.records import ListState
 from pipeline.units import count_text, size_text
 from pipeline.upkeep.checks import (

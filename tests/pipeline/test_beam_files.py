@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from encoder.errors import ChangedError, InputError, TooLargeError
 from encoder.storage.ranged_file import opened_in_ranges
 from pipeline.inputs.stores.beam import BeamStore
-from pipeline.inputs.stores.registry import InputStore
+from pipeline.inputs.stores.read_only import InputStore
 from tests.conftest import write_image
 from tests.pipeline.store_runs import counts, rows, run_over
 

@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from encoder.errors import ChangedError, InputError
 from encoder.storage.base import FileInfo, check_size, join
 from encoder.storage.ranged_file import opened_in_ranges
-from pipeline.inputs.stores.registry import InputStore
+from pipeline.inputs.stores.read_only import InputStore
 
 # Beam takes the UTC time of these for local time.
 _TAKEN_FOR_LOCAL = "azfs://"

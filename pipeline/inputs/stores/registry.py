@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
-from typing import NoReturn
 
 from encoder.errors import InputError
 from encoder.storage.base import Store
-from encoder.storage.registry import add_store, normalize
+from encoder.storage.registry import add_store
 
 # What of Python has to be there, and the extra of apache-beam that brings it.
 _NEEDS = {
@@ -22,50 +20,15 @@ _NEEDS = {
 }
 
 
-class InputStore:
-    """The half of a Store that writes, for stores that are only read."""
-
-    def write(self, path: str, data: bytes) -> NoReturn:
-        """Refuse."""
-        raise _input_only(path)
-
-    def create(self, path: str, data: bytes) -> NoReturn:
-        """Refuse."""
-        raise _input_only(path)
-
-    def write_if(self, path: str, data: bytes, expected: str | None) -> NoReturn:
-        """Refuse."""
-        raise _input_only(path)
-
-    def delete(self, path: str) -> NoReturn:
-        """Refuse."""
-        raise _input_only(path)
-
-
 def add_other_stores() -> None:
     """Make their paths known; this imports nothing else."""
     for prefix in _NEEDS:
-        add_store(prefix, functools.partial(_store, prefix))
+        add_store(prefix, functools.partial(_store, prefix), writable=False)
 
 
 def is_other_store(path: str) -> bool:
     """Whether a path lies in one of them."""
     return path.startswith(tuple(_NEEDS))
-
-
-def output_folder(output: str | os.PathLike[str]) -> str:
-    """The path of an ``--output`` as this project writes it.
-
-    Raises:
-        InputError: nothing can be written there.
-    """
-    try:
-        place = normalize(output)
-    except InputError as error:
-        raise InputError(f"--output {error}") from error
-    if is_other_store(place):
-        raise InputError(f"--output {_input_only(place)}")
-    return place
 
 
 def _store(prefix: str) -> Store:
@@ -84,8 +47,3 @@ def _store(prefix: str) -> Store:
     from pipeline.inputs.stores.beam import BeamStore
 
     return BeamStore(prefix)
-
-
-def _input_only(path: str) -> InputError:
-    scheme = path.partition("://")[0]
-    return InputError(f"{path!r}: {scheme}:// is for input only; expected a local path or gs://")

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, check_size, settings
 from encoder.storage.ranged_file import opened_in_ranges
-from pipeline.inputs.stores.registry import InputStore
+from pipeline.inputs.stores.read_only import InputStore
 
 _PREFIX = "s3://"
 _POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
