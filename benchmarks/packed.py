@@ -23,7 +23,8 @@ from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder.spec import EncoderSpec, read_spec
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
-from pipeline.inputs.archives.base import Packing, in_order, index_archive
+from pipeline.inputs.archives.base import Packing
+from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.files import list_files
 from pipeline.inputs.source import parse_input
 from pipeline.records import Decoded, Todo
@@ -109,7 +110,9 @@ def decode_seconds(source: pathlib.Path, spec: EncoderSpec) -> float:
     else:
         (archive,) = list_files(parse_input(str(source)))
         segments: dict[int, list[Todo]] = {}
-        for image in in_order([_image(archive, m) for m in index_archive(archive, Packing())]):
+        for image in sorted(
+            (_image(archive, m) for m in index_archive(archive, Packing())), key=lambda i: i.place
+        ):
             segments.setdefault(image.segment, []).append(Todo(image))
         for todos in segments.values():
             outcomes += [isinstance(each, Decoded) for each in ahead.put_segment(todos)]

@@ -16,8 +16,9 @@ from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.known_vectors import ContentIndex
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Outcome, Reading, decode
-from pipeline.inputs.archives.base import ArchiveError, read_archive
+from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
+from pipeline.inputs.archives.registry import read_archive
 from pipeline.inputs.file_kinds import path_of
 from pipeline.inputs.timeouts import Silence
 from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of

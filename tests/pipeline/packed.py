@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.inputs.archives.examples import _example_type
-from pipeline.inputs.archives.tfrecord_files import _FOOTER, _HEADER, masked_checksum
+from pipeline.inputs.archives.tfrecord_files import _FOOTER, _HEADER, _example_type, masked_checksum
 
 
 def picture(seed, kind="PNG"):

@@ -8,13 +8,8 @@ import pytest
 
 from pipeline.inputs.archives import base as archives
 from pipeline.inputs.archives import tar_files
-from pipeline.inputs.archives.base import (
-    ArchiveError,
-    Packing,
-    in_order,
-    index_archive,
-    read_archive,
-)
+from pipeline.inputs.archives.base import ArchiveError, Packing
+from pipeline.inputs.archives.registry import index_archive, read_archive
 from pipeline.records import Image
 from tests.pipeline.packed import example, parquet, picture, record, tar, zipped
 
@@ -47,7 +42,9 @@ def contents(path, packing=PLAIN):
         image = Image(m.name, "", m.bytes, place=m.place, segment=m.segment)
         segments.setdefault(m.segment, []).append(image)
     for images in segments.values():
-        for image, data in read_archive(archive.uri, archive.version, in_order(images), packing):
+        for image, data in read_archive(
+            archive.uri, archive.version, sorted(images, key=lambda image: image.place), packing
+        ):
             found[image.uri] = data if isinstance(data, bytes) else str(data)
     return found
 

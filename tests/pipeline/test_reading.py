@@ -17,7 +17,7 @@ from pipeline.embedding import read_ahead as reading
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import index_archive
+from pipeline.inputs.archives.registry import index_archive
 from pipeline.records import Decoded, Failure, Image, Todo, Touched
 from tests.conftest import write_image
 

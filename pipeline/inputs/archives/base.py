@@ -13,14 +13,12 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from encoder.storage.registry import store_for
 from pipeline.dataset.schema import NO_COLUMNS
-from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind, path_of
 from pipeline.options import DEFAULT_MAX_BYTES
 from pipeline.records import Image, Kept
 
@@ -102,83 +100,3 @@ class Kind(Protocol):
         An image is taken from `wanted` only when its turn has come, so that the caller can hold
         the reader back.
         """
-
-
-def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
-    """What is in an archive; names are unique.
-
-    Raises:
-        ArchiveError: the content is damaged.
-        OSError, ChangedError and whatever the store raises: it can't be read now.
-    """
-    path = path_of(archive.uri)
-    kind = archive_kind(path)
-    with damage_told(), store_for(path).open(path, archive.version) as file:
-        members = _kind(kind).index(file, packing)
-        if kind in (TFRECORD, PARQUET):
-            yield from _numbered(members)
-        else:
-            yield from _last_of_each_name(members)
-
-
-def read_archive(
-    archive: str, version: str, wanted: Iterable[Image], packing: Packing
-) -> Iterator[tuple[Image, bytes | Exception]]:
-    """The bytes of images packed in one segment of an archive, in the order of place.
-
-    What is wrong with one image is given in its place. See Kind.read and index_archive.
-    """
-    path = path_of(archive)
-    with damage_told(), store_for(path).open(path, version) as file:
-        yield from _kind(archive_kind(path)).read(file, wanted, packing)
-
-
-def _kind(name: str) -> Kind:
-    from pipeline.inputs.archives import parquet_files as parquet_images
-    from pipeline.inputs.archives import tar_files, zip_files
-    from pipeline.inputs.archives import tfrecord_files as tfrecords
-
-    kinds: dict[str, Any] = {
-        TAR: tar_files,
-        ZIP: zip_files,
-        TFRECORD: tfrecords,
-        PARQUET: parquet_images,
-    }
-    kind: Kind = kinds[name]
-    return kind
-
-
-def _last_of_each_name(members: Iterator[Member]) -> Iterator[Member]:
-    """Of files packed twice under one name the last counts, as if they were unpacked."""
-    found: dict[str, Member] = {}
-    try:
-        for member in members:
-            found.pop(member.name, None)
-            found[member.name] = member
-    except BaseException:
-        yield from found.values()
-        raise
-    yield from found.values()
-
-
-def _numbered(members: Iterator[Member]) -> Iterator[Member]:
-    """Records that share a name are different images: the second is NAME@2, and so on."""
-    counts: dict[str, int] = {}
-    for member in members:
-        name = member.name
-        count = counts[name] = counts.get(name, 0) + 1
-        while count > 1 and (unique := f"{name}@{count}") in counts:
-            count = counts[name] = count + 1
-        if count > 1:
-            counts[unique] = 1
-            member = member._replace(name=unique)
-        yield member
-
-
-def in_order(images: Sequence[Image]) -> list[Image]:
-    """As Kind.read wants them."""
-    return sorted(images, key=_place)
-
-
-def _place(image: Image) -> int:
-    return image.place

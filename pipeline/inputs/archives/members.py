@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.inputs.archives.base import ArchiveError, Member, Packing, index_archive
+from pipeline.inputs.archives.base import ArchiveError, Member, Packing
+from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind, member_uri
 from pipeline.records import DECODE, READ, Image, Known, KnownRow, describe_error
 
