@@ -22,8 +22,10 @@ from pipeline.options import (
     DEFAULT_READS,
     DEFAULT_TARGET_SIZE,
     DEFAULT_URI_COLUMN,
+    parse_age,
+    parse_size,
+    size_text,
 )
-from pipeline.units import parse_age, parse_size, size_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

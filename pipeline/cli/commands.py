@@ -14,8 +14,7 @@ from encoder.terminal import check_backend
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.inputs.stores.registry import is_other_store
-from pipeline.options import DEFAULT_BATCH_SIZE
-from pipeline.units import count_text, size_text
+from pipeline.options import DEFAULT_BATCH_SIZE, count_text, size_text
 
 if TYPE_CHECKING:
     from pipeline.runs.job import Job

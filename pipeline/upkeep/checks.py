@@ -20,8 +20,8 @@ from pipeline.dataset.layout import encoder_folder, run_of
 from pipeline.dataset.manifest import EncoderState, read_record
 from pipeline.dataset.part_files import UNREADABLE, batches_of, checksum, read_batches
 from pipeline.dataset.schema import NO_COLUMNS, SPEC_KEY, schema_of
+from pipeline.options import count_text
 from pipeline.records import EMBEDDINGS, FAILURES, Part
-from pipeline.units import count_text
 
 AGAIN = "its images are embedded again in the next run"
 _TIME_IN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")

@@ -14,8 +14,8 @@ from rich.table import Table
 from pipeline.dataset.files import not_named, own_files
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES
-from pipeline.units import count_text, size_text
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20

@@ -18,8 +18,8 @@ from pipeline.dataset.manifest import EncoderState, Manifest, read_manifest, rea
 from pipeline.dataset.part_files import UNREADABLE
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
+from pipeline.options import count_text, size_text
 from pipeline.records import ListState
-from pipeline.units import count_text, size_text
 from pipeline.upkeep.checks import (
     CheckedPart,
     Finding,

@@ -15,8 +15,8 @@ from pipeline.dataset.part_files import PartStream
 from pipeline.dataset.reader import open_dataset
 from pipeline.dataset.schema import schema_of
 from pipeline.errors import JobError
+from pipeline.options import parse_size
 from pipeline.runs.commit import commit
-from pipeline.units import parse_size
 from pipeline.upkeep.compact import compact
 from pipeline.upkeep.verify import verify
 from tests.conftest import write_image

@@ -14,7 +14,7 @@ from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
-from pipeline.units import parse_age
+from pipeline.options import parse_age
 from pipeline.upkeep.prune import prune_encoder, prune_runs
 from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
