@@ -24,9 +24,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from encoder.compute.keras_setup import import_keras
 from encoder.images.decode import decode_image
 from encoder.spec import DECODES, EncoderSpec
-from encoder.terminal import import_keras
 from examples.real_data import photographs
 
 SIZES = {"12 MP": (4000, 3000), "24 MP": (6000, 4000)}

@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
+from encoder.compute.keras_setup import import_keras
 from encoder.spec import PRECISIONS
-from encoder.terminal import import_keras
 from examples.real_data import photographs
 
 

@@ -28,7 +28,7 @@ from PIL import Image
 
 import pipeline
 from encoder.compute.cores import usable_cores
-from encoder.terminal import import_keras
+from encoder.compute.keras_setup import import_keras
 from examples.real_data import photographs
 from pipeline.cli.doctor import images_per_second
 from pipeline.cli.gpu_options import settings_for

@@ -8,11 +8,12 @@ import re
 import sys
 from collections.abc import Sequence
 
+from encoder.compute.keras_setup import import_keras
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage.base import StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import finish, import_keras, report
+from encoder.terminal import finish, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

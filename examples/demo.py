@@ -13,8 +13,8 @@ import sys
 import numpy as np
 
 import pipeline
+from encoder.compute.keras_setup import import_keras
 from encoder.spec import SPEC_FILE
-from encoder.terminal import import_keras
 from examples.real_data import packaged_vgg16_weights, photographs
 
 QUERY = "motorcycle_left.png"

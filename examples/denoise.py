@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.terminal import import_keras
+from encoder.compute.keras_setup import import_keras
 from examples.real_data import photographs
 from pipeline.launch.runner import parse_beam_options
 

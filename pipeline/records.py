@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+from pipeline.records import Image, Kept, Known
 
 EMBEDDINGS = "embeddings"
 FAILURES = "failures"
@@ -217,3 +218,7 @@ def failure_of(image: Any, stage: str, error: BaseException) -> Failure:
     """The failure row of anything that has uri, version and bytes."""
     name, message = describe_error(error)
     return Failure(image.uri, image.version, image.bytes, stage, name, message)
+
+
+# uri, part, version, sha256, stage, committed, kept: a uri, and the fields of Known.
+KnownTuple = tuple[str, str, str, str, str, bool, Kept | None]

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 
-from encoder.terminal import import_keras
+from encoder.compute.keras_setup import import_keras
 
 import_keras()  # as the commands do: first, and set up
 

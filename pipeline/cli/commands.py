@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from encoder.compute.keras_setup import check_backend
 from encoder.errors import InputError
-from encoder.imports import quick_imports
-from encoder.terminal import check_backend
+from encoder.terminal import quick_imports
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.inputs.stores.registry import is_other_store

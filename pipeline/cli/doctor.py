@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from encoder.compute.keras_setup import import_keras
 from encoder.compute.machine import (
     cpu_name,
     gpus_without_driver,
@@ -17,7 +18,6 @@ from encoder.compute.machine import (
 )
 from encoder.errors import InputError
 from encoder.spec import read_spec
-from encoder.terminal import import_keras
 from pipeline.cli.gpu_options import GPU_BATCH_SIZE
 from pipeline.embedding.call_sizes import images_together, share_cores
 from pipeline.options import DEFAULT_BATCH_SIZE

@@ -28,11 +28,11 @@ from pipeline.records import (
     FAILURES,
     Embedded,
     Failure,
+    KnownTuple,
     Load,
     Part,
     Touched,
 )
-from pipeline.runs.batches import KnownTuple
 
 # What a run that is killed loses per worker at most, besides what it had just begun.
 MAX_ROWS = 1024

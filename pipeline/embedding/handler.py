@@ -12,9 +12,9 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
+from encoder.compute.keras_setup import import_keras
 from encoder.spec import read_spec
 from encoder.storage.base import StorageSettings, settings
-from encoder.terminal import import_keras
 from pipeline.embedding.call_sizes import share_cores
 from pipeline.errors import JobError
 from pipeline.recent import Recent

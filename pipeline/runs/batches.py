@@ -13,14 +13,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.records import Image, Kept, Known
+from pipeline.records import Image, Known, KnownTuple
 
 BUCKETS = 64
 _BATCH_ROWS = 1024
 _SIZE_BYTES = 8
-
-# uri, part, version, sha256, stage, committed, kept: a uri, and the fields of Known.
-KnownTuple = tuple[str, str, str, str, str, bool, Kept | None]
 
 
 class ListedBatch(NamedTuple):

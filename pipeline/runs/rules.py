@@ -10,8 +10,8 @@ from pipeline.dataset.changes import HAD, HAS, RENEWED
 from pipeline.dataset.values import same
 from pipeline.inputs.file_kinds import path_of
 from pipeline.inputs.source import Input
-from pipeline.records import DECODE, Image, Kept, Known, Todo, Touched
-from pipeline.runs.batches import KnownTuple, ListedBatch, NamedBatch, as_known
+from pipeline.records import DECODE, Image, Kept, Known, KnownTuple, Todo, Touched
+from pipeline.runs.batches import ListedBatch, NamedBatch, as_known
 
 
 class Decision(NamedTuple):

@@ -24,13 +24,13 @@ from pipeline.inputs.source import Input
 from pipeline.records import (
     EMBEDDINGS,
     KnownRow,
+    KnownTuple,
     ListState,
     Part,
     Rewrite,
 )
 from pipeline.runs.batches import (
     Batches,
-    KnownTuple,
     NamedBatch,
     as_known,
     bucket_of,

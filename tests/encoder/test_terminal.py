@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+from encoder.compute.keras_setup import import_keras
 from encoder.errors import InputError
-from encoder.terminal import import_keras, report, silenced_stderr
+from encoder.terminal import report, silenced_stderr
 
 
 @pytest.mark.parametrize(
