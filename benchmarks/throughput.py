@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 
 import pipeline
-from encoder.compute.cores import usable_cores
 from encoder.compute.keras_setup import import_keras
+from encoder.compute.machine import usable_cores
 from examples.real_data import photographs
 from pipeline.cli.doctor import images_per_second
 from pipeline.cli.gpu_options import settings_for

@@ -16,8 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.cores import usable_cores
-from encoder.compute.machine import cpu_name
+from encoder.compute.machine import cpu_name, usable_cores
 from encoder.errors import InputError
 
 # Waits for what a device computes, and gives it: float32 (n, dim).

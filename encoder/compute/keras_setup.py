@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import os
 
-from encoder.compute.cores import usable_cores
+from encoder.compute.machine import usable_cores
 from encoder.errors import InputError
 from encoder.terminal import quick_imports, silenced_stderr
 

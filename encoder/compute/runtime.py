@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.compute.backend import Compute, Device, Fetch, backend
-from encoder.compute.cores import CPU_CALL
-from encoder.compute.machine import gpus_without_driver, nvidia_gpus
+from encoder.compute.machine import CPU_CALL, gpus_without_driver, nvidia_gpus
 from encoder.errors import InputError
 from encoder.images.decode import decode_image
 from encoder.network.pooling import POOLING_PREFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from encoder.compute.cores import CPU_CALL, threads_per_call, usable_cores
+from encoder.compute.machine import CPU_CALL, threads_per_call, usable_cores
 from pipeline.cli.gpu_options import visible_gpus
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from encoder.compute.cores import usable_cores
+from encoder.compute.machine import usable_cores
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage.base import check_size
 from encoder.storage.registry import is_remote, store_for

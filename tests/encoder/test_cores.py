@@ -3,7 +3,7 @@ import os
 import pytest
 
 from encoder.compute import cores
-from encoder.compute.cores import threads_per_call, usable_cores, usable_memory
+from encoder.compute.machine import threads_per_call, usable_cores, usable_memory
 
 
 @pytest.fixture

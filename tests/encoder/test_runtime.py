@@ -11,7 +11,7 @@ import tensorflow as tf
 import encoder
 from encoder.compute import runtime
 from encoder.compute.backend import Device, _side_by_side, backend
-from encoder.compute.cores import CPU_CALL
+from encoder.compute.machine import CPU_CALL
 
 
 @pytest.fixture(scope="module")
