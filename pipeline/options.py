@@ -12,17 +12,9 @@ DEFAULT_MAX_FAILURE_RATIO = 0.5
 DEFAULT_READS = 32  # at the same time
 DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part
 DEFAULT_URI_COLUMN = "uri"
-
-
 _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([BKMGT]?)(?:i?B)?", re.I)
-
-
 _AGE = re.compile(r"(\d+)\s*([hdw])", re.I)
-
-
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-from pipeline.records import Image, Kept, Known
 
 EMBEDDINGS = "embeddings"
 FAILURES = "failures"
@@ -17,8 +16,6 @@ CHANGES = "changes"
 
 # The stages at which an image can fail.
 LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"
-
-
 # Values of the columns that --keep names, in that order, as plain Python values.
 Kept = tuple[Any, ...]
 

@@ -11,8 +11,6 @@ from encoder.errors import InputError
 from encoder.terminal import quick_imports, silenced_stderr
 
 _SILENT = "3"
-
-
 _BACKENDS = ("tensorflow", "jax")
 
 

@@ -14,6 +14,14 @@ _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 _PCI = pathlib.Path("/sys/bus/pci/devices")
 _NVIDIA_VENDOR, _DISPLAY = "0x10de", "0x03"  # a maker and a kind of device, as PCI numbers them
 _BFLOAT16 = {"avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX"}
+# Images per call of a model on a CPU. Few are as fast as many; they fit its caches better, and the
+# first vectors are there sooner.
+CPU_CALL = 8
+# What a call holds for each pixel of an image: 64 channels of float32, as in the first layers of
+# VGG and U-Net, before and behind a layer.
+_CALL_BYTES_PER_PIXEL = CPU_CALL * 64 * 4 * 2
+_CGROUPS = pathlib.Path("/sys/fs/cgroup")
+_OWN = pathlib.Path("/proc/self/cgroup")
 
 
 def precision_gain(computes_on_gpu: bool) -> str:
@@ -78,22 +86,6 @@ def _read(path: pathlib.Path) -> str:
         return ""
 
 
-# Images per call of a model on a CPU. Few are as fast as many; they fit its caches better, and the
-# first vectors are there sooner.
-CPU_CALL = 8
-
-
-# What a call holds for each pixel of an image: 64 channels of float32, as in the first layers of
-# VGG and U-Net, before and behind a layer.
-_CALL_BYTES_PER_PIXEL = CPU_CALL * 64 * 4 * 2
-
-
-_CGROUPS = pathlib.Path("/sys/fs/cgroup")
-
-
-_OWN = pathlib.Path("/proc/self/cgroup")
-
-
 def usable_cores() -> int:
     """The cores of this machine, less where affinity or a container's quota (cgroups) says so."""
     if hasattr(os, "sched_getaffinity"):
@@ -153,10 +145,3 @@ def _words_above(root: pathlib.Path, group: str, files: tuple[str, ...]) -> Iter
             yield words
         if each == root:
             return
-
-
-def _read(path: pathlib.Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -11,9 +11,8 @@ from encoder.errors import InputError
 from encoder.storage.base import FILE_PREFIX, GCS_PREFIX, Store, configure, settings
 
 _HURRY_SECONDS = 4.0  # for a request while somebody waits at the terminal
-
-
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_read_only: set[str] = set()
 
 
 def local_store() -> Store:
@@ -31,7 +30,6 @@ def gcs_store() -> Store:
 
 
 _stores: dict[str, Callable[[], Store]] = {GCS_PREFIX: gcs_store}
-_read_only: set[str] = set()
 
 
 def add_store(prefix: str, factory: Callable[[], Store], writable: bool = True) -> None:

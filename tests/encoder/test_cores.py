@@ -2,15 +2,15 @@ import os
 
 import pytest
 
-from encoder.compute import cores
+from encoder.compute import machine as machine_module
 from encoder.compute.machine import threads_per_call, usable_cores, usable_memory
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """16 cores, of which nothing is taken away yet; gives a function that writes a file."""
-    monkeypatch.setattr(cores, "_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(cores, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(machine_module, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine_module, "_OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
 
     def write(name, text):
@@ -68,7 +68,7 @@ def test_memory_by_the_first_version_of_control_groups(machine):
 
 
 def test_calls_side_by_side_must_fit_the_memory(machine, monkeypatch):
-    monkeypatch.setattr(cores, "usable_memory", lambda: 16 << 30)
+    monkeypatch.setattr(machine_module, "usable_memory", lambda: 16 << 30)
     assert threads_per_call(224, 224) == 1  # 16 calls of 0.2 GB
     assert threads_per_call(512, 512) == 16  # of 1.1 GB
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})

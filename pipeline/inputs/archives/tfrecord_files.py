@@ -23,6 +23,7 @@ from pipeline.records import Image
 _HEADER = struct.Struct("<QI")  # length, checksum of its eight bytes
 _FOOTER = struct.Struct("<I")  # checksum of the data
 _MASK_DELTA = 0xA282EAD8
+USUAL_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "jpeg", "png")
 
 
 class _Record(NamedTuple):
@@ -127,9 +128,6 @@ def _data(stream: Any, record: _Record) -> bytes:
     if _FOOTER.unpack(footer)[0] != masked_checksum(data):
         raise ArchiveError("the record does not fit its checksum: it is damaged")
     return data
-
-
-USUAL_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "jpeg", "png")
 
 
 class ExampleError(ArchiveError):
