@@ -19,8 +19,8 @@ from pipeline.embedding.decode import Outcome, Reading, decode
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
-from pipeline.inputs.file_kinds import path_of
 from pipeline.inputs.timeouts import Silence
+from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of
 
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet

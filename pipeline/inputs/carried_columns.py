@@ -22,12 +22,13 @@ from pipeline.dataset.schema import (
 from pipeline.dataset.values import plain_type
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, damage_told
-from pipeline.inputs.file_kinds import PARQUET, TEXT, archive_kind, list_kind, path_of
+from pipeline.inputs.file_kinds import PARQUET, TEXT, archive_kind, list_kind
 from pipeline.inputs.files import Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import carried_types, check_columns
 from pipeline.inputs.resolve import is_list
 from pipeline.inputs.source import Input
+from pipeline.inputs.uris import path_of
 from pipeline.records import EMBEDDINGS
 
 

@@ -1,20 +1,8 @@
-"""What names say: which files are images, archives or lists, and how uris are written.
-
-A uri is an absolute local path or an object's gs:// address, as it is. What is packed in an
-archive is written ``ARCHIVE#NAME``. A local path that can't be written like that, since it is not
-UTF-8 or since it looks like something packed, is written as a percent-encoded ``file://`` uri.
-"""
+"""Which files are images, archives or lists: by their names, or by their first bytes."""
 
 from __future__ import annotations
 
-import contextlib
-import pathlib
 import re
-import urllib.parse
-
-from encoder.errors import InputError
-from encoder.storage.base import FILE_PREFIX
-from encoder.storage.registry import is_remote, path_of_file_uri
 
 # Names that folders and archives are searched for. A file that is named takes whatever it is.
 IMAGE_EXTENSIONS = (
@@ -41,7 +29,12 @@ _LISTS = {
     JSON_LINES: re.compile(r"\.(jsonl|ndjson)$", re.I),
     PARQUET: _ARCHIVES[PARQUET],
 }
-_ENCODED_NAME = "bytes:"  # before a packed name that is not UTF-8, percent-encoded
+HEAD_BYTES = 12
+_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"),
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+)
+_BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")
 
 
 def archive_kind(name: str) -> str:
@@ -69,49 +62,15 @@ def is_searched(name: str) -> bool:
     return is_image_name(name) or (archive_kind(name) in _IN_FOLDERS and not is_hidden(name))
 
 
-def member_uri(archive: str, name: str) -> str:
-    """The uri of what is packed under a name in an archive."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        name = _ENCODED_NAME + urllib.parse.quote(name.encode("utf-8", "surrogateescape"))
-    return f"{archive}#{name}"
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file that starts like this is an image, by the signature of its format."""
+    return (
+        head.startswith(_STARTS)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or head[4:12] in _BRANDS
+    )
 
 
-def archive_of(uri: str) -> str:
-    """The uri of the archive that something is packed in; "" for a file of its own."""
-    place = uri.find("#")
-    while place >= 0:
-        if archive_kind(uri[:place]):
-            return uri[:place]
-        place = uri.find("#", place + 1)
-    return ""
-
-
-def uri_of(path: str) -> str:
-    """The uri of a file, from its absolute path or its gs:// address. See path_of."""
-    if is_remote(path) or (_is_utf8(path) and not archive_of(path)):
-        return path
-    return pathlib.PurePosixPath(path).as_uri()
-
-
-def path_of(uri: str) -> str:
-    """The path or address of a file, from its uri. Any text is taken; most are their own path."""
-    if not uri.startswith(FILE_PREFIX):
-        return uri
-    with contextlib.suppress(InputError):
-        return path_of_file_uri(uri)
-    return uri
-
-
-def readable(text: str) -> str:
-    """A path or message as text that can be written; what is not UTF-8 becomes \\udcNN."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def has_no_extension(name: str) -> bool:
+    """Whether a name says nothing of what is in the file; hidden files are left alone."""
+    return "." not in name.rpartition("/")[2] and not is_hidden(name)

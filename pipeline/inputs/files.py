@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, store_for
-from pipeline.inputs.file_kinds import archive_of, is_searched, readable, uri_of
+from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.source import Input, reaches_hidden
+from pipeline.inputs.uris import archive_of, readable, uri_of
 from pipeline.records import Image
 
 

@@ -16,12 +16,13 @@ from pipeline.dataset.named_uris import Named
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, damage_told
 from pipeline.inputs.archives.parquet_files import is_manifest
-from pipeline.inputs.file_kinds import archive_kind, path_of, readable, uri_of
+from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
 from pipeline.inputs.timeouts import Silence
+from pipeline.inputs.uris import path_of, readable, uri_of
 from pipeline.records import Image, ListState
 
 _LOOK_THREADS = 32

@@ -15,13 +15,12 @@ from encoder.storage.registry import is_remote, normalize, store_for
 from pipeline.inputs.file_kinds import (
     PARQUET,
     archive_kind,
-    archive_of,
     is_hidden,
     is_image_name,
     is_searched,
     list_kind,
-    path_of,
 )
+from pipeline.inputs.uris import archive_of, path_of
 
 _MAGIC = re.compile(r"[*?\[{]")
 _EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)

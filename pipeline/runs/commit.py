@@ -40,7 +40,7 @@ from pipeline.dataset.manifest import (
 from pipeline.dataset.named_uris import list_of, merge_lists
 from pipeline.dataset.parts import count_rows
 from pipeline.errors import JobError
-from pipeline.inputs.file_kinds import path_of, readable
+from pipeline.inputs.uris import path_of, readable
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pipeline.dataset.changes import HAD, HAS, RENEWED
 from pipeline.dataset.values import same
-from pipeline.inputs.file_kinds import path_of
 from pipeline.inputs.source import Input
+from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, Image, Kept, Known, KnownTuple, Todo, Touched
 from pipeline.runs.batches import ListedBatch, NamedBatch, as_known
 

@@ -17,10 +17,11 @@ from pipeline.dataset.manifest import unreadable
 from pipeline.dataset.named_uris import read_uris
 from pipeline.dataset.parts import Keys, read_known
 from pipeline.inputs.archives.members import list_members
-from pipeline.inputs.file_kinds import archive_kind, archive_of, path_of, uri_of
+from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
+from pipeline.inputs.uris import archive_of, path_of, uri_of
 from pipeline.records import (
     EMBEDDINGS,
     KnownRow,

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from pipeline.inputs.file_kinds import path_of
 from pipeline.inputs.files import Unreadable, list_files
 from pipeline.inputs.source import parse_input
+from pipeline.inputs.uris import path_of
 from tests.conftest import write_image
 from tests.pipeline import folders
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
-from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind, member_uri
+from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind
+from pipeline.inputs.uris import member_uri
 from pipeline.records import DECODE, READ, Image, Known, KnownRow, describe_error
 
 _NOT_REACHED = "its archive is damaged, and can't be read as far as this"

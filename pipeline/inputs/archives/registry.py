@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from encoder.storage.registry import store_for
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
 from pipeline.inputs.archives.base import Kind, Member, Packing, damage_told
-from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind, path_of
+from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind
+from pipeline.inputs.uris import path_of
 from pipeline.records import Image
 
 _KINDS: dict[str, Kind] = {

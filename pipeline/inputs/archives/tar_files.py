@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, cast
 
 from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing
-from pipeline.inputs.file_kinds import is_image_name
-from pipeline.inputs.signatures import HEAD_BYTES, has_no_extension, looks_like_image
+from pipeline.inputs.file_kinds import HEAD_BYTES, has_no_extension, is_image_name, looks_like_image
 from pipeline.records import Image
 
 _COMPRESSIONS: tuple[tuple[bytes, Any], ...] = (

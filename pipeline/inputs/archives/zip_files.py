@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing, damage_told
-from pipeline.inputs.file_kinds import is_image_name
-from pipeline.inputs.signatures import HEAD_BYTES, has_no_extension, looks_like_image
+from pipeline.inputs.file_kinds import HEAD_BYTES, has_no_extension, is_image_name, looks_like_image
 from pipeline.records import Image
 
 _ENCRYPTED = 0x1
