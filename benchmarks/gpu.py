@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks.throughput import JPEG_SIZE, be_quiet, job_seconds
 from pipeline.cli.doctor import images_per_second
-from pipeline.cli.gpu_options import GPU_BATCH_SIZE
+from pipeline.options import GPU_BATCH_SIZE
 
 FLOP_AT_224 = 30.7e9  # of VGG16's convolutions for an image of 224x224
 # What NVIDIA states for dense matrices, in TFLOP/s: float32, TF32, 16 bits.

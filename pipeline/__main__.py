@@ -13,7 +13,6 @@ from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
 from encoder.terminal import finish, report
 from pipeline.cli import commands
-from pipeline.cli.gpu_options import GPU_BATCH_SIZE
 from pipeline.errors import JobError
 from pipeline.options import (
     DEFAULT_BATCH_SIZE,
@@ -22,6 +21,7 @@ from pipeline.options import (
     DEFAULT_READS,
     DEFAULT_TARGET_SIZE,
     DEFAULT_URI_COLUMN,
+    GPU_BATCH_SIZE,
     parse_age,
     parse_size,
     size_text,

@@ -16,6 +16,13 @@ _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([BKMGT]?)(?:i?B)?", re.I)
 _AGE = re.compile(r"(\d+)\s*([hdw])", re.I)
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+GPU_BATCH_SIZE = 64
+# Of a worker, for each GPU: while one waits for its batch, another gets the next one ready.
+THREADS_PER_GPU = 2
+DATAFLOW = "DataflowRunner"
+# Beam's DirectRunner may first download a runner of another kind; the first one is in the package.
+IN_PROCESS = ("FnApiRunner", "DirectRunner")
+ONE_PROCESS = "no_use_multiple_sdk_containers"
 
 
 def parse_size(text: str) -> int:

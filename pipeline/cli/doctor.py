@@ -18,9 +18,8 @@ from encoder.compute.machine import (
 )
 from encoder.errors import InputError
 from encoder.spec import read_spec
-from pipeline.cli.gpu_options import GPU_BATCH_SIZE
 from pipeline.embedding.call_sizes import images_together, share_cores
-from pipeline.options import DEFAULT_BATCH_SIZE
+from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
 _VGG16 = (224, 224, 3)
 _ADVICE = {

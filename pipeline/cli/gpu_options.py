@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from encoder.compute.machine import nvidia_gpus
 from encoder.errors import InputError
-from pipeline.options import DEFAULT_BATCH_SIZE
-
-GPU_BATCH_SIZE = 64
-# Of a worker, for each GPU: while one waits for its batch, another gets the next one ready.
-THREADS_PER_GPU = 2
-DATAFLOW = "DataflowRunner"
-# Beam's DirectRunner may first download a runner of another kind; the first one is in the package.
-IN_PROCESS = ("FnApiRunner", "DirectRunner")
-ONE_PROCESS = "no_use_multiple_sdk_containers"
+from pipeline.embedding.call_sizes import visible_gpus
+from pipeline.options import (
+    DATAFLOW,
+    DEFAULT_BATCH_SIZE,
+    GPU_BATCH_SIZE,
+    IN_PROCESS,
+    ONE_PROCESS,
+    THREADS_PER_GPU,
+)
 
 
 class Settings(NamedTuple):
@@ -74,15 +72,6 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
 def threads_for(gpus: int) -> int:
     """Of one worker machine."""
     return THREADS_PER_GPU * gpus
-
-
-def visible_gpus() -> list[str]:
-    """Names of this machine's NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES lets see them."""
-    found = nvidia_gpus()
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
-        return found
-    return found[: len([each for each in wanted.split(",") if each.strip() not in ("", "-1")])]
 
 
 def _accelerator(gpu: str) -> str:

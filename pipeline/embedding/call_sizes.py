@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from encoder.compute.machine import CPU_CALL, threads_per_call, usable_cores
-from pipeline.cli.gpu_options import visible_gpus
+from encoder.compute.machine import CPU_CALL, nvidia_gpus, threads_per_call, usable_cores
 
 
 def share_cores(height: int, width: int) -> None:
@@ -35,3 +34,12 @@ def images_together(batch_size: int, height: int, width: int) -> int:
     calls = usable_cores() // threads_per_call(height, width)
     busy = min(batch_size, CPU_CALL) * calls
     return math.ceil(batch_size / busy) * busy
+
+
+def visible_gpus() -> list[str]:
+    """Names of this machine's NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES lets see them."""
+    found = nvidia_gpus()
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return found
+    return found[: len([each for each in wanted.split(",") if each.strip() not in ("", "-1")])]

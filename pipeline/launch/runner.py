@@ -25,11 +25,11 @@ from encoder.errors import InputError
 from encoder.storage.base import join, temporary_name
 from encoder.storage.registry import is_remote, store_for
 from encoder.terminal import silenced_stderr
-from pipeline.cli.gpu_options import DATAFLOW, IN_PROCESS, ONE_PROCESS
 from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.launch.workers import WORKER_ENDED, watch_workers
+from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS
 from pipeline.runs.job import Job
 from pipeline.steps.plan import METRICS, PLAN_COUNTS
 

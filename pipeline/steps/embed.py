@@ -11,8 +11,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import TaggedOutput
 
-from pipeline.cli.gpu_options import visible_gpus
-from pipeline.embedding.call_sizes import images_together
+from pipeline.embedding.call_sizes import images_together, visible_gpus
 from pipeline.embedding.handler import EncoderHandler
 from pipeline.records import Decoded, Embedded, Failure
 from pipeline.runs.job import Job
