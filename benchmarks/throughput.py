@@ -33,7 +33,7 @@ from examples.real_data import photographs
 from pipeline.cli.doctor import images_per_second
 from pipeline.cli.gpu_options import settings_for
 from pipeline.embedding.call_sizes import images_together, share_cores
-from pipeline.launch.runner import parse_beam_options
+from pipeline.launch.beam_options import parse_beam_options
 from pipeline.options import DEFAULT_BATCH_SIZE
 from pipeline.steps.embed import LIST_IMAGES
 

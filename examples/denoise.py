@@ -19,7 +19,7 @@ from PIL import Image
 import pipeline
 from encoder.compute.keras_setup import import_keras
 from examples.real_data import photographs
-from pipeline.launch.runner import parse_beam_options
+from pipeline.launch.beam_options import parse_beam_options
 
 NOISE = 0.08  # standard deviation, of pixels in 0..1
 BATCH = 16

@@ -64,10 +64,11 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.runs.progress import live_progress
 
     with quick_imports():
+        from pipeline.launch import beam_options as beam
         from pipeline.launch import runner
 
-    beam_options = runner.parse_beam_options(settings.beam_options)
-    with live_progress(runner.is_in_process(beam_options)) as tally_folder:
+    beam_options = beam.parse_beam_options(settings.beam_options)
+    with live_progress(beam.is_in_process(beam_options)) as tally_folder:
         record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
         print("dry run: the job was built, and not started")
@@ -82,8 +83,9 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
     job = _described(options, rest, DEFAULT_BATCH_SIZE)
     with quick_imports():
         from pipeline.launch import runner
+        from pipeline.launch.beam_options import parse_beam_options
 
-    counts = runner.plan(job, runner.parse_beam_options(rest))
+    counts = runner.plan(job, parse_beam_options(rest))
     for name, count in counts.items():
         print(f"{name:<10} {count:,}")
     return 0
@@ -204,7 +206,7 @@ def _described(options: argparse.Namespace, rest: list[str], batch_size: int) ->
     """The job, before Beam is loaded if that can be: what is wrong is told at once."""
     if any(is_other_store(path) for path in (*options.input, options.encoder)):
         with quick_imports():
-            from pipeline.launch.runner import parse_beam_options
+            from pipeline.launch.beam_options import parse_beam_options
 
         parse_beam_options(rest)  # which say how these are reached
     return job_of(options, batch_size)

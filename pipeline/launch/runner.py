@@ -7,18 +7,13 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
-    DebugOptions,
-    DirectOptions,
     PipelineOptions,
     StandardOptions,
     TestOptions,
-    _BeamArgumentParser,
 )
 
 from encoder.errors import InputError
@@ -28,41 +23,12 @@ from encoder.terminal import silenced_stderr
 from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
-from pipeline.launch.workers import WORKER_ENDED, watch_workers
-from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS
+from pipeline.launch.beam_options import has_many_processes, is_in_process
+from pipeline.launch.explain import explain
+from pipeline.launch.workers import watch_workers
+from pipeline.options import DATAFLOW, IN_PROCESS
 from pipeline.runs.job import Job
 from pipeline.steps.plan import METRICS, PLAN_COUNTS
-
-# What is left of a worker process that was killed: what others heard of it last.
-_ENDED = re.compile(
-    r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
-)
-_OWN_ERRORS = re.compile(r"(?:pipeline|encoder)\.errors\.\w+: (.*?)(?: \[while running|$)", re.M)
-
-
-def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options; from now on they count for the stores that Beam knows, too.
-
-    Raises:
-        InputError: Beam does not know one either; it is named.
-    """
-    parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
-    for group in _option_groups(PipelineOptions):
-        group._add_argparse_args(parser)
-    try:
-        _, unknown = parser.parse_known_args(list(arguments))
-    except Exception as error:  # argparse.ArgumentError, and what Beam's own types raise
-        raise InputError(f"wrong Beam option: {error}") from error
-    if unknown:
-        raise InputError(
-            f"unknown option {unknown[0]!r}: neither this job nor Apache Beam has it; see "
-            "'python -m pipeline run --help'"
-        )
-    options = PipelineOptions(list(arguments))
-    standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or IN_PROCESS[0]
-    FileSystems.set_options(options)  # a new job may read lists before there is a pipeline
-    return options
 
 
 def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
@@ -77,7 +43,7 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
             "--dry_run is for Dataflow, and builds a job without starting it; to see what a run "
             "would do, use 'python -m pipeline plan'"
         )
-    job = dataclasses.replace(job, across_processes=_many_processes(options))
+    job = dataclasses.replace(job, across_processes=has_many_processes(options))
     _check_reachable(job, options)
     _check_output(job)
     check_new_run_id(job)
@@ -123,23 +89,10 @@ def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
 
 def _quiet_workers(options: PipelineOptions) -> contextlib.AbstractContextManager[None]:
     """Worker processes write tracebacks to the terminal; what matters of them is said later."""
-    several = is_in_process(options) and _many_processes(options)
+    several = is_in_process(options) and has_many_processes(options)
     if several and logging.root.manager.disable >= logging.CRITICAL:
         return silenced_stderr()
     return contextlib.nullcontext()
-
-
-def explain(error: BaseException) -> str:
-    """What a runner's error says, without the traceback that it carries as text."""
-    text = str(error)
-    own = _OWN_ERRORS.findall(text)
-    if own:
-        return str(own[-1])
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    if _ENDED.match(last):
-        return WORKER_ENDED
-    return re.sub(r" ?\[while running '[^']*'\]", "", last) or type(error).__name__
 
 
 def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:
@@ -166,17 +119,6 @@ def _runner(options: PipelineOptions) -> Any:
             beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
         )
     )
-
-
-def is_in_process(options: PipelineOptions) -> bool:
-    """Whether the job runs on this machine, by Beam's own in-process runner."""
-    return options.view_as(StandardOptions).runner in IN_PROCESS
-
-
-def _many_processes(options: PipelineOptions) -> bool:
-    if is_in_process(options):
-        return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
-    return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
 
 
 def _check_reachable(job: Job, options: PipelineOptions) -> None:
@@ -213,10 +155,3 @@ def check_new_run_id(job: Job) -> None:
     """Raise InputError where a committed run already has this run's id."""
     if job.run_id in read_manifest(job.output)[0].runs:
         raise InputError(f"--run-id {job.run_id!r} is taken: a run of that id has committed here")
-
-
-def _option_groups(group: type[PipelineOptions]) -> list[type[PipelineOptions]]:
-    groups = {each: None for each in group.__subclasses__() if "_add_argparse_args" in vars(each)}
-    for each in group.__subclasses__():
-        groups.update(dict.fromkeys(_option_groups(each)))
-    return list(groups)

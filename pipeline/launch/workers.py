@@ -21,6 +21,7 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 )
 
 from encoder.terminal import finish
+from pipeline.errors import JobError
 
 WORKER_ENDED = (
     "a worker process has ended unexpectedly; the system kills one when memory runs out. What was "
@@ -65,7 +66,8 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         for name in list(waiting):
             future = waiting.pop(name, None)
             if future is not None:
-                error = f"pipeline.errors.JobError: {WORKER_ENDED}"
+                name_of_error = f"{JobError.__module__}.{JobError.__qualname__}"
+                error = f"{name_of_error}: {WORKER_ENDED}"  # as Python writes it; see explain
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=error))
 
 

@@ -5,7 +5,7 @@ import pytest
 from encoder.errors import InputError
 from pipeline.cli import gpu_options as gpus
 from pipeline.cli.gpu_options import settings_for, threads_for
-from pipeline.launch.runner import parse_beam_options
+from pipeline.launch.beam_options import parse_beam_options
 from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
 DATAFLOW = ["--runner=DataflowRunner"]

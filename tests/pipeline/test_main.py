@@ -282,7 +282,7 @@ def test_ctrl_c(shell, monkeypatch):
 def test_a_job_run_twice_from_python_says_so(shell, images, small_bundle, tmp_path):
     import pipeline
     from encoder.errors import InputError
-    from pipeline.launch.runner import parse_beam_options
+    from pipeline.launch.beam_options import parse_beam_options
 
     job = pipeline.new_job([str(images)], str(small_bundle), str(tmp_path / "out"))
     assert pipeline.run(job, parse_beam_options([]))["embedded"] == 5

@@ -9,7 +9,7 @@ import pipeline
 from encoder.spec import EncoderSpec, read_spec
 from pipeline.dataset import parts
 from pipeline.dataset.parts import PartBuffer, PartWriter, read_known
-from pipeline.launch.runner import parse_beam_options
+from pipeline.launch.beam_options import parse_beam_options
 from pipeline.records import DECODE, Embedded, Failure, Load, Touched
 from tests.conftest import write_image
 

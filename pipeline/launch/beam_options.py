@@ -1,0 +1,61 @@
+"""Beam's own options: parsed, checked, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
+
+from encoder.errors import InputError
+from pipeline.options import IN_PROCESS, ONE_PROCESS
+
+
+def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options; from now on they count for the stores that Beam knows, too.
+
+    Raises:
+        InputError: Beam does not know one either; it is named.
+    """
+    parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for group in _option_groups(PipelineOptions):
+        group._add_argparse_args(parser)
+    try:
+        _, unknown = parser.parse_known_args(list(arguments))
+    except Exception as error:  # argparse.ArgumentError, and what Beam's own types raise
+        raise InputError(f"wrong Beam option: {error}") from error
+    if unknown:
+        raise InputError(
+            f"unknown option {unknown[0]!r}: neither this job nor Apache Beam has it; see "
+            "'python -m pipeline run --help'"
+        )
+    options = PipelineOptions(list(arguments))
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or IN_PROCESS[0]
+    FileSystems.set_options(options)  # a new job may read lists before there is a pipeline
+    return options
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine, by Beam's own in-process runner."""
+    return options.view_as(StandardOptions).runner in IN_PROCESS
+
+
+def has_many_processes(options: PipelineOptions) -> bool:
+    """Whether a worker machine runs several processes, which then share one encoder."""
+    if is_in_process(options):
+        return bool(options.view_as(DirectOptions).direct_running_mode == "multi_processing")
+    return ONE_PROCESS not in (options.view_as(DebugOptions).experiments or [])
+
+
+def _option_groups(group: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    groups = {each: None for each in group.__subclasses__() if "_add_argparse_args" in vars(each)}
+    for each in group.__subclasses__():
+        groups.update(dict.fromkeys(_option_groups(each)))
+    return list(groups)
