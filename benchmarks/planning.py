@@ -28,7 +28,9 @@ from pipeline.dataset.schema import schema_of
 from pipeline.inputs.files import list_files
 from pipeline.inputs.source import parse_input
 from pipeline.records import EMBEDDINGS
-from pipeline.runs.commit import Outcome, commit, take_snapshot
+from pipeline.runs.accounting import Outcome
+from pipeline.runs.commit import commit
+from pipeline.runs.snapshot import take_snapshot
 
 ROWS_OF_A_PART = 1024  # as a run writes them
 LINKS_OF_A_FILE = 10_000  # file systems allow some more

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.dataset.layout import encoder_folder
-from pipeline.dataset.parts import read_part
 from pipeline.records import EMBEDDINGS, FAILURES, Part
-
-_REASONS = 5
-_MESSAGE_LENGTH = 120
-
-
-def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
-    """The most frequent reasons, each with one example."""
-    rows = [row for part in parts for row in read_part(output, part.path).to_pylist()]
-    kinds = Counter((row["stage"], row["error"]) for row in rows)
-    lines = []
-    for (stage, error), count in kinds.most_common(_REASONS):
-        example = next(row for row in rows if (row["stage"], row["error"]) == (stage, error))
-        message = example["message"][:_MESSAGE_LENGTH]
-        lines.append(f"{count} x {stage} {error}, such as {example['uri']}: {message}")
-    return lines
+from pipeline.runs.accounting import failure_reasons
 
 
 def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> str:

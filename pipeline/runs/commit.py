@@ -8,97 +8,40 @@ over, a crash after it leaves files that the next run removes.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable
 from typing import Any
 
 from encoder.errors import ChangedError
-from encoder.storage.base import is_temporary, join
-from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.files import files_below, lost_race, remove, still_there
+from encoder.storage.base import join
+from encoder.storage.registry import store_for
+from pipeline.dataset.files import lost_race, remove, still_there
 from pipeline.dataset.layout import (
     encoder_folder,
-    is_half_manifest,
-    is_of_upkeep,
-    is_part,
-    is_uris,
     record_path,
-    run_of,
 )
 from pipeline.dataset.manifest import (
     EncoderState,
     Manifest,
     read_manifest,
     removed_meanwhile,
-    stray_records,
     write_manifest,
 )
-from pipeline.dataset.named_uris import list_of, merge_lists
+from pipeline.dataset.named_uris import merge_lists
 from pipeline.dataset.parts import count_rows
 from pipeline.errors import JobError
-from pipeline.inputs.uris import path_of, readable
+from pipeline.inputs.uris import path_of
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
     FAILURES,
-    LISTS,
     ListState,
     Part,
-    Rewrite,
     Snapshot,
 )
+from pipeline.runs.accounting import Outcome, check_counts, run_record
 from pipeline.runs.job import Job
-from pipeline.runs.rules import gone_from, listed_by
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Everything that a run did, as its commit needs to know it."""
-
-    snapshot: Snapshot
-    counts: Counter[str]
-    written: Sequence[Part]
-    rewritten: Sequence[Rewrite]
-    lists: Sequence[ListState] = ()
-    changes: Sequence[Part] = ()
-
-
-def take_snapshot(job: Job) -> Snapshot:
-    """Read the manifest and list what lies beside it."""
-    manifest, version = read_manifest(job.output)
-    state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
-    live = {part.path for part in state.parts}
-    left_over: list[str] = []
-    debris: list[str] = []
-    live |= {each.uris_path for each in state.lists}
-    debris += _half_manifests(job.output)
-    for kind in (EMBEDDINGS, FAILURES, LISTS):
-        for path in _files_of(job, kind):
-            if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
-                continue
-            # A removed part was live once: its rows are old. Failures of a run that died are found
-            # again by trying again, at little cost.
-            useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
-            # What upkeep that died has written are copies of rows that the manifest knows.
-            useless = useless or (version is not None and is_of_upkeep(path))
-            (debris if useless else left_over).append(path)
-    logs = _files_of(job, CHANGES)
-    debris += [path for path in logs if run_of(path) not in manifest.runs]
-    lists = (path for path in debris if is_uris(path) and path not in manifest.removed)
-    unfinished = [list_of(job.output, path) for path in lists]
-    return Snapshot(
-        manifest_version=version,
-        live=state.parts,
-        left_over=tuple(sorted(left_over)),
-        debris=tuple(sorted(debris)),
-        stray_records=tuple(stray_records(job.output, manifest)),
-        lists=state.lists,
-        unfinished=tuple(each for each in unfinished if each is not None),
-    )
+from pipeline.runs.snapshot import files_of
 
 
 def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
@@ -108,11 +51,11 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         JobError: the run must not be committed. Its parts stay for the next run.
     """
     manifest, version = read_manifest(job.output)
-    record = _record(job, outcome)
+    record = run_record(job, outcome)
     if manifest.runs.get(job.run_id) != job.token:
         if version != outcome.snapshot.manifest_version:
             raise _lost_race(manifest)
-        _check(job, outcome, record)
+        check_counts(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists)
@@ -144,90 +87,8 @@ def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
     doomed |= {each.uris_path for each in snapshot.lists}
     for kind in (EMBEDDINGS, FAILURES, CHANGES):
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
-        doomed |= {path for path in _files_of(job, kind) if path.startswith(own)}
+        doomed |= {path for path in files_of(job, kind) if path.startswith(own)}
     return doomed
-
-
-def _record(job: Job, outcome: Outcome) -> dict[str, Any]:
-    counts = outcome.counts
-    touched: Counter[str] = Counter()  # only the version changed, not the content
-    for rewrite in outcome.rewritten:
-        touched.update(rewrite.touched)
-    touched.pop("", None)  # those that were counted as unchanged from the start
-    embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
-    loads = {load for part in outcome.written for load in part.loads}
-    finished = datetime.now(timezone.utc)
-    seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
-    return {
-        "run_id": job.run_id,
-        "encoder_id": job.spec.id,
-        "started": job.started,
-        "finished": finished.isoformat(timespec="milliseconds"),
-        "inputs": [readable(each.text) for each in job.inputs],
-        "listed": counts["listed"],
-        "new": counts["new"] - touched["new"],
-        "changed": counts["changed"] - touched["changed"],
-        "unchanged": counts["unchanged"] + touched.total(),
-        "deleted": counts["deleted"],
-        "embedded": embedded,
-        "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
-        "resumed": counts["resumed"],
-        "copied": sum(part.copied for part in outcome.written),
-        "encoder_loads": len(loads),
-        "computed_on": sorted({load.computes_on for load in loads}),
-        "seconds": round(seconds, 3),
-        "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
-    }
-
-
-def _check(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
-    listed, failed = record["listed"], record["failed"]
-    accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
-    if listed != accounted:
-        raise JobError(
-            f"{listed} images were listed but {accounted} are accounted for; nothing was "
-            "committed. Please report this"
-        )
-    if not job.allow_empty:
-        _check_listings(job, outcome.counts)
-    if not job.allow_deletes and listed:
-        _check_deletions(outcome.counts)
-    if failed and (failed == listed or failed > job.max_failure_ratio * listed):
-        raise JobError(
-            f"{failed} of {listed} images failed, more than --max-failure-ratio "
-            f"{job.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
-        )
-
-
-def _check_listings(job: Job, counts: Counter[str]) -> None:
-    if not counts["listed"]:
-        texts = ", ".join(each.text for each in job.inputs)
-        raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right")
-    for each in job.inputs:
-        gone = counts[gone_from(each.text)]
-        if gone and not counts[listed_by(each.text)]:
-            raise JobError(
-                f"--input {each.text} lists no image, but the output has {gone} from there; pass "
-                "--allow-empty to delete their rows"
-            )
-
-
-def _check_deletions(counts: Counter[str]) -> None:
-    deleted = counts["deleted"]
-    known = counts["listed"] - counts["new"] + deleted
-    if deleted > known / 2:
-        raise JobError(
-            f"{deleted:,} of the {known:,} known images are gone from the inputs, more than half; "
-            "nothing was committed. Pass --allow-deletes if that is right; what this run embedded "
-            "is kept for then"
-        )
-
-
-def _reasons(job: Job, outcome: Outcome) -> str:
-    from pipeline.cli.summary import failure_reasons
-
-    parts = [part for part in outcome.written if part.kind == FAILURES]
-    return "Reasons: " + "; ".join(failure_reasons(job.output, parts))
 
 
 def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
@@ -272,18 +133,6 @@ def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
     for path in snapshot.stray_records:
         if path != record_path(job.output, job.run_id):
             store_for(path).delete(path)
-
-
-def _files_of(job: Job, kind: str) -> list[str]:
-    folder = encoder_folder(kind, job.spec.id)
-    return [info.path for info in files_below(job.output, folder)]
-
-
-def _half_manifests(output: str) -> list[str]:
-    """What commits that were killed have left beside the manifest."""
-    if is_remote(output) or not os.path.isdir(output):
-        return []
-    return [name for name in os.listdir(output) if is_half_manifest(name)]
 
 
 def _lost_race(manifest: Manifest) -> JobError:

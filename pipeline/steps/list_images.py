@@ -39,9 +39,9 @@ from pipeline.runs.batches import (
     pack,
     unpack,
 )
-from pipeline.runs.commit import take_snapshot
 from pipeline.runs.job import Job
 from pipeline.runs.rules import usefulness
+from pipeline.runs.snapshot import take_snapshot
 from pipeline.steps.plan import at_end
 
 _PARTS_AHEAD = 15

@@ -29,8 +29,9 @@ from pipeline.records import (
     Todo,
     Touched,
 )
+from pipeline.runs.accounting import Outcome
 from pipeline.runs.batches import Batches, pack, unpack
-from pipeline.runs.commit import Outcome, commit
+from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
 from pipeline.steps.embed import LIST_IMAGES, together

@@ -11,9 +11,11 @@ from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
 from pipeline.records import DECODE, Embedded, Failure, Load, Rewrite
-from pipeline.runs.commit import Outcome, commit, take_snapshot
+from pipeline.runs.accounting import Outcome
+from pipeline.runs.commit import commit
 from pipeline.runs.job import new_job
 from pipeline.runs.rules import listed_by
+from pipeline.runs.snapshot import take_snapshot
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""What a run did, in numbers: its record, and the checks that its counts have to pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from pipeline.dataset.parts import read_part
+from pipeline.errors import JobError
+from pipeline.inputs.uris import readable
+from pipeline.records import (
+    EMBEDDINGS,
+    FAILURES,
+    ListState,
+    Part,
+    Rewrite,
+    Snapshot,
+)
+from pipeline.runs.job import Job
+from pipeline.runs.rules import gone_from, listed_by
+
+_REASONS = 5
+_MESSAGE_LENGTH = 120
+
+
+def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
+    """The most frequent reasons, each with one example."""
+    rows = [row for part in parts for row in read_part(output, part.path).to_pylist()]
+    kinds = Counter((row["stage"], row["error"]) for row in rows)
+    lines = []
+    for (stage, error), count in kinds.most_common(_REASONS):
+        example = next(row for row in rows if (row["stage"], row["error"]) == (stage, error))
+        message = example["message"][:_MESSAGE_LENGTH]
+        lines.append(f"{count} x {stage} {error}, such as {example['uri']}: {message}")
+    return lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Everything that a run did, as its commit needs to know it."""
+
+    snapshot: Snapshot
+    counts: Counter[str]
+    written: Sequence[Part]
+    rewritten: Sequence[Rewrite]
+    lists: Sequence[ListState] = ()
+    changes: Sequence[Part] = ()
+
+
+def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
+    counts = outcome.counts
+    touched: Counter[str] = Counter()  # only the version changed, not the content
+    for rewrite in outcome.rewritten:
+        touched.update(rewrite.touched)
+    touched.pop("", None)  # those that were counted as unchanged from the start
+    embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
+    loads = {load for part in outcome.written for load in part.loads}
+    finished = datetime.now(timezone.utc)
+    seconds = (finished - datetime.fromisoformat(job.started)).total_seconds()
+    return {
+        "run_id": job.run_id,
+        "encoder_id": job.spec.id,
+        "started": job.started,
+        "finished": finished.isoformat(timespec="milliseconds"),
+        "inputs": [readable(each.text) for each in job.inputs],
+        "listed": counts["listed"],
+        "new": counts["new"] - touched["new"],
+        "changed": counts["changed"] - touched["changed"],
+        "unchanged": counts["unchanged"] + touched.total(),
+        "deleted": counts["deleted"],
+        "embedded": embedded,
+        "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
+        "resumed": counts["resumed"],
+        "copied": sum(part.copied for part in outcome.written),
+        "encoder_loads": len(loads),
+        "computed_on": sorted({load.computes_on for load in loads}),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
+    }
+
+
+def check_counts(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
+    listed, failed = record["listed"], record["failed"]
+    accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
+    if listed != accounted:
+        raise JobError(
+            f"{listed} images were listed but {accounted} are accounted for; nothing was "
+            "committed. Please report this"
+        )
+    if not job.allow_empty:
+        _check_listings(job, outcome.counts)
+    if not job.allow_deletes and listed:
+        _check_deletions(outcome.counts)
+    if failed and (failed == listed or failed > job.max_failure_ratio * listed):
+        raise JobError(
+            f"{failed} of {listed} images failed, more than --max-failure-ratio "
+            f"{job.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
+        )
+
+
+def _check_listings(job: Job, counts: Counter[str]) -> None:
+    if not counts["listed"]:
+        texts = ", ".join(each.text for each in job.inputs)
+        raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right")
+    for each in job.inputs:
+        gone = counts[gone_from(each.text)]
+        if gone and not counts[listed_by(each.text)]:
+            raise JobError(
+                f"--input {each.text} lists no image, but the output has {gone} from there; pass "
+                "--allow-empty to delete their rows"
+            )
+
+
+def _check_deletions(counts: Counter[str]) -> None:
+    deleted = counts["deleted"]
+    known = counts["listed"] - counts["new"] + deleted
+    if deleted > known / 2:
+        raise JobError(
+            f"{deleted:,} of the {known:,} known images are gone from the inputs, more than half; "
+            "nothing was committed. Pass --allow-deletes if that is right; what this run embedded "
+            "is kept for then"
+        )
+
+
+def _reasons(job: Job, outcome: Outcome) -> str:
+    parts = [part for part in outcome.written if part.kind == FAILURES]
+    return "Reasons: " + "; ".join(failure_reasons(job.output, parts))

@@ -1,0 +1,78 @@
+"""The output as a run finds it: what is live, what can be taken over, what is useless."""
+
+from __future__ import annotations
+
+import os
+
+from encoder.storage.base import is_temporary
+from encoder.storage.registry import is_remote
+from pipeline.dataset.files import files_below
+from pipeline.dataset.layout import (
+    encoder_folder,
+    is_half_manifest,
+    is_of_upkeep,
+    is_part,
+    is_uris,
+    run_of,
+)
+from pipeline.dataset.manifest import (
+    EncoderState,
+    read_manifest,
+    stray_records,
+)
+from pipeline.dataset.named_uris import list_of
+from pipeline.records import (
+    CHANGES,
+    EMBEDDINGS,
+    FAILURES,
+    LISTS,
+    Snapshot,
+)
+from pipeline.runs.job import Job
+
+
+def take_snapshot(job: Job) -> Snapshot:
+    """Read the manifest and list what lies beside it."""
+    manifest, version = read_manifest(job.output)
+    state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
+    live = {part.path for part in state.parts}
+    left_over: list[str] = []
+    debris: list[str] = []
+    live |= {each.uris_path for each in state.lists}
+    debris += _half_manifests(job.output)
+    for kind in (EMBEDDINGS, FAILURES, LISTS):
+        for path in files_of(job, kind):
+            if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
+                continue
+            # A removed part was live once: its rows are old. Failures of a run that died are found
+            # again by trying again, at little cost.
+            useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
+            # What upkeep that died has written are copies of rows that the manifest knows.
+            useless = useless or (version is not None and is_of_upkeep(path))
+            (debris if useless else left_over).append(path)
+    logs = files_of(job, CHANGES)
+    debris += [path for path in logs if run_of(path) not in manifest.runs]
+    lists = (path for path in debris if is_uris(path) and path not in manifest.removed)
+    unfinished = [list_of(job.output, path) for path in lists]
+    return Snapshot(
+        manifest_version=version,
+        live=state.parts,
+        left_over=tuple(sorted(left_over)),
+        debris=tuple(sorted(debris)),
+        stray_records=tuple(stray_records(job.output, manifest)),
+        lists=state.lists,
+        unfinished=tuple(each for each in unfinished if each is not None),
+    )
+
+
+def files_of(job: Job, kind: str) -> list[str]:
+    """Paths, relative to the output, of all files of one kind that this job's encoder has."""
+    folder = encoder_folder(kind, job.spec.id)
+    return [info.path for info in files_below(job.output, folder)]
+
+
+def _half_manifests(output: str) -> list[str]:
+    """What commits that were killed have left beside the manifest."""
+    if is_remote(output) or not os.path.isdir(output):
+        return []
+    return [name for name in os.listdir(output) if is_half_manifest(name)]
