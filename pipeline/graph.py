@@ -31,16 +31,13 @@ import apache_beam as beam
 
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.runs.job import Job
+from pipeline.steps.commit import Commit
 from pipeline.steps.embed import EmbedImages
-from pipeline.steps.list_images import ListImages, ListMembers, ReadIndex
+from pipeline.steps.index import ReadIndex
+from pipeline.steps.list_images import ListImages, ListMembers
 from pipeline.steps.plan import PlanRun
-from pipeline.steps.read import (
-    Commit,
-    ReadImages,
-    RewriteParts,
-    WriteChanges,
-    WriteParts,
-)
+from pipeline.steps.read import ReadImages
+from pipeline.steps.write import RewriteParts, WriteChanges, WriteParts
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> Any:

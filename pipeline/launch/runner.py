@@ -28,7 +28,8 @@ from pipeline.launch.explain import explain
 from pipeline.launch.workers import watch_workers
 from pipeline.options import DATAFLOW, IN_PROCESS
 from pipeline.runs.job import Job
-from pipeline.steps.plan import METRICS, PLAN_COUNTS
+from pipeline.steps.outputs import METRICS
+from pipeline.steps.plan import PLAN_COUNTS
 
 
 def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from pipeline.embedding.call_sizes import images_together, visible_gpus
 from pipeline.embedding.handler import EncoderHandler
 from pipeline.records import Decoded, Embedded, Failure
 from pipeline.runs.job import Job
-from pipeline.steps.plan import at_end
+from pipeline.steps.outputs import at_end
 
 # On a CPU, how far lists of images for the encoder grow.
 LIST_IMAGES, LIST_SECONDS = 64, 1.0

@@ -10,18 +10,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.records import Todo
-from pipeline.runs.batches import Batches, bucket_of, pack, unpack
+from pipeline.runs.batches import Batches, unpack
 from pipeline.runs.job import Job
 from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import Scope, decide_bucket
+from pipeline.steps.outputs import METRICS, at_end, log_of, seen_batches
 
-METRICS = "embed_images"
-LOGS = 4  # files of changes that a run writes at most
 PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
 
 
@@ -89,21 +85,3 @@ def _routed(todo: Todo) -> Any:
     if not image.archive:
         return [todo]
     return TaggedOutput("packed", (f"{image.archive}#{image.segment}", todo))
-
-
-def log_of(uri: str) -> int:
-    """Which of a run's logs of changes a uri goes to."""
-    return bucket_of(uri) % LOGS
-
-
-def seen_batches(batches: Iterable[tuple[Any, list[Any]]]) -> Iterator[Any]:
-    """What was seen of uris, on its way to the log of changes."""
-    for key, rows in batches:
-        yield TaggedOutput("seen", (key, pack(rows)))
-
-
-def at_end(output: Any) -> Any:
-    """What finish_bundle gives out, tagged or not, in its window; this job knows one."""
-    if isinstance(output, TaggedOutput):
-        return TaggedOutput(output.tag, at_end(output.value))
-    return WindowedValue(output, MIN_TIMESTAMP, [GlobalWindow()])
