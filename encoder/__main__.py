@@ -177,7 +177,7 @@ def _imagenet(options: argparse.Namespace) -> int:
 
 
 def _print_bundle(spec: EncoderSpec, output: str) -> None:
-    from encoder.compute.backend import backend
+    from encoder.compute.engines.registry import backend
     from encoder.compute.machine import precision_gain
 
     gain = precision_gain(backend().devices()[0].is_gpu)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from encoder.compute.backend import backend
+from encoder.compute.engines.registry import backend
 from encoder.compute.runtime import Encoder
 from encoder.errors import InputError
 from encoder.model_files.load import load_model

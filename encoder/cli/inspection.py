@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from encoder.compute.backend import backend
+from encoder.compute.engines.registry import backend
 from encoder.compute.machine import precision_gain
 from encoder.errors import InputError
 from encoder.network.backbones import recognize

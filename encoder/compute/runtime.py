@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.backend import Compute, Device, Fetch, backend
+from encoder.compute.engines.base import Compute, Device, Fetch
+from encoder.compute.engines.registry import backend
 from encoder.compute.machine import CPU_CALL, gpus_without_driver, nvidia_gpus
 from encoder.errors import InputError
 from encoder.images.decode import decode_image

@@ -50,7 +50,7 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
     import_keras()
     import keras
 
-    from encoder.compute.backend import backend
+    from encoder.compute.engines.registry import backend
 
     chosen = backend()
     devices = chosen.devices()

@@ -51,6 +51,7 @@ class Outcome:
 
 
 def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """The record of a run: what it listed, did and took; its counts add up."""
     counts = outcome.counts
     touched: Counter[str] = Counter()  # only the version changed, not the content
     for rewrite in outcome.rewritten:
@@ -83,6 +84,7 @@ def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
 
 
 def check_counts(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
+    """Raise JobError where a run must not be committed: counts, listings, deletions, failures."""
     listed, failed = record["listed"], record["failed"]
     accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
     if listed != accounted:

@@ -192,8 +192,8 @@ except encoder.InputError as error:
 
 
 def test_another_backend_is_refused(monkeypatch):
-    from encoder.compute import backend
+    from encoder.compute.engines import registry
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(encoder.InputError, match="KERAS_BACKEND is 'torch'; expected one of"):
-        backend.backend.__wrapped__()
+        registry.backend.__wrapped__()

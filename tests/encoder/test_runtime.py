@@ -10,7 +10,9 @@ import tensorflow as tf
 
 import encoder
 from encoder.compute import runtime
-from encoder.compute.backend import Device, _side_by_side, backend
+from encoder.compute.engines.base import Device
+from encoder.compute.engines.registry import backend
+from encoder.compute.engines.tensorflow import _side_by_side
 from encoder.compute.machine import CPU_CALL
 
 
@@ -46,7 +48,7 @@ def test_company_and_place_do_not_matter(vgg16, images, vectors, order):
 
 def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    monkeypatch.setattr("encoder.compute.backend.usable_cores", lambda: 3)
+    monkeypatch.setattr("encoder.compute.engines.tensorflow.usable_cores", lambda: 3)
     made = encoder.Encoder(vgg16.model, vgg16.spec)
     assert made.devices[0].calls == 3
     np.testing.assert_array_equal(made.embed(images[[*range(11)] * 3], 8), np.tile(vectors, (3, 1)))
@@ -55,7 +57,7 @@ def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypat
 @pytest.mark.parametrize(("threads", "calls"), [("1", 4), ("2", 1), ("8", 1), ("0", 1)])
 def test_a_call_for_each_core_where_it_has_one_thread(monkeypatch, threads, calls):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
-    monkeypatch.setattr("encoder.compute.backend.usable_cores", lambda: 4)
+    monkeypatch.setattr("encoder.compute.engines.tensorflow.usable_cores", lambda: 4)
     assert backend().devices()[0].calls == calls
 
 

@@ -1,0 +1,27 @@
+"""Which engine Keras uses here."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+
+from encoder.compute.engines.base import Backend
+from encoder.compute.engines.jax import Jax
+from encoder.compute.engines.tensorflow import TensorFlow
+from encoder.errors import InputError
+
+_BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlow, "jax": Jax}
+
+
+@functools.cache
+def backend() -> Backend:
+    """The one that Keras uses.
+
+    Raises:
+        InputError: it is neither TensorFlow nor JAX.
+    """
+    name = keras.backend.backend()
+    if name not in _BACKENDS:
+        raise InputError(f"KERAS_BACKEND is {name!r}; expected one of {', '.join(_BACKENDS)}")
+    return _BACKENDS[name]()
