@@ -1,0 +1,212 @@
+"""The command line: ``python -m encoder inspect | extract | imagenet``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+
+from encoder.compute.keras_setup import import_keras
+from encoder.errors import CutMismatchError, InputError
+from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
+from encoder.storage.base import StorageSettings, configure
+from encoder.storage.registry import check_reachable, normalize
+from encoder.terminal import finish, report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code (0 done, 1 failed, 2 wrong command line)."""
+    words = sys.argv[1:] if arguments is None else arguments
+    options = build_parser().parse_args(_with_joined_layers(words))
+    try:
+        configure(StorageSettings(options.user_project))
+        for name in ("model", "output"):  # before TensorFlow is loaded, which takes long
+            if path := getattr(options, name, None):
+                try:
+                    check_reachable(normalize(path))
+                except OSError as error:
+                    raise InputError(str(error)) from error
+        import_keras()
+        return int(options.command(options))
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, (InputError, CutMismatchError, OSError), options.verbose)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options of ``python -m encoder``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encoder", description="Get the encoder out of a trained Keras network."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    inspect = commands.add_parser("inspect", help="list a network's layers and what auto takes")
+    inspect.add_argument("model", metavar="MODEL", help=".keras, .h5 or SavedModel, local or gs://")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    inspect.add_argument("--plot", metavar="FILE", help="draw the network, as .png or .svg")
+    _add_model_options(inspect)
+    inspect.set_defaults(command=_inspect)
+
+    extract = commands.add_parser("extract", help="cut the encoder out and save it as a bundle")
+    extract.add_argument("model", metavar="MODEL", help=".keras, .h5 or SavedModel, local or gs://")
+    extract.add_argument("--output", required=True, metavar="DIR", help="folder for the bundle")
+    extract.add_argument(
+        "--layer", default="auto", help="name, index, negative index, several with commas, or auto"
+    )
+    extract.add_argument("--pooling", default="gap", choices=POOLINGS)
+    extract.add_argument("--gem-p", type=float, default=3.0, help="exponent of gem; default 3")
+    extract.add_argument("--normalize", action="store_true", help="scale vectors to unit length")
+    extract.add_argument(
+        "--preprocess",
+        choices=PREPROCESS_MODES,
+        help="as it was in training; default: that of the keras.applications backbone, else none",
+    )
+    extract.add_argument("--resize", default="bilinear", choices=RESIZES)
+    extract.add_argument("--fit", default="stretch", choices=FITS)
+    extract.add_argument(
+        "--decode",
+        default="exact",
+        choices=DECODES,
+        help="fast: large JPEGs at a part of their size, for vectors that differ a little",
+    )
+    extract.add_argument(
+        "--background", default=(0, 0, 0), type=_color, metavar="R,G,B", help="default 0,0,0"
+    )
+    extract.add_argument("--precision", default="float32", choices=PRECISIONS)
+    _add_model_options(extract)
+    extract.set_defaults(command=_extract)
+
+    imagenet = commands.add_parser("imagenet", help="save VGG16 trained on ImageNet as a bundle")
+    imagenet.add_argument("--output", required=True, metavar="DIR", help="folder for the bundle")
+    imagenet.add_argument(
+        "--weights", metavar="FILE", help="weights file, instead of Keras' own download"
+    )
+    imagenet.set_defaults(command=_imagenet)
+    for command in (inspect, extract, imagenet):
+        command.add_argument(
+            "--user-project",
+            default="",
+            metavar="PROJECT",
+            help="that pays for requests to buckets whose requester pays",
+        )
+        command.add_argument("--verbose", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _with_joined_layers(words: Sequence[str]) -> list[str]:
+    """``--layer -20,-10`` as ``--layer=-20,-10``: argparse takes the former for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--layer" and re.match(r"-\d", word):
+            joined[-1] = f"--layer={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input-size", type=_size, metavar="HxW", help="for a network that takes any size"
+    )
+    parser.add_argument("--input", metavar="NAME", help="which of several inputs takes the image")
+    parser.add_argument(
+        "--trust", action="store_true", help="allow Lambda layers and custom classes in the file"
+    )
+    parser.add_argument(
+        "--builder", metavar="MODULE:FUNCTION", help="makes the network for a file of weights"
+    )
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from encoder.cli.inspection import describe, print_description
+    from encoder.model_files.load import load_model
+
+    model, _ = load_model(options.model, trust=options.trust, builder=options.builder)
+    description = describe(model, options.input_size, options.input)
+    if options.plot:
+        from encoder.cli.plot import plot
+
+        plot(description, options.plot)
+    if options.json:
+        print(json.dumps(description, indent=2))
+    else:
+        print_description(description, Console())
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from encoder.bundle import extract
+
+    decisions: list[str] = []
+    spec = extract(
+        options.model,
+        options.output,
+        layer=options.layer,
+        pooling=options.pooling,
+        normalize=options.normalize,
+        gem_p=options.gem_p,
+        preprocess=options.preprocess,
+        resize=options.resize,
+        fit=options.fit,
+        decode=options.decode,
+        background=options.background,
+        precision=options.precision,
+        input_size=options.input_size,
+        input_name=options.input,
+        trust=options.trust,
+        builder=options.builder,
+        say=decisions.append,
+    ).spec
+    _print_bundle(spec, options.output)
+    for decision in decisions:
+        print(f"  {decision}")
+    return 0
+
+
+def _imagenet(options: argparse.Namespace) -> int:
+    from encoder.bundle import extract
+    from encoder.network.reference import vgg16_imagenet
+
+    model = vgg16_imagenet(options.weights)
+    spec = extract(model, options.output, layer="block5_pool", preprocess="caffe").spec
+    _print_bundle(spec, options.output)
+    return 0
+
+
+def _print_bundle(spec: EncoderSpec, output: str) -> None:
+    from encoder.compute.engines.registry import backend
+    from encoder.compute.machine import precision_gain
+
+    gain = precision_gain(backend().devices()[0].is_gpu)
+    print(f"encoder {spec.id} -> {output}")
+    print(f"  layers      {', '.join(spec.layers)}")
+    print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
+    print(
+        f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
+    )
+    print(f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}")
+    print(f"  precision   {spec.precision}; {gain}")
+    print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 224x224")
+    return int(height), int(width)
+
+
+def _color(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not R,G,B with values 0 to 255")
+    red, green, blue = map(int, parts)
+    return red, green, blue
+
+
+def command() -> None:
+    """Be the command, as it is installed."""
+    finish(main())

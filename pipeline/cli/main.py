@@ -1,0 +1,54 @@
+"""Run one command: options are parsed, buckets are checked, errors become one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import warnings
+from collections.abc import Sequence
+
+from encoder.errors import InputError
+from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
+from encoder.storage.registry import check_reachable, normalize
+from encoder.terminal import finish, report
+from pipeline.errors import JobError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code (0 done, 1 the job failed, 2 wrong command line)."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        logging.disable(logging.CRITICAL)
+        warnings.simplefilter("ignore")
+    try:
+        if not options.request_deadline > 0:
+            raise InputError(f"--request-deadline is {options.request_deadline:g}; expected more")
+        configure(StorageSettings(options.user_project, options.request_deadline))
+        _check_buckets(options)
+        return int(options.command(options, rest))
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, (InputError, JobError, OSError), options.verbose)
+
+
+def _check_buckets(options: argparse.Namespace) -> None:
+    """What is wrong with buckets is told before Beam is loaded, which takes seconds."""
+    for option in ("input", "encoder", "output"):
+        value = getattr(options, option, None) or ()
+        for text in (value,) if isinstance(value, str) else value:
+            if text.startswith(GCS_PREFIX):
+                from pipeline.inputs.source import parse_input
+
+                path = parse_input(text).base if option == "input" else normalize(text)
+                try:
+                    check_reachable(path)
+                except OSError as error:
+                    of_option = f"--{option}: " if "input" in options else ""
+                    raise InputError(f"{of_option}{error}") from error
+
+
+def command() -> None:
+    """Be the command, as it is installed."""
+    finish(main())

@@ -1,0 +1,201 @@
+"""All commands and options of ``python -m pipeline``."""
+
+from __future__ import annotations
+
+import argparse
+
+from encoder.images.limits import Limits
+from encoder.storage.base import StorageSettings
+from pipeline.cli import commands
+from pipeline.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_FAILURE_RATIO,
+    DEFAULT_READS,
+    DEFAULT_TARGET_SIZE,
+    DEFAULT_URI_COLUMN,
+    GPU_BATCH_SIZE,
+    parse_age,
+    parse_size,
+    size_text,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options of ``python -m pipeline``, besides Beam's own options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Embed an image collection with an encoder bundle, and keep it up to date.",
+        allow_abbrev=False,
+    )
+    added = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = added.add_parser(
+        "run",
+        help="embed what is new or changed",
+        epilog="Any option of Apache Beam can be added, such as --runner or --region.",
+        allow_abbrev=False,
+    )
+    _add_job_options(run)
+    run.add_argument(
+        "--gpu",
+        default="",
+        metavar="TYPE[:COUNT]",
+        help="of each worker on Dataflow, such as nvidia-l4; this machine's GPUs are found",
+    )
+    run.set_defaults(command=commands.run)
+    plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
+    _add_job_options(plan)
+    plan.set_defaults(command=commands.plan)
+    status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
+    status.set_defaults(command=commands.status)
+    changes = added.add_parser("changes", help="list what runs changed", allow_abbrev=False)
+    changes.add_argument(
+        "--since", default="", metavar="RUN", help="the last run that is not of interest"
+    )
+    changes.add_argument("--encoder", metavar="ID", help="where the dataset has several")
+    changes.add_argument(
+        "--to", metavar="FILE", help="a .parquet or .jsonl file; default: JSON Lines on the screen"
+    )
+    changes.set_defaults(command=commands.changes)
+    verify = added.add_parser("verify", help="check everything in a dataset", allow_abbrev=False)
+    verify.add_argument(
+        "--repair", action="store_true", help="take out what is wrong, rebuild a lost manifest"
+    )
+    verify.set_defaults(command=commands.verify)
+    default_size = size_text(DEFAULT_TARGET_SIZE)
+    compact = added.add_parser("compact", help="merge small parts", allow_abbrev=False)
+    compact.add_argument(
+        "--target-size",
+        type=parse_size,
+        default=DEFAULT_TARGET_SIZE,
+        metavar="SIZE",
+        help=f"of merged parts, held in memory one by one; default {default_size}",
+    )
+    compact.set_defaults(command=commands.compact)
+    prune = added.add_parser("prune", help="remove what is not needed", allow_abbrev=False)
+    what = prune.add_mutually_exclusive_group(required=True)
+    what.add_argument("--encoder", metavar="ID", help="remove all that this encoder has")
+    what.add_argument(
+        "--runs-older-than",
+        type=parse_age,
+        metavar="AGE",
+        help="forget runs that began longer ago, such as 30d, and what dead ones left; rows stay",
+    )
+    prune.set_defaults(command=commands.prune)
+    doctor = added.add_parser(
+        "doctor", help="say what this machine computes with, and how fast", allow_abbrev=False
+    )
+    doctor.add_argument("--encoder", default="", metavar="DIR", help="bundle to time")
+    doctor.add_argument(
+        "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
+    )
+    doctor.set_defaults(command=commands.doctor)
+    for command in (verify, compact, prune):
+        command.add_argument(
+            "--dry-run", action="store_true", help="say what would be done, and change nothing"
+        )
+    for command in (status, changes, verify, compact, prune):
+        command.add_argument("output", metavar="OUTPUT", help="the --output of the runs")
+    for command in added.choices.values():
+        command.add_argument(
+            "--user-project",
+            default="",
+            metavar="PROJECT",
+            help="that pays for requests to buckets whose requester pays",
+        )
+        command.add_argument(
+            "--request-deadline",
+            type=float,
+            default=StorageSettings().deadline,
+            metavar="SECONDS",
+            help="after which a request to a bucket that keeps failing is given up; default 300",
+        )
+        command.add_argument("--verbose", action="store_true", help="show logs and tracebacks")
+    return parser
+
+
+def _add_job_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        metavar="GLOB_OR_FILE",
+        help="a folder, a glob, an image, an archive or a list of images, local, gs:// or s3://; "
+        "may be given several times",
+    )
+    parser.add_argument(
+        "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="COL,COL",
+        help="columns of manifests to carry into the dataset",
+    )
+    parser.add_argument(
+        *("--image-feature", "--image-column"),
+        default="",
+        metavar="NAME",
+        help="of TFRecord and Parquet files: what holds the image; by default it is found",
+    )
+    parser.add_argument(
+        *("--id-feature", "--id-column"),
+        default="",
+        metavar="NAME",
+        help="of TFRecord and Parquet files: what names the image; default: the record's number",
+    )
+    parser.add_argument("--encoder", required=True, metavar="DIR", help="encoder bundle")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the dataset")
+    parser.add_argument("--run-id", metavar="ID", help="names the run; default: time and chance")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images that the encoder computes in one call, on a CPU 8 at most; default "
+        f"{DEFAULT_BATCH_SIZE}, with GPUs {GPU_BATCH_SIZE}",
+    )
+    parser.add_argument(
+        "--reads-in-flight",
+        type=int,
+        default=DEFAULT_READS,
+        metavar="N",
+        help=f"images that a worker reads at the same time; default {DEFAULT_READS}",
+    )
+    parser.add_argument(
+        "--max-failure-ratio",
+        type=float,
+        default=DEFAULT_MAX_FAILURE_RATIO,
+        help="share of the listed images that may fail before the job does",
+    )
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="an input without images is right"
+    )
+    parser.add_argument(
+        "--allow-deletes",
+        action="store_true",
+        help="more than half of the known images may be gone",
+    )
+    parser.add_argument(
+        "--retry-failures", action="store_true", help="try again what could not be decoded"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=Limits.max_pixels,
+        help="of one image; a larger one is a failure. Default 200,000,000",
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=DEFAULT_MAX_BYTES,
+        help="of one image file; a larger one is a failure. Default 512 MiB",
+    )
+    parser.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="embed what can be seen of damaged images, too; a column 'truncated' says so",
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
+    )
