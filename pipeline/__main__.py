@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.cli.main import build_parser, command, main
+from pipeline.cli.main import command, main
+from pipeline.cli.parser import build_parser
 
 __all__ = ["build_parser", "command", "main"]
 

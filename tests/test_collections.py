@@ -450,7 +450,7 @@ def test_a_run_over_archives_that_died_is_taken_up(job, everything, tmp_path, mo
     def die(*_):
         raise JobError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.steps.read.commit", die)
+    monkeypatch.setattr("pipeline.steps.commit.commit", die)
     assert "killed" in job(everything, code=1)
     monkeypatch.undo()
     tar(everything / "a.tar", [("0.png", picture(0)), ("9.png", picture(9))])
@@ -668,7 +668,7 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
     def die(*_):
         raise JobError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.steps.read.commit", die)
+    monkeypatch.setattr("pipeline.steps.commit.commit", die)
     job(img, options=["--run-id", "dead"], code=1)
     monkeypatch.undo()
     assert since("r1") == expected
@@ -719,7 +719,7 @@ def test_the_log_of_changes_of_touched_images(job, tmp_path, monkeypatch):
 
     for n in range(4):
         write_image(tmp_path / "img" / f"{n}.png", n)
-    monkeypatch.setattr("pipeline.steps.read.commit", die)
+    monkeypatch.setattr("pipeline.steps.commit.commit", die)
     run("dead", "a", code=1)
     monkeypatch.undo()
     touch(0)

@@ -11,6 +11,7 @@ from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
 from encoder.terminal import finish, report
+from pipeline.cli.parser import build_parser
 from pipeline.errors import JobError
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.recent import Recent
 
 _COLUMNS = ["embedding", "width", "height", "sha256"]
 _DIGEST_BYTES = 16  # of a sha256, for finding; the whole of it is compared when a row is read
@@ -42,6 +44,10 @@ def contents_of(part: str, hashes: Iterable[str]) -> Contents:
     return Contents(part, b"".join(bytes.fromhex(f"{each:0<{length}.{length}}") for each in hashes))
 
 
+def _bytes_held(row_group: pa.Table) -> int:
+    return int(row_group.nbytes)
+
+
 class ContentIndex:
     """Finds rows by content. Safe to use from several threads.
 
@@ -65,7 +71,9 @@ class ContentIndex:
         self._row_of = np.concatenate([*rows, np.empty(0, np.int32)])[order]
         self._lock = threading.Lock()
         self._starts: dict[int, list[int]] = {}  # of a part's row groups, in rows
-        self._row_groups: Recent[tuple[int, int], Any] = Recent(ROW_GROUP_BYTES)
+        self._row_groups: LRUCache[tuple[int, int], pa.Table] = LRUCache(
+            ROW_GROUP_BYTES, _bytes_held
+        )
 
     def find(self, sha256: str) -> KnownContent | None:
         """The row of some content, if there is one; sha256 in hex.
@@ -95,7 +103,7 @@ class ContentIndex:
             vector, table.column("width")[row].as_py(), table.column("height")[row].as_py()
         )
 
-    def _kept(self, part: int, row: int) -> tuple[Any, int] | None:
+    def _kept(self, part: int, row: int) -> tuple[pa.Table, int] | None:
         """The row group that a row is in, and its place there; None if it has to be read."""
         starts = self._starts.get(part)
         if starts is None:
@@ -104,7 +112,7 @@ class ContentIndex:
         table = self._row_groups.get((part, group))
         return None if table is None else (table, row - starts[group])
 
-    def _opened(self, part: int, row: int) -> tuple[Any, int]:
+    def _opened(self, part: int, row: int) -> tuple[pa.Table, int]:
         path = join(self._output, self._parts[part])
         with store_for(path).open(path) as file:
             opened = pq.ParquetFile(file, page_checksum_verification=True)
@@ -113,5 +121,6 @@ class ContentIndex:
             group = bisect.bisect_right(starts, row) - 1
             table = opened.read_row_group(group, columns=_COLUMNS)
         self._starts[part] = starts
-        self._row_groups.put((part, group), table, table.nbytes)
+        with contextlib.suppress(ValueError):  # one row group is larger than the whole cache
+            self._row_groups[part, group] = table
         return table, row - starts[group]

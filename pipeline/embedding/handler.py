@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import uuid
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from encoder.compute.keras_setup import import_keras
@@ -17,7 +19,6 @@ from encoder.spec import read_spec
 from encoder.storage.base import StorageSettings, settings
 from pipeline.embedding.call_sizes import share_cores
 from pipeline.errors import JobError
-from pipeline.recent import Recent
 from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
 from pipeline.runs.progress import Tally
 
@@ -86,7 +87,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._recent: Recent[str, _Vector] = Recent(RECENT_BYTES)
+        self._recent: LRUCache[str, _Vector] = LRUCache(RECENT_BYTES, _bytes_held)
 
     def load_model(self) -> LoadedEncoder:
         """One for the machine, as RunInference sees to it; see LoadedEncoder."""
@@ -137,7 +138,8 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         for sha256, result in _embedded(list(fresh.values()), model, self.batch_size):
             results[sha256] = result
             if not isinstance(result, Exception):  # its traceback would keep pixels in memory
-                self._recent.put(sha256, result, result[0].nbytes + _ENTRY_BYTES)
+                with contextlib.suppress(ValueError):  # one vector is larger than the whole cache
+                    self._recent[sha256] = result
         return [_outcome(image, results[image.sha256]) for image in batch]
 
     def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
@@ -151,6 +153,10 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     def share_model_across_processes(self) -> bool:
         """See across_processes."""
         return self.across_processes
+
+
+def _bytes_held(vector: _Vector) -> int:
+    return vector[0].nbytes + _ENTRY_BYTES
 
 
 def _embedded(

@@ -162,7 +162,7 @@ def test_a_run_loses_to_a_compaction_and_keeps_its_work(
         compact(output)
         return commit(*arguments)
 
-    monkeypatch.setattr("pipeline.steps.read.commit", late)
+    monkeypatch.setattr("pipeline.steps.commit.commit", late)
     words = ["run", "--input", images, "--encoder", small_bundle, "--output", output]
     assert main([str(word) for word in words]) == 1
     assert "another command (compact) committed to this output" in capsys.readouterr().err

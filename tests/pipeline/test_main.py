@@ -256,7 +256,7 @@ def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, mo
     def killed(*_):
         raise RuntimeError("killed before the commit")
 
-    monkeypatch.setattr("pipeline.steps.read.commit", killed)
+    monkeypatch.setattr("pipeline.steps.commit.commit", killed)
     code, _, err = shell("--run-id", "dead")
     assert code == 1
     assert "killed before the commit" in err
@@ -273,7 +273,7 @@ def test_ctrl_c(shell, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.steps.read.commit", interrupt)
+    monkeypatch.setattr("pipeline.steps.commit.commit", interrupt)
     code, _, err = shell()
     assert code == 130
     assert err.startswith("interrupted; start it again")

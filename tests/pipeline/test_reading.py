@@ -119,7 +119,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
             file.write(b"more")
         return fstat(descriptor)
 
-    monkeypatch.setattr("encoder.storage.base.os.fstat", growing)
+    monkeypatch.setattr("encoder.storage.local.os.fstat", growing)
     found = outcome(todo(path))
     assert (found.stage, found.error) == ("read", "ChangedError")
 

@@ -41,7 +41,7 @@ def run(images, small_bundle, tmp_path, capsys):
 
 
 @contextlib.contextmanager
-def dying(where="pipeline.steps.read.commit"):
+def dying(where="pipeline.steps.commit.commit"):
     """Runs within this block die, by default when all is done but the commit."""
 
     def killed(*_):
