@@ -106,7 +106,7 @@ def make_dataset(base: pathlib.Path, encoder: str) -> int:
     ]
     counts = Counter(listed=len(images), new=len(images))
     counts[f"listed by {made.inputs[0].text}"] = len(images)
-    commit(made, Outcome(take_snapshot(made)._replace(left_over=()), counts, parts, []))
+    commit(made, Outcome(take_snapshot(made)._replace(resumable=()), counts, parts, []))
     return size_of(base / "out")
 
 

@@ -17,7 +17,7 @@ CHANGES = "changes"
 # The stages at which an image can fail.
 LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"
 # Values of the columns that --keep names, in that order, as plain Python values.
-Kept = tuple[Any, ...]
+Carried = tuple[Any, ...]
 
 
 class Image(NamedTuple):
@@ -28,7 +28,7 @@ class Image(NamedTuple):
         error: makes it a failure without further ado, of the given stage.
         stage, error_type: of that failure.
         source: the text of the input that listed it.
-        kept: the values that the listing carries over; None where it carries none.
+        carried: the values that the listing carries over; None where it carries none.
         archive: uri of the archive that it is packed in; "" for a file of its own.
         place: where in that archive, in the terms of its kind.
         segment: which segment of the archive that is in; a segment is read in one go.
@@ -41,7 +41,7 @@ class Image(NamedTuple):
     stage: str = LIST
     error_type: str = "ListError"
     source: str = ""
-    kept: Kept | None = None
+    carried: Carried | None = None
     archive: str = ""
     place: int = 0
     segment: int = 0
@@ -60,7 +60,7 @@ class Known(NamedTuple):
     sha256: str
     stage: str
     committed: bool
-    kept: Kept | None = None
+    carried: Carried | None = None
 
 
 class KnownRow(NamedTuple):
@@ -102,7 +102,7 @@ class Decoded(NamedTuple):
     width: int
     height: int
     truncated: bool
-    kept: Kept | None
+    carried: Carried | None
     pixels: NDArray[np.uint8]
 
 
@@ -126,7 +126,7 @@ class Embedded(NamedTuple):
     width: int
     height: int
     truncated: bool
-    kept: Kept | None
+    carried: Carried | None
     embedding: NDArray[np.float32]
     load: Load | None
 
@@ -153,7 +153,7 @@ class Touched(NamedTuple):
     uri: str
     version: str
     counted: str
-    kept: Kept | None = None
+    carried: Carried | None = None
 
 
 class Part(NamedTuple):
@@ -189,8 +189,8 @@ class Snapshot(NamedTuple):
     Attributes:
         manifest_version: of the manifest that was read; None where there was none.
         live: parts of this encoder that the manifest names.
-        left_over: embedding parts that no manifest names, from runs that died.
-        debris: files that nothing can be taken over from.
+        resumable: embedding parts that no manifest names, from runs that died.
+        useless: files that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, and where their uris lie.
         unfinished: what lists named in runs that died.
@@ -198,8 +198,8 @@ class Snapshot(NamedTuple):
 
     manifest_version: str | None
     live: tuple[Part, ...]
-    left_over: tuple[str, ...]
-    debris: tuple[str, ...]
+    resumable: tuple[str, ...]
+    useless: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
     unfinished: tuple[ListState, ...] = ()
@@ -218,4 +218,4 @@ def failure_of(image: Any, stage: str, error: BaseException) -> Failure:
 
 
 # uri, part, version, sha256, stage, committed, kept: a uri, and the fields of Known.
-KnownTuple = tuple[str, str, str, str, str, bool, Kept | None]
+KnownTuple = tuple[str, str, str, str, str, bool, Carried | None]

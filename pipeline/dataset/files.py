@@ -112,8 +112,8 @@ def make_live(
         JobError: a run or another command was faster. Nothing is changed then.
     """
     pending = still_there(output, set(manifest.removed))
-    doomed = sorted((removed | pending) - manifest.live_files())
-    new = dataclasses.replace(manifest, removed=tuple(doomed), upkeep=command)
+    to_remove = sorted((removed | pending) - manifest.live_files())
+    new = dataclasses.replace(manifest, removed=tuple(to_remove), upkeep=command)
     try:
         write_manifest(output, new, expected)
     except ChangedError:
@@ -121,7 +121,7 @@ def make_live(
         winner = read_manifest(output)[0]
         outcome = f"{command} worked, so nothing was changed, and nothing is lost. Start it again"
         raise lost_race(winner, outcome) from None
-    remove(output, doomed)
+    remove(output, to_remove)
 
 
 def lost_race(manifest: Manifest, outcome: str) -> JobError:

@@ -48,7 +48,7 @@ def _bytes_held(row_group: pa.Table) -> int:
     return int(row_group.nbytes)
 
 
-class ContentIndex:
+class VectorIndex:
     """Finds rows by content. Safe to use from several threads.
 
     Args:

@@ -20,7 +20,7 @@ _LIST_KEY = b"list"  # in the Parquet schema metadata: the list's uri
 _URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
 
 
-class Named:
+class NamedUris:
     """Collects what a list names, to be compared with what it names in later runs.
 
     Args:
@@ -89,7 +89,7 @@ def list_of(output: str, path: str) -> ListState | None:
 
 def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
     """Remember of a list what it has named in any of several states."""
-    named = Named(states[0].list_uri)
+    named = NamedUris(states[0].list_uri)
     for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
         named.add(uri)
     return named.write(output, encoder_id)

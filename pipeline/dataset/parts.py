@@ -47,20 +47,20 @@ class PartWriter:
     Attributes:
         output, run_id: where to.
         spec: of the encoder.
-        carried: columns of embeddings besides those that all have.
+        extra_columns: columns of embeddings besides those that all have.
         storage: how buckets are spoken to, also where the writer travels to.
     """
 
     output: str
     run_id: str
     spec: EncoderSpec
-    carried: pa.Schema = NO_COLUMNS
+    extra_columns: pa.Schema = NO_COLUMNS
     storage: StorageSettings = dataclasses.field(default_factory=settings)
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """Columns that come from manifests, in the order of Embedded.kept."""
-        return tuple(name for name in self.carried.names if name != TRUNCATED.name)
+    def carried_names(self) -> tuple[str, ...]:
+        """Columns that come from manifests, in the order of Embedded.carried."""
+        return tuple(name for name in self.extra_columns.names if name != TRUNCATED.name)
 
     def write(self, kind: str, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
@@ -78,7 +78,7 @@ class PartWriter:
         """Write embedded images as one part."""
         vectors = np.stack([row.embedding for row in rows]).astype(np.float32, copy=False)
         embedding = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), self.spec.dim)
-        schema = schema_of(EMBEDDINGS, self.spec, self.carried)
+        schema = schema_of(EMBEDDINGS, self.spec, self.extra_columns)
         arrays = [
             embedding
             if field.name == "embedding"
@@ -109,7 +109,7 @@ class PartWriter:
         """
         table = self.conform(kind, read_part(self.output, path))
         uris = table.column("uri").to_pylist()
-        for name in ("version", *self.kept) if touched else ():
+        for name in ("version", *self.carried_names) if touched else ():
             place = table.schema.get_field_index(name)
             field = table.schema.field(place)
             values = [
@@ -122,8 +122,8 @@ class PartWriter:
         return self.write(kind, table) if table.num_rows else None
 
     def _value(self, row: Embedded, name: str) -> Any:
-        if name in self.kept:
-            return None if row.kept is None else row.kept[self.kept.index(name)]
+        if name in self.carried_names:
+            return None if row.carried is None else row.carried[self.carried_names.index(name)]
         return getattr(row, name, None)
 
     def _renewed(self, touched: Touched | None, name: str, value: Any) -> Any:
@@ -131,11 +131,11 @@ class PartWriter:
             return value
         if name == "version":
             return touched.version
-        return value if touched.kept is None else touched.kept[self.kept.index(name)]
+        return value if touched.carried is None else touched.carried[self.carried_names.index(name)]
 
     def conform(self, kind: str, table: pa.Table) -> pa.Table:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
-        schema = schema_of(kind, self.spec, self.carried)
+        schema = schema_of(kind, self.spec, self.extra_columns)
         arrays = [
             table.column(field.name).cast(field.type, safe=False)
             if field.name in table.schema.names
@@ -211,23 +211,25 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     with store_for(full).open(full) as file:
         opened = pq.ParquetFile(file, page_checksum_verification=True)
         schema = opened.schema_arrow.remove_metadata()
-        expected = schema_of(part.kind, writer.spec, writer.carried).remove_metadata()
-        carries = part.kind == EMBEDDINGS and all(name in schema.names for name in writer.kept)
-        kept = writer.kept if carries else ()
+        expected = schema_of(part.kind, writer.spec, writer.extra_columns).remove_metadata()
+        carries = part.kind == EMBEDDINGS and all(
+            name in schema.names for name in writer.carried_names
+        )
+        carried = writer.carried_names if carries else ()
         extra = "sha256" if part.kind == EMBEDDINGS else "stage"
         more = [TRUNCATED.name] if TRUNCATED.name in schema.names else []
-        table = opened.read(columns=["uri", "version", extra, *kept, *more])
+        table = opened.read(columns=["uri", "version", extra, *carried, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
     values: Any = [None] * len(table)
-    if kept:
-        types = [expected.field(name).type for name in kept]
-        columns = zip(kept, types, strict=True)
+    if carried:
+        types = [expected.field(name).type for name in carried]
+        columns = zip(carried, types, strict=True)
         casts = (table.column(name).cast(kind, safe=False) for name, kind in columns)
         values = zip(*map(to_plain, casts), strict=True)
     rows: list[KnownTuple] = []
-    for uri, version, value, carried in zip(*keys, values, strict=True):
+    for uri, version, value, extra_columns in zip(*keys, values, strict=True):
         sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
-        rows.append((uri, part.path, version, sha256, stage, committed, carried))
+        rows.append((uri, part.path, version, sha256, stage, committed, extra_columns))
     if part.kind != EMBEDDINGS:
         return Keys(rows, schema != expected)
     # The vector of a damaged image is not that of its content for all times.

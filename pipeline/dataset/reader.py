@@ -13,7 +13,7 @@ from encoder.storage.base import GCS_PREFIX, join
 from encoder.storage.registry import is_remote
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import existing_manifest
-from pipeline.dataset.schema import carried_columns, schema_of
+from pipeline.dataset.schema import extra_columns_of, schema_of
 from pipeline.records import EMBEDDINGS
 
 
@@ -39,7 +39,7 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     filesystem, root = _arrow_filesystem(base)
     return pa_dataset.dataset(
         [join(root, part.path) for part in state.of_kind(EMBEDDINGS)],
-        schema=schema_of(EMBEDDINGS, state.spec, carried_columns(base, state)),
+        schema=schema_of(EMBEDDINGS, state.spec, extra_columns_of(base, state)),
         format="parquet",
         filesystem=filesystem,
     )

@@ -19,13 +19,13 @@ NO_COLUMNS = pa.schema([])
 TRUNCATED = pa.field("truncated", pa.bool_())  # with --allow-truncated
 
 
-def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) -> pa.Schema:
+def schema_of(kind: str, spec: EncoderSpec, extra_columns: Iterable[pa.Field] = ()) -> pa.Schema:
     """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES.
 
     Args:
         kind: of part.
         spec: of the encoder.
-        carried: further columns of embeddings.
+        extra_columns: further columns of embeddings.
     """
     if kind == EMBEDDINGS:
         fields = [
@@ -36,7 +36,7 @@ def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) ->
             pa.field("bytes", pa.int64(), nullable=False),
             pa.field("version", pa.string(), nullable=False),
             pa.field("sha256", pa.string(), nullable=False),
-            *carried,
+            *extra_columns,
         ]
     else:
         fields = [
@@ -50,7 +50,7 @@ def schema_of(kind: str, spec: EncoderSpec, carried: Iterable[pa.Field] = ()) ->
     return pa.schema(fields, metadata={SPEC_KEY: spec.to_json().encode()})
 
 
-def carried_columns(output: str, state: EncoderState) -> pa.Schema:
+def extra_columns_of(output: str, state: EncoderState) -> pa.Schema:
     """The columns that live embeddings have besides those that all have."""
     part = next(iter(state.of_kind(EMBEDDINGS)), None)
     if part is None:

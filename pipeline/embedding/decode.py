@@ -10,7 +10,7 @@ from encoder.images.decode import decode_image
 from encoder.images.limits import Limits
 from encoder.spec import EncoderSpec
 from encoder.storage.base import check_size
-from pipeline.dataset.known_vectors import ContentIndex
+from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
 from pipeline.inputs.archives.base import Packing
 from pipeline.options import DEFAULT_MAX_BYTES, DEFAULT_READS
@@ -39,7 +39,7 @@ class Reading:
 
 
 def decode(
-    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: ContentIndex
+    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: VectorIndex
 ) -> Outcome:
     """Decode one image; whatever goes wrong becomes a Failure.
 
@@ -53,11 +53,18 @@ def decode(
         return failure_of(image, DECODE, error)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 == todo.old_sha256:
-        return Touched(todo.old_part, image.uri, image.version, todo.counted, image.kept)
+        return Touched(todo.old_part, image.uri, image.version, todo.counted, image.carried)
     known = index.find(sha256)
     if known is not None:
         return Embedded(
-            *image[:3], sha256, known.width, known.height, False, image.kept, known.embedding, None
+            *image[:3],
+            sha256,
+            known.width,
+            known.height,
+            False,
+            image.carried,
+            known.embedding,
+            None,
         )
     try:
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
@@ -71,6 +78,6 @@ def decode(
         width=decoded.stored_width,
         height=decoded.stored_height,
         truncated=decoded.truncated,
-        kept=image.kept,
+        carried=image.carried,
         pixels=decoded.pixels,
     )

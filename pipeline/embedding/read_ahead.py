@@ -13,13 +13,13 @@ from encoder.compute.machine import usable_cores
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage.base import check_size
 from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.known_vectors import ContentIndex
+from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Outcome, Reading, decode
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
-from pipeline.inputs.timeouts import Silence
+from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of
 
@@ -44,7 +44,7 @@ class ReadAhead:
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
-        self.index = ContentIndex("", [])
+        self.index = VectorIndex("", [])
         self._reading = reading
         self._window = window + reading.reads
         cores = usable_cores()
@@ -52,7 +52,7 @@ class ReadAhead:
         self._pixels = Budget(PIXELS_PER_CORE * cores)
         self._readers = ThreadPoolExecutor(reading.reads, thread_name_prefix="read-image")
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
-        self._silence = Silence(2 * reading.reads)
+        self._timeouts = ConsecutiveTimeouts(2 * reading.reads)
         self._flight = _Flight(self._window)
 
     def put(self, todo: Todo) -> Iterator[Outcome]:
@@ -93,10 +93,10 @@ class ReadAhead:
             data, read = _read(image, self._reading.max_bytes)
         except Exception as error:  # the store may raise anything; none of it may stop the job
             self._bytes.give_back(amount)
-            self._silence.heard(error)
+            self._timeouts.record(error)
             flight.land(failure_of(image, _stage_of(error), error))
             return
-        self._silence.heard()
+        self._timeouts.record()
         self._decode_later(flight, todo._replace(image=read), data, amount)
 
     def _read_segment(self, flight: _Flight, todos: Sequence[Todo]) -> None:
@@ -144,7 +144,7 @@ class ReadAhead:
                 flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
             for todo in rest:
                 flight.land(failure_of(todo.image, _stage_of(error), error))
-            self._silence.heard(error)
+            self._timeouts.record(error)
 
     def _decode_later(
         self, flight: _Flight, todo: Todo, data: bytes, amount: int, in_room: bool = False

@@ -16,12 +16,12 @@ from pipeline.dataset.schema import (
     FOLDER_COLUMNS,
     NO_COLUMNS,
     TRUNCATED,
-    carried_columns,
+    extra_columns_of,
     schema_of,
 )
 from pipeline.dataset.values import plain_type
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, damage_told
+from pipeline.inputs.archives.base import ArchiveError, translated_damage
 from pipeline.inputs.file_kinds import PARQUET, TEXT, archive_kind, list_kind
 from pipeline.inputs.files import Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
@@ -46,7 +46,7 @@ def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str) -> N
             raise InputError(f"--input {source.text}: {error}") from error
 
 
-def kept_columns(
+def carried_columns(
     inputs: Sequence[Input], keep: Sequence[str], uri_column: str, image_field: str
 ) -> pa.Schema:
     """The types of the columns that --keep names, from every manifest among the inputs.
@@ -82,32 +82,34 @@ def kept_columns(
     return _unified(found, "--keep: the manifests disagree")
 
 
-def all_columns(output: str, spec: EncoderSpec, kept: pa.Schema, truncated: bool) -> pa.Schema:
+def dataset_columns(
+    output: str, spec: EncoderSpec, carried: pa.Schema, truncated: bool
+) -> pa.Schema:
     """Those that the dataset carries already, and those of this run.
 
     Raises:
         InputError: a name is taken, or a column has another type in the dataset.
     """
     own = schema_of(EMBEDDINGS, spec).names
-    for name in (*kept.names, *((TRUNCATED.name,) if truncated else ())):
+    for name in (*carried.names, *((TRUNCATED.name,) if truncated else ())):
         taken = name in own or name in FOLDER_COLUMNS
-        if taken or (name == TRUNCATED.name and name in kept.names):
+        if taken or (name == TRUNCATED.name and name in carried.names):
             raise InputError(
                 f"--keep {name}: every dataset has a column {name!r} of its own; rename it in the "
                 "manifest"
             )
-    _check_writable(kept)
+    _check_writable(carried)
     state = read_manifest(output)[0].encoders.get(spec.id)
     try:
-        before = carried_columns(output, state) if state else NO_COLUMNS
+        before = extra_columns_of(output, state) if state else NO_COLUMNS
     except OSError as error:
         raise JobError(f"the output can't be read ({error}); start the run again") from error
-    added = [*kept, *([TRUNCATED] if truncated else [])]
+    added = [*carried, *([TRUNCATED] if truncated else [])]
     return _unified([before, pa.schema(added)], "--keep: the dataset has other types")
 
 
 def _types_in_parquet(path: str, keep: Sequence[str]) -> pa.Schema:
-    with damage_told(), store_for(path).open(path) as file:
+    with translated_damage(), store_for(path).open(path) as file:
         schema = pq.read_schema(file).remove_metadata()
     missing = [name for name in keep if name not in schema.names]
     if missing:
@@ -115,8 +117,8 @@ def _types_in_parquet(path: str, keep: Sequence[str]) -> pa.Schema:
     return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
 
 
-def _check_writable(kept: pa.Schema) -> None:
-    for field in kept:
+def _check_writable(carried: pa.Schema) -> None:
+    for field in carried:
         schema = pa.schema([field])
         try:
             pq.write_table(schema.empty_table(), io.BytesIO())

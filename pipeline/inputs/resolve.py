@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.named_uris import Named
+from pipeline.dataset.named_uris import NamedUris
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, Packing, damage_told
+from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
 from pipeline.inputs.archives.parquet_files import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
-from pipeline.inputs.timeouts import Silence
+from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of, readable, uri_of
 from pipeline.records import Image, ListState
 
@@ -34,13 +34,13 @@ class ListSettings(NamedTuple):
 
     Attributes:
         uri_column: of manifests.
-        kept: columns to carry over, with their types.
+        carried: columns to carry over, with their types.
         output, encoder_id: of the dataset.
         remember: write down what lists name, for the runs to come.
     """
 
     uri_column: str
-    kept: pa.Schema
+    carried: pa.Schema
     output: str
     encoder_id: str
     remember: bool = True
@@ -78,7 +78,7 @@ def is_list(source: Input, path: str, uri_column: str, image_field: str) -> bool
     if not may_be_list(path):
         return True
     try:
-        with damage_told(), store_for(path).open(path) as file:
+        with translated_damage(), store_for(path).open(path) as file:
             return is_manifest(pq.read_schema(file), uri_column, image_field)
     except ArchiveError:
         return False  # a damaged file: as an archive it becomes a failure
@@ -90,9 +90,9 @@ def is_archive(image: Image) -> bool:
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
-    named = Named(uri_of(path))
+    named = NamedUris(uri_of(path))
     try:
-        entries = read_list(path, settings.uri_column, settings.kept)
+        entries = read_list(path, settings.uri_column, settings.carried)
         for image in _looked_at(entries, source.text):
             named.add(image.uri)
             yield image
@@ -103,8 +103,8 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
 
 
 def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
-    silence = Silence(2 * _LOOK_THREADS)
-    look = functools.partial(_image_of, text=text, silence=silence)
+    timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
+    look = functools.partial(_image_of, text=text, timeouts=timeouts)
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # In a bucket each takes a request; on disk a thread would take longer than the look.
@@ -113,14 +113,14 @@ def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
                 yield from images
 
 
-def _image_of(entry: Entry, text: str, silence: Silence) -> list[Image]:
+def _image_of(entry: Entry, text: str, timeouts: ConsecutiveTimeouts) -> list[Image]:
     if entry.error:
-        return [Image(readable(entry.path), "", 0, entry.error, source=text, kept=entry.kept)]
+        return [Image(readable(entry.path), "", 0, entry.error, source=text, carried=entry.carried)]
     try:
         found = list(look_at(entry.path, text, expected=True))
     except TimeoutError as error:
-        silence.heard(error)
+        timeouts.record(error)
         found = [Image(uri_of(entry.path), "", 0, str(error), source=text)]
     else:
-        silence.heard()
-    return [each._replace(kept=entry.kept) for each in found]
+        timeouts.record()
+    return [each._replace(carried=entry.carried) for each in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.errors import JobError
 
 
-class Silence:
+class ConsecutiveTimeouts:
     """Counts requests in a row that were given up.
 
     Otherwise each of a million images would be tried until its deadline, one after the other.
@@ -18,7 +18,7 @@ class Silence:
         self._most = most
         self._count = 0
 
-    def heard(self, error: Exception | None = None) -> None:
+    def record(self, error: Exception | None = None) -> None:
         """Take how a request has ended.
 
         Raises:

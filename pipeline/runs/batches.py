@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.records import Image, Known, KnownTuple
 
-BUCKETS = 64
+PARTITIONS = 64
 _BATCH_ROWS = 1024
 _SIZE_BYTES = 8
 
@@ -41,9 +41,9 @@ class NamedBatch(NamedTuple):
     uris: list[str]
 
 
-def bucket_of(uri: str) -> int:
+def partition_of(uri: str) -> int:
     """The bucket of a uri; the same in every process."""
-    return zlib.crc32(uri.encode()) % BUCKETS
+    return zlib.crc32(uri.encode()) % PARTITIONS
 
 
 def pack(batch: Any) -> bytes:
@@ -83,7 +83,7 @@ def listed_batch(source: str, images: Iterable[Image]) -> bytes:
     plain: list[tuple[str, str, int]] = []
     others: list[Image] = []
     for image in images:
-        if image.error or image.kept is not None or image.archive:
+        if image.error or image.carried is not None or image.archive:
             others.append(image)
         else:
             plain.append(image[:3])

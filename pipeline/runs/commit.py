@@ -59,11 +59,13 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists)
-        doomed = _doomed(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        to_remove = (
+            _to_remove(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
+        )
         own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
-        doomed |= still_there(job.output, set(manifest.removed) - own)
-        doomed -= {part.path for part in outcome.changes}
-        manifest = manifest.committing(job.run_id, job.token, state, doomed)
+        to_remove |= still_there(job.output, set(manifest.removed) - own)
+        to_remove -= {part.path for part in outcome.changes}
+        manifest = manifest.committing(job.run_id, job.token, state, to_remove)
         path = record_path(job.output, job.run_id)
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
         try:
@@ -77,18 +79,18 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
     return record
 
 
-def _doomed(job: Job, snapshot: Snapshot) -> set[str]:
+def _to_remove(job: Job, snapshot: Snapshot) -> set[str]:
     """All that this run may remove: what its snapshot saw, and its own failed attempts.
 
     Parts that appeared since then in other runs' folders belong to a run that goes on beside
     this one; they are left alone.
     """
-    doomed = {part.path for part in snapshot.live} | {*snapshot.left_over, *snapshot.debris}
-    doomed |= {each.uris_path for each in snapshot.lists}
+    to_remove = {part.path for part in snapshot.live} | {*snapshot.resumable, *snapshot.useless}
+    to_remove |= {each.uris_path for each in snapshot.lists}
     for kind in (EMBEDDINGS, FAILURES, CHANGES):
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
-        doomed |= {path for path in files_of(job, kind) if path.startswith(own)}
-    return doomed
+        to_remove |= {path for path in files_of(job, kind) if path.startswith(own)}
+    return to_remove
 
 
 def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
@@ -96,7 +98,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
     for part in outcome.snapshot.live:
         if part.path not in removed:
             yield part
-    for path in outcome.snapshot.left_over:
+    for path in outcome.snapshot.resumable:
         if path not in removed:
             yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
     for part in outcome.written:

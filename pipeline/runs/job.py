@@ -19,7 +19,7 @@ from pipeline.dataset.layout import check_run_id, output_folder
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
-from pipeline.inputs.carried_columns import all_columns, check_lists, kept_columns
+from pipeline.inputs.carried_columns import carried_columns, check_lists, dataset_columns
 from pipeline.inputs.source import Input, parse_input
 from pipeline.options import (
     DEFAULT_BATCH_SIZE,
@@ -28,7 +28,7 @@ from pipeline.options import (
     DEFAULT_READS,
     DEFAULT_URI_COLUMN,
 )
-from pipeline.records import Kept
+from pipeline.records import Carried
 
 MAX_READS = 1024
 
@@ -57,8 +57,8 @@ class Job:
         allow_deletes: a listing without most of the known images is meant so.
         retry_failures: try again what could not be decoded.
         uri_column: of manifests.
-        kept: columns of manifests that are carried over, with their types.
-        carried: all columns of the dataset besides those that every dataset has.
+        carried: columns of manifests that are carried over, with their types.
+        extra_columns: all columns of the dataset besides those that every dataset has.
         image_field, id_field: of archives of records; see pipeline.inputs.archives.base.Packing.
         max_pixels, max_bytes: what is larger is a failure.
         allow_truncated: embed what can be seen of damaged images, too.
@@ -82,8 +82,8 @@ class Job:
     allow_deletes: bool = False
     retry_failures: bool = False
     uri_column: str = DEFAULT_URI_COLUMN
-    kept: pa.Schema = NO_COLUMNS
     carried: pa.Schema = NO_COLUMNS
+    extra_columns: pa.Schema = NO_COLUMNS
     image_field: str = ""
     id_field: str = ""
     max_pixels: int = Limits.max_pixels
@@ -115,26 +115,26 @@ class Job:
     @property
     def writer(self) -> PartWriter:
         """Writes this run's parts."""
-        return PartWriter(self.output, self.run_id, self.spec, self.carried, self.storage)
+        return PartWriter(self.output, self.run_id, self.spec, self.extra_columns, self.storage)
 
-    def merged(self, kept: Kept | None, before: Kept | None) -> Kept | None:
+    def merged(self, carried: Carried | None, before: Carried | None) -> Carried | None:
         """The values of all kept columns of the dataset, from those that a listing carries.
 
         Args:
-            kept: of the listing, in the order of self.kept; None where it carries none.
+            carried: of the listing, in the order of self.carried; None where it carries none.
             before: of the row that the output has; None where it has none.
         """
-        if kept is None:
+        if carried is None:
             return before
-        names = self.writer.kept
+        names = self.writer.carried_names
         values = dict(zip(names, before or (None,) * len(names), strict=True))
-        values.update(zip(self.kept.names, kept, strict=True))
+        values.update(zip(self.carried.names, carried, strict=True))
         return tuple(values.values())
 
     @property
     def packing(self) -> Packing:
         """How to read archives."""
-        return Packing(self.image_field, self.id_field, self.kept, self.max_bytes)
+        return Packing(self.image_field, self.id_field, self.carried, self.max_bytes)
 
     @property
     def limits(self) -> Limits:
@@ -171,15 +171,15 @@ def new_job(
     uri_column = options.get("uri_column", DEFAULT_URI_COLUMN)
     image_field = options.get("image_field", "")
     check_lists(sources, uri_column, image_field)
-    kept = kept_columns(sources, keep, uri_column, image_field)
-    carried = all_columns(place, spec, kept, bool(options.get("allow_truncated")))
+    carried = carried_columns(sources, keep, uri_column, image_field)
+    extra_columns = dataset_columns(place, spec, carried, bool(options.get("allow_truncated")))
     return Job(
         inputs=sources,
         bundle=normalize(encoder),
         spec=spec,
         output=place,
-        kept=pa.schema([carried.field(name) for name in kept.names]),
-        carried=carried,
+        carried=pa.schema([extra_columns.field(name) for name in carried.names]),
+        extra_columns=extra_columns,
         run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
         started=now.isoformat(timespec="milliseconds"),
         **options,

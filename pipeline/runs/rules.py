@@ -10,7 +10,7 @@ from pipeline.dataset.changes import HAD, HAS, RENEWED
 from pipeline.dataset.values import same
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import path_of
-from pipeline.records import DECODE, Image, Kept, Known, KnownTuple, Todo, Touched
+from pipeline.records import DECODE, Carried, Image, Known, KnownTuple, Todo, Touched
 from pipeline.runs.batches import ListedBatch, NamedBatch, as_known
 
 
@@ -34,8 +34,8 @@ class Decision(NamedTuple):
     seen: tuple[str, ...] = ()
 
 
-def _listed_first(kept: Kept | None, before: Kept | None) -> Kept | None:
-    return before if kept is None else kept
+def _listed_first(carried: Carried | None, before: Carried | None) -> Carried | None:
+    return before if carried is None else carried
 
 
 class Scope(NamedTuple):
@@ -51,7 +51,7 @@ class Scope(NamedTuple):
     inputs: Sequence[Input]
     unreadable: Sequence[str] = ()
     retry_failures: bool = False
-    merged: Callable[[Kept | None, Kept | None], Kept | None] = _listed_first
+    merged: Callable[[Carried | None, Carried | None], Carried | None] = _listed_first
 
 
 def decide(
@@ -77,18 +77,18 @@ def decide(
     image = images[0]
     counts = Counter(listed=1)
     counts.update({listed_by(each.source) for each in images})
-    kept = _kept_row(image, rows, scope.retry_failures)
-    if kept is not None:
-        counts["unchanged" if kept.committed else "resumed"] += 1
-        stale = [row.part for row in rows if row is not kept]
-        renewed = _renewal(uri, kept, image.kept, scope)
-        return Decision(None, stale, counts, renewed, _seen_of(kept, rows, renewed))
+    valid = _valid_row(image, rows, scope.retry_failures)
+    if valid is not None:
+        counts["unchanged" if valid.committed else "resumed"] += 1
+        stale = [row.part for row in rows if row is not valid]
+        renewed = _renewal(uri, valid, image.carried, scope)
+        return Decision(None, stale, counts, renewed, _seen_of(valid, rows, renewed))
     old = next((row for row in rows if not row.stage), None)
-    values = scope.merged(image.kept, old.kept if old else None)
+    values = scope.merged(image.carried, old.carried if old else None)
     seen = _had(rows)
-    if old and _renews(image.kept, old, values):
+    if old and _renews(image.carried, old, values):
         seen = (*seen, RENEWED)
-    image = image._replace(kept=values)
+    image = image._replace(carried=values)
     known_before = any(row.committed and row.version != image.version for row in rows)
     counted = "changed" if known_before else "new"
     counts[counted] += 1
@@ -96,7 +96,7 @@ def decide(
     return Decision(todo, [row.part for row in rows], counts, seen=seen)
 
 
-def decide_bucket(
+def decide_partition(
     listed: Iterable[ListedBatch],
     known: Iterable[list[KnownTuple]],
     named: Iterable[NamedBatch],
@@ -143,7 +143,7 @@ def _is_settled(image: Image, row: KnownTuple) -> bool:
     """The usual case: an embedding of this version, committed, and nothing else to be said."""
     _, _, version, _, stage, committed, _ = row
     same = version == image.version and committed and not stage
-    return same and not image.error and image.kept is None
+    return same and not image.error and image.carried is None
 
 
 def gone_from(text: str) -> str:
@@ -184,15 +184,15 @@ def _adopted(rows: list[Known]) -> tuple[str, ...]:
     return (HAS,) if rows and not (rows[0].committed or rows[0].stage) else ()
 
 
-def _seen_of(kept: Known, rows: list[Known], renewed: Touched | None) -> tuple[str, ...]:
+def _seen_of(valid: Known, rows: list[Known], renewed: Touched | None) -> tuple[str, ...]:
     if renewed is not None:
-        return (HAD, HAS) if kept.committed else (*_had(rows), HAS)
-    if kept.stage:
+        return (HAD, HAS) if valid.committed else (*_had(rows), HAS)
+    if valid.stage:
         return _had(rows)
-    return () if kept.committed else (*_had(rows), HAS)
+    return () if valid.committed else (*_had(rows), HAS)
 
 
-def _kept_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | None:
+def _valid_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | None:
     if image.error and image.stage != DECODE:
         return None
     for row in rows:
@@ -202,18 +202,18 @@ def _kept_row(image: Image, rows: list[Known], retry_failures: bool) -> Known | 
     return None
 
 
-def _renewal(uri: str, row: Known, kept: Kept | None, scope: Scope) -> Touched | None:
-    values = scope.merged(kept, row.kept)
-    if row.stage or not _renews(kept, row, values):
+def _renewal(uri: str, row: Known, carried: Carried | None, scope: Scope) -> Touched | None:
+    values = scope.merged(carried, row.carried)
+    if row.stage or not _renews(carried, row, values):
         return None
     return Touched(row.part, uri, row.version, "", values)
 
 
-def _renews(kept: Kept | None, row: Known, values: Kept | None) -> bool:
+def _renews(carried: Carried | None, row: Known, values: Carried | None) -> bool:
     """Whether a list carries values over with which the row becomes another."""
-    if kept is None:
+    if carried is None:
         return False
-    return row.kept is None or values is None or not same(row.kept, values)
+    return row.carried is None or values is None or not same(row.carried, values)
 
 
 def _preference(row: Known) -> tuple[bool, bool, str]:
@@ -223,4 +223,4 @@ def _preference(row: Known) -> tuple[bool, bool, str]:
 
 def usefulness(image: Image) -> tuple[bool, bool, str, str]:
     """Whole ones first, then those that carry values; then in a fixed order."""
-    return (bool(image.error), image.kept is None, image.version, image.source)
+    return (bool(image.error), image.carried is None, image.version, image.source)

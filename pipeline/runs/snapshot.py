@@ -36,29 +36,29 @@ def take_snapshot(job: Job) -> Snapshot:
     manifest, version = read_manifest(job.output)
     state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
     live = {part.path for part in state.parts}
-    left_over: list[str] = []
-    debris: list[str] = []
+    resumable: list[str] = []
+    useless: list[str] = []
     live |= {each.uris_path for each in state.lists}
-    debris += _half_manifests(job.output)
+    useless += _half_manifests(job.output)
     for kind in (EMBEDDINGS, FAILURES, LISTS):
         for path in files_of(job, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
             # A removed part was live once: its rows are old. Failures of a run that died are found
             # again by trying again, at little cost.
-            useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
+            is_useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             # What upkeep that died has written are copies of rows that the manifest knows.
-            useless = useless or (version is not None and is_of_upkeep(path))
-            (debris if useless else left_over).append(path)
+            is_useless = is_useless or (version is not None and is_of_upkeep(path))
+            (useless if is_useless else resumable).append(path)
     logs = files_of(job, CHANGES)
-    debris += [path for path in logs if run_of(path) not in manifest.runs]
-    lists = (path for path in debris if is_uris(path) and path not in manifest.removed)
+    useless += [path for path in logs if run_of(path) not in manifest.runs]
+    lists = (path for path in useless if is_uris(path) and path not in manifest.removed)
     unfinished = [list_of(job.output, path) for path in lists]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
-        left_over=tuple(sorted(left_over)),
-        debris=tuple(sorted(debris)),
+        resumable=tuple(sorted(resumable)),
+        useless=tuple(sorted(useless)),
         stray_records=tuple(stray_records(job.output, manifest)),
         lists=state.lists,
         unfinished=tuple(each for each in unfinished if each is not None),

@@ -27,8 +27,8 @@ from pipeline.records import (
 from pipeline.runs.batches import (
     Batches,
     NamedBatch,
-    bucket_of,
     pack,
+    partition_of,
 )
 from pipeline.runs.job import Job
 from pipeline.runs.snapshot import take_snapshot
@@ -85,7 +85,7 @@ class _Snapshot(beam.DoFn):  # type: ignore[misc]
                 yield TaggedOutput("lists", state)
         for part in snapshot.live:
             yield part, True
-        for path in snapshot.left_over:
+        for path in snapshot.resumable:
             yield Part(EMBEDDINGS, path, 0, 0), False
         yield TaggedOutput("snapshot", snapshot)
 
@@ -113,8 +113,8 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[Any]:
         while self._reading:
             yield from map(at_end, self._read())
-        for bucket, rows in self._batches.rest():
-            yield at_end((bucket, pack(rows)))
+        for partition, rows in self._batches.rest():
+            yield at_end((partition, pack(rows)))
 
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -125,8 +125,8 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
         try:
             keys = future.result()
             for row in keys.rows:
-                for bucket, rows in self._batches.add(bucket_of(row[0]), row):
-                    yield bucket, pack(rows)
+                for partition, rows in self._batches.add(partition_of(row[0]), row):
+                    yield partition, pack(rows)
             if keys.contents is not None:
                 yield TaggedOutput("contents", keys.contents)
             if keys.outdated:
@@ -148,7 +148,7 @@ class _ReadNamed(beam.DoFn):  # type: ignore[misc]
         for uri in read_uris(self._job.output, element):
             if archive_kind(uri):
                 yield TaggedOutput("archives", (uri, element.list_uri))
-            for bucket, uris in batches.add(bucket_of(uri), uri):
-                yield bucket, pack(NamedBatch(element.list_uri, uris))
-        for bucket, uris in batches.rest():
-            yield bucket, pack(NamedBatch(element.list_uri, uris))
+            for partition, uris in batches.add(partition_of(uri), uri):
+                yield partition, pack(NamedBatch(element.list_uri, uris))
+        for partition, uris in batches.rest():
+            yield partition, pack(NamedBatch(element.list_uri, uris))

@@ -24,9 +24,9 @@ from pipeline.runs.batches import (
     Batches,
     NamedBatch,
     as_known,
-    bucket_of,
     listed_batch,
     pack,
+    partition_of,
     unpack,
 )
 from pipeline.runs.job import Job
@@ -82,7 +82,7 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
 class _List(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: Job, remember: bool) -> None:
         self._job = job
-        self._lists = ListSettings(job.uri_column, job.kept, job.output, job.spec.id, remember)
+        self._lists = ListSettings(job.uri_column, job.carried, job.output, job.spec.id, remember)
 
     def process(self, element: Input) -> Iterator[Any]:
         batches = Batches()
@@ -94,10 +94,10 @@ class _List(beam.DoFn):  # type: ignore[misc]
             elif is_archive(found):
                 yield TaggedOutput("archives", (found.uri, found))
             else:
-                for bucket, images in batches.add(bucket_of(found.uri), found):
-                    yield bucket, listed_batch(element.text, images)
-        for bucket, images in batches.rest():
-            yield bucket, listed_batch(element.text, images)
+                for partition, images in batches.add(partition_of(found.uri), found):
+                    yield partition, listed_batch(element.text, images)
+        for partition, images in batches.rest():
+            yield partition, listed_batch(element.text, images)
 
 
 class _Look(beam.DoFn):  # type: ignore[misc]
@@ -117,20 +117,20 @@ class _Look(beam.DoFn):  # type: ignore[misc]
             for image in list_members(archive, known, job.packing, job.retry_failures):
                 # Each input that reaches the archive has listed what is in it.
                 for source in {each.source for each in archives}:
-                    key = (bucket_of(image.uri), source)
+                    key = (partition_of(image.uri), source)
                     for _, images in self._batches.add(key, image._replace(source=source)):
                         yield key[0], listed_batch(source, images)
         for list_uri in sides["named"]:
             for row in known:
-                key = (bucket_of(row.uri), list_uri)
+                key = (partition_of(row.uri), list_uri)
                 for _, uris in self._named.add(key, row.uri):
                     yield TaggedOutput("named", (key[0], pack(NamedBatch(list_uri, uris))))
 
     def finish_bundle(self) -> Iterator[Any]:
-        for (bucket, list_uri), uris in self._named.rest():
-            yield at_end(TaggedOutput("named", (bucket, pack(NamedBatch(list_uri, uris)))))
-        for (bucket, source), images in self._batches.rest():
-            yield at_end((bucket, listed_batch(source, images)))
+        for (partition, list_uri), uris in self._named.rest():
+            yield at_end(TaggedOutput("named", (partition, pack(NamedBatch(list_uri, uris)))))
+        for (partition, source), images in self._batches.rest():
+            yield at_end((partition, listed_batch(source, images)))
 
 
 def _by_archive(element: tuple[int, bytes]) -> Iterator[tuple[str, bytes]]:

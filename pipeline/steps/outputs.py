@@ -10,7 +10,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.runs.batches import bucket_of, pack
+from pipeline.runs.batches import pack, partition_of
 
 METRICS = "embed_images"
 LOGS = 4  # files of changes that a run writes at most
@@ -18,7 +18,7 @@ LOGS = 4  # files of changes that a run writes at most
 
 def log_of(uri: str) -> int:
     """Which of a run's logs of changes a uri goes to."""
-    return bucket_of(uri) % LOGS
+    return partition_of(uri) % LOGS
 
 
 def seen_batches(batches: Iterable[tuple[Any, list[Any]]]) -> Iterator[Any]:

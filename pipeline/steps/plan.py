@@ -15,7 +15,7 @@ from pipeline.records import Todo
 from pipeline.runs.batches import Batches, unpack
 from pipeline.runs.job import Job
 from pipeline.runs.progress import PLANNED, Tally
-from pipeline.runs.rules import Scope, decide_bucket
+from pipeline.runs.rules import Scope, decide_partition
 from pipeline.steps.outputs import METRICS, at_end, log_of, seen_batches
 
 PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
@@ -59,7 +59,7 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         job = self._job
         scope = Scope(job.inputs, unreadable, job.retry_failures, job.merged)
         listed, known, named = (map(unpack, batches[name]) for name in ("listed", "known", "named"))
-        for uri, decision in decide_bucket(listed, known, named, scope):
+        for uri, decision in decide_partition(listed, known, named, scope):
             self._counts.update(decision.counts)
             for what in decision.seen:
                 yield from seen_batches(self._seen.add(log_of(uri), (uri, what)))

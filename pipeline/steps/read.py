@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, TaggedOutput
 
 from pipeline.dataset.changes import SAME
-from pipeline.dataset.known_vectors import ContentIndex, Contents
+from pipeline.dataset.known_vectors import Contents, VectorIndex
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.records import (
@@ -73,7 +73,7 @@ class _Read(beam.DoFn):  # type: ignore[misc]
     def process(self, element: list[Todo], contents: Iterable[Contents]) -> Iterator[Any]:
         # Beam gives no side input before; it is whole then, and the same in every bundle.
         if not self._has_index:
-            self._ahead.index = ContentIndex(self._job.output, contents)
+            self._ahead.index = VectorIndex(self._job.output, contents)
             self._has_index = True
         if element[0].image.archive:
             outcomes = self._ahead.put_segment(element)

@@ -58,7 +58,7 @@ class CheckedPart:
         lost: the file can't be used at all.
         cut: numbers of rows that have to go.
         hashes: of its uris, (rows,) int64.
-        carried: columns besides those that every part of its kind has.
+        extra_columns: columns besides those that every part of its kind has.
         outdated: it lacks columns that others have.
     """
 
@@ -66,7 +66,7 @@ class CheckedPart:
     lost: bool = False
     cut: set[int] = dataclasses.field(default_factory=set)
     hashes: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
-    carried: pa.Schema = NO_COLUMNS
+    extra_columns: pa.Schema = NO_COLUMNS
     outdated: bool = False
 
     @property
@@ -115,15 +115,15 @@ def check_columns(parts: Sequence[CheckedPart]) -> tuple[pa.Schema, list[Finding
     usable = [each for each in parts if each.part.kind == EMBEDDINGS and not each.lost]
     for each in usable:
         try:
-            union = pa.unify_schemas([union, each.carried])
+            union = pa.unify_schemas([union, each.extra_columns])
         except pa.ArrowException:
             each.lost = True
-            found = f"carries the columns {_columns(each.carried)}"
+            found = f"carries the columns {_columns(each.extra_columns)}"
             findings.append(Finding(each.part.path, found, _columns(union), f"taken out; {AGAIN}"))
     for each in usable:
-        if not each.lost and each.carried != union:
+        if not each.lost and each.extra_columns != union:
             each.outdated = True
-            found = f"carries the columns {_columns(each.carried)}"
+            found = f"carries the columns {_columns(each.extra_columns)}"
             fix = "written again with all columns"
             findings.append(Finding(each.part.path, found, _columns(union), fix))
     return union, findings
@@ -186,8 +186,8 @@ def _read(
     expected = schema_of(part.kind, spec)
     if list(schema)[: len(expected)] != list(expected):
         return f"has the columns {_columns(schema)}", _columns(expected)
-    checked.carried = pa.schema(list(schema)[len(expected) :])
-    if part.kind == FAILURES and checked.carried:
+    checked.extra_columns = pa.schema(list(schema)[len(expected) :])
+    if part.kind == FAILURES and checked.extra_columns:
         return f"has the columns {_columns(schema)}", _columns(expected)
     own = spec_in(schema)
     if own is None or own.id != spec.id or own.vector_settings() != spec.vector_settings():

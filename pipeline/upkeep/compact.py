@@ -11,7 +11,7 @@ from pipeline.dataset.files import make_live, not_named, own_files, remove
 from pipeline.dataset.layout import COMPACT, is_of_upkeep, new_upkeep_id, output_folder
 from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
 from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
-from pipeline.dataset.schema import NO_COLUMNS, carried_columns, schema_of
+from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of, schema_of
 from pipeline.errors import JobError
 from pipeline.options import DEFAULT_TARGET_SIZE
 from pipeline.records import EMBEDDINGS, FAILURES, Part
@@ -66,11 +66,11 @@ def compact(
     ]
     # What a compaction that died had copied. Listed before anything is written: whoever writes
     # there now began with this manifest, or an older one, and will lose if this command wins.
-    debris = {
+    useless = {
         info.path for info in not_named(own_files(place), manifest) if is_of_upkeep(info.path)
     }
     merges = [merge for merge in merges if merge.groups]
-    if dry_run or not (merges or debris):
+    if dry_run or not (merges or useless):
         return merges
     run_id = new_upkeep_id(COMPACT)
     old = {part.path for merge in merges for group in merge.groups for part in group}
@@ -93,7 +93,7 @@ def compact(
         remove(place, written)
         raise
     new = dataclasses.replace(manifest, encoders=encoders)
-    make_live(place, COMPACT, new, version, old | debris, written)
+    make_live(place, COMPACT, new, version, old | useless, written)
     return merges
 
 
@@ -112,8 +112,8 @@ def _grouped(parts: Sequence[Part], target_size: int) -> list[list[Part]]:
 
 def _merged(output: str, run_id: str, state: EncoderState, group: Sequence[Part]) -> Part:
     kind, spec = group[0].kind, state.spec
-    carried = carried_columns(output, state) if kind == EMBEDDINGS else NO_COLUMNS
-    schema = schema_of(kind, spec, carried)
+    extra_columns = extra_columns_of(output, state) if kind == EMBEDDINGS else NO_COLUMNS
+    schema = schema_of(kind, spec, extra_columns)
     stream = PartStream(kind, schema)
     for part in group:
         rows = 0

@@ -88,17 +88,17 @@ def prune_runs(
     runs = tuple(run for run in list(manifest.runs)[:-1] if "" < started(place, run) < oldest)
     files = own_files(place)
     records = {f"{RUNS}/{run}.json" for run in runs}
-    doomed = [
+    to_remove = [
         info
         for info in files
         if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
     ]
-    doomed += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
-    if not dry_run and (doomed or runs):
+    to_remove += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
+    if not dry_run and (to_remove or runs):
         left = {run: token for run, token in manifest.runs.items() if run not in runs}
         new = dataclasses.replace(manifest, runs=left)
-        make_live(place, PRUNE, new, version, {info.path for info in doomed})
-    return Pruned(doomed, runs=runs)
+        make_live(place, PRUNE, new, version, {info.path for info in to_remove})
+    return Pruned(to_remove, runs=runs)
 
 
 def _is_older(output: str, info: FileInfo, limit: datetime) -> bool:

@@ -64,9 +64,9 @@ def _repair(examination: Examination) -> None:
 def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:
     """A part without the rows that have to go, and with the columns that all have."""
     part, spec = checked.part, found.state.spec
-    carried = found.carried if part.kind == EMBEDDINGS else NO_COLUMNS
-    writer = PartWriter(output, run_id, spec, carried)
-    stream = PartStream(part.kind, schema_of(part.kind, spec, carried))
+    extra_columns = found.extra_columns if part.kind == EMBEDDINGS else NO_COLUMNS
+    writer = PartWriter(output, run_id, spec, extra_columns)
+    stream = PartStream(part.kind, schema_of(part.kind, spec, extra_columns))
     first = 0
     for table in read_batches(output, part.path):
         keep = [number not in checked.cut for number in range(first, first + len(table))]

@@ -39,13 +39,13 @@ class CheckedEncoder:
     Attributes:
         state: as the manifest has it.
         parts: all of its parts.
-        carried: the columns that its embeddings should carry.
+        extra_columns: the columns that its embeddings should carry.
         lost_lists: lists whose uris can't be read.
     """
 
     state: EncoderState
     parts: list[CheckedPart]
-    carried: pa.Schema = NO_COLUMNS
+    extra_columns: pa.Schema = NO_COLUMNS
     lost_lists: list[ListState] = dataclasses.field(default_factory=list)
 
 
@@ -151,7 +151,7 @@ def _check_encoder(
         checked, problems = check_part(output, state, part, part.path in there)
         found.parts.append(checked)
         findings += problems
-    found.carried, problems = check_columns(found.parts)
+    found.extra_columns, problems = check_columns(found.parts)
     findings += problems + check_duplicates(output, state.spec, found.parts)
     for each in state.lists:
         problem = _problem(output, each.uris_path)

@@ -309,9 +309,9 @@ def test_parquet_as_data_set_hubs_have_it(tmp_path):
 
 def test_parquet_with_gaps_and_carried_columns(tmp_path):
     path = parquet(tmp_path / "a.parquet", [A, None, C], label=[1, None, 3])
-    packing = Packing(kept=pa.schema([("label", pa.int64()), ("other", pa.string())]))
-    kept = [member.kept for member in index_archive(listed(path), packing)]
-    assert kept == [(1, None), (None, None), (3, None)]
+    packing = Packing(carried=pa.schema([("label", pa.int64()), ("other", pa.string())]))
+    carried = [member.carried for member in index_archive(listed(path), packing)]
+    assert carried == [(1, None), (None, None), (3, None)]
     assert contents(path) == {"0": A, "1": "the row has no image", "2": C}
 
 

@@ -120,7 +120,7 @@ def test_debris_is_removed(make, tmp_path):
     job = make("run2")
     own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam gave up
     planned = outcome(job, listed=1, unchanged=1)
-    snapshot = planned.snapshot._replace(left_over=())  # taken before that attempt
+    snapshot = planned.snapshot._replace(resumable=())  # taken before that attempt
     commit(job, dataclasses.replace(planned, snapshot=snapshot))
     left = files(tmp_path)
     assert own_retry.path not in left
@@ -141,7 +141,7 @@ def test_what_a_commit_removed_does_not_come_back(make, tmp_path, monkeypatch):
     monkeypatch.undo()
     job = make("run3")
     snapshot = take_snapshot(job)
-    assert (snapshot.left_over, snapshot.debris) == ((), (old.path,))
+    assert (snapshot.resumable, snapshot.useless) == ((), (old.path,))
     commit(job, outcome(job, listed=1, unchanged=1))
     assert by_glob(tmp_path) == ["/1.jpg"]
 
@@ -151,7 +151,7 @@ def test_files_that_are_not_ours_are_left_alone(make, tmp_path):
     foreign = (tmp_path / "out" / part.path).with_name("_SUCCESS")
     foreign.touch()
     job = make("run2")
-    assert take_snapshot(job).left_over == take_snapshot(job).debris == ()
+    assert take_snapshot(job).resumable == take_snapshot(job).useless == ()
     commit(job, outcome(job, listed=1, unchanged=1))
     assert foreign.exists()
 
@@ -316,7 +316,7 @@ def test_what_a_commit_removed_stays_removed_when_another_encoder_commits(
     part = other.writer.write_failures(failures(3))
     commit(other, outcome(other, [part], listed=2, new=1, unchanged=1))
     assert old.path not in files(tmp_path)
-    assert take_snapshot(make("run3")).left_over == ()
+    assert take_snapshot(make("run3")).resumable == ()
 
 
 def test_copies_that_upkeep_left_are_debris(make, tmp_path):
@@ -327,7 +327,7 @@ def test_copies_that_upkeep_left_are_debris(make, tmp_path):
         (folder / f"run={run}").mkdir()
         (folder / f"run={run}" / name).write_bytes((tmp_path / "out" / part.path).read_bytes())
     snapshot = take_snapshot(make("run2"))
-    assert [path.split("/")[2] for path in snapshot.debris] == ["run=compact-1", "run=repair-1"]
-    assert [path.split("/")[2] for path in snapshot.left_over] == ["run=dead"]
+    assert [path.split("/")[2] for path in snapshot.useless] == ["run=compact-1", "run=repair-1"]
+    assert [path.split("/")[2] for path in snapshot.resumable] == ["run=dead"]
     (tmp_path / "out" / "manifest.json").unlink()  # now they may be all that there is
-    assert len(take_snapshot(make("run2")).left_over) == 4
+    assert len(take_snapshot(make("run2")).resumable) == 4

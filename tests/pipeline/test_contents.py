@@ -6,7 +6,7 @@ import pytest
 
 from encoder.spec import read_spec
 from pipeline.dataset import known_vectors as contents
-from pipeline.dataset.known_vectors import ContentIndex, contents_of
+from pipeline.dataset.known_vectors import VectorIndex, contents_of
 from pipeline.dataset.parts import PartWriter
 from pipeline.records import Embedded, Image, Load, Todo
 from pipeline.runs.job import new_job
@@ -50,7 +50,7 @@ def opened(monkeypatch):
 
 
 def test_rows_are_found_by_content(tmp_path, parts, hashes):
-    index = ContentIndex(str(tmp_path), parts)
+    index = VectorIndex(str(tmp_path), parts)
     for number in (0, 9, 10, 29, 5):
         found = index.find(hashes[number])
         assert (found.width, found.height) == (number, 3)
@@ -59,11 +59,11 @@ def test_rows_are_found_by_content(tmp_path, parts, hashes):
     # The digest is only the first half; the whole decides.
     assert index.find(hashes[3][:32] + "0" * 32) is None
     (tmp_path / parts[2].part).unlink()
-    assert ContentIndex(str(tmp_path), parts).find(hashes[25]) is None
+    assert VectorIndex(str(tmp_path), parts).find(hashes[25]) is None
 
 
 def test_a_part_is_opened_once(tmp_path, parts, hashes, opened):
-    index = ContentIndex(str(tmp_path), parts)
+    index = VectorIndex(str(tmp_path), parts)
     for number in (*range(30), *range(30)):
         assert index.find(hashes[number]).width == number
     assert len(opened) == len(set(opened)) == 3
@@ -72,7 +72,7 @@ def test_a_part_is_opened_once(tmp_path, parts, hashes, opened):
 def test_row_groups_are_kept_within_a_bound(tmp_path, parts, hashes, opened, monkeypatch):
     size = 10 * (16 * 4 + 4 + 4 + 64)  # vector, width, height, sha256
     monkeypatch.setattr(contents, "ROW_GROUP_BYTES", int(2.5 * size))
-    index = ContentIndex(str(tmp_path), parts)
+    index = VectorIndex(str(tmp_path), parts)
     for number in (0, 10, 1, 11):
         assert index.find(hashes[number]).width == number
     assert len(opened) == 2
@@ -84,14 +84,14 @@ def test_row_groups_are_kept_within_a_bound(tmp_path, parts, hashes, opened, mon
 def test_rows_are_found_in_every_row_group(tmp_path, parts, hashes, opened):
     path = tmp_path / parts[1].part
     pq.write_table(pq.read_table(path, partitioning=None), path, row_group_size=4)
-    index = ContentIndex(str(tmp_path), parts)
+    index = VectorIndex(str(tmp_path), parts)
     for number in (10, 13, 14, 17, 18, 19, 10, 19, 14):
         assert index.find(hashes[number]).width == number
     assert len(opened) == 3
 
 
 def test_a_vector_does_not_keep_its_row_group(tmp_path, parts, hashes):
-    assert ContentIndex(str(tmp_path), parts).find(hashes[3]).embedding.base is None
+    assert VectorIndex(str(tmp_path), parts).find(hashes[3]).embedding.base is None
 
 
 def test_the_index_is_made_once_for_all_bundles(tmp_path, small_bundle, images, parts, monkeypatch):
@@ -100,9 +100,9 @@ def test_the_index_is_made_once_for_all_bundles(tmp_path, small_bundle, images, 
 
     def counting(output, contents):
         made.append(len(list(contents)))
-        return ContentIndex(output, [])
+        return VectorIndex(output, [])
 
-    monkeypatch.setattr(embed_steps, "ContentIndex", counting)
+    monkeypatch.setattr(embed_steps, "VectorIndex", counting)
     todo = Todo(Image(str(tmp_path / "missing.jpg"), "v", 1))
     step = embed_steps._Read(job)
     step.setup()
@@ -116,10 +116,10 @@ def test_the_index_is_made_once_for_all_bundles(tmp_path, small_bundle, images, 
 
 
 def test_an_empty_index():
-    assert ContentIndex("/nowhere", []).find("ab" * 32) is None
+    assert VectorIndex("/nowhere", []).find("ab" * 32) is None
 
 
 def test_rows_without_a_hash_are_not_found(tmp_path):
     part = contents_of("part", ["", "cd" * 32])
     assert len(part.digests) == 32
-    assert ContentIndex(str(tmp_path), [part]).find("00" * 32) is None
+    assert VectorIndex(str(tmp_path), [part]).find("00" * 32) is None

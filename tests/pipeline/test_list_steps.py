@@ -2,7 +2,7 @@ from collections import Counter
 
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.runs.batches import BUCKETS, bucket_of, pack, unpack
+from pipeline.runs.batches import PARTITIONS, pack, partition_of, unpack
 from pipeline.runs.job import new_job
 from pipeline.steps.list_images import _Look
 
@@ -20,11 +20,11 @@ def test_what_lists_named_in_archives_is_packed(small_bundle, images, tmp_path):
         found += step.process((f"/{archive}.tar", sides))
     found += step.finish_bundle()
     assert {output.tag for output in found} == {"named"}
-    assert len(found) <= BUCKETS * len(lists)
+    assert len(found) <= PARTITIONS * len(lists)
     named = Counter()
     for output in found:
         value = output.value.value if isinstance(output.value, WindowedValue) else output.value
         bucket, batch = value[0], unpack(value[1])
-        assert {bucket_of(uri) for uri in batch.uris} == {bucket}
+        assert {partition_of(uri) for uri in batch.uris} == {bucket}
         named.update((batch.list_uri, uri) for uri in batch.uris)
     assert named == Counter((list_uri, uri) for list_uri in lists for uri in uris)

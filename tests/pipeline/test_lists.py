@@ -12,8 +12,8 @@ from pipeline.inputs.lists.registry import carried_types, read_list
 
 
 def entries(path, keep=(), uri_column="uri"):
-    kept = carried_types(str(path), uri_column, keep) if keep else pa.schema([])
-    return list(read_list(str(path), uri_column, kept))
+    carried = carried_types(str(path), uri_column, keep) if keep else pa.schema([])
+    return list(read_list(str(path), uri_column, carried))
 
 
 def paths(path, **options):
@@ -32,7 +32,7 @@ def test_a_text_file(tmp_path):
         f"{tmp_path.parent}/d/" + os.fsdecode(b"\xff.jpg"),
         "/x y.jpg",
     ]
-    assert {entry.kept for entry in entries(path)} == {None}
+    assert {entry.carried for entry in entries(path)} == {None}
 
 
 def test_other_stores_are_named(tmp_path):
@@ -54,8 +54,8 @@ def test_csv(tmp_path):
         f"{tmp_path}/b,\nc.jpg",
         f"{path}#3",
     ]
-    assert found[0].kept == (0.5, 7, datetime.date(2020, 1, 2))
-    assert found[1].kept == (None, None, None)
+    assert found[0].carried == (0.5, 7, datetime.date(2020, 1, 2))
+    assert found[1].carried == (None, None, None)
     assert found[2].error == f"row 3 of {path} has no uri"
 
 
@@ -71,7 +71,7 @@ def test_csv_types_are_those_of_the_whole_file(tmp_path):
     path.write_text("\n".join(["uri,n,late", *rows]))
     schema = carried_types(str(path), "uri", ["n", "late"])
     assert schema.types == [pa.int64(), pa.string()]
-    assert entries(path, ["n", "late"])[-1].kept == (99_999, "text")
+    assert entries(path, ["n", "late"])[-1].carried == (99_999, "text")
 
 
 def test_csv_rows_of_the_wrong_length_are_reported(tmp_path):
@@ -84,7 +84,7 @@ def test_csv_rows_of_the_wrong_length_are_reported(tmp_path):
         f"{tmp_path}/c.jpg",
     ]
     assert found[1].error == "a row with 3 values instead of 2: b.jpg,2,3"
-    assert [entry.kept for entry in found] == [(1,), (None,), (4,)]
+    assert [entry.carried for entry in found] == [(1,), (None,), (4,)]
 
 
 def test_csv_rows_of_the_wrong_length_that_are_not_utf8(tmp_path):
@@ -105,7 +105,7 @@ def test_places_in_csv_are_lines_of_the_file(tmp_path):
         b'uri,n\r\n"a\r\n""1"".jpg","one\r\ntwo"\r\n\r\n"x\ny",1,2\r\nb.jpg\r\nc.jpg,\r\n'
     )
     found = entries(path, ["n"])
-    assert [(entry.path, entry.kept) for entry in found] == [
+    assert [(entry.path, entry.carried) for entry in found] == [
         (f'{tmp_path}/a\r\n"1".jpg', ("one\r\ntwo",)),
         (f"{path}#line-6", (None,)),
         (f"{path}#line-8", (None,)),
@@ -116,7 +116,7 @@ def test_places_in_csv_are_lines_of_the_file(tmp_path):
 def test_null_bytes_in_csv_cost_nothing_else(tmp_path):
     path = tmp_path / "m.csv"
     path.write_bytes(b"uri,n\na\0.jpg,1\nb.jpg,2\n")
-    assert [entry.kept for entry in entries(path, ["n"])] == [(1,), (2,)]
+    assert [entry.carried for entry in entries(path, ["n"])] == [(1,), (2,)]
     assert paths(path)[1] == f"{tmp_path}/b.jpg"
 
 
@@ -130,7 +130,7 @@ def test_values_in_csv_are_read_as_arrow_reads_them(tmp_path):
         pa.binary(),
         pa.bool_(),
     ]
-    assert [entry.kept[1:] for entry in entries(path, keep)] == [
+    assert [entry.carried[1:] for entry in entries(path, keep)] == [
         ("NA", b"caf\xe9", True),
         ("x", b"y", True),
     ]
@@ -166,7 +166,7 @@ def test_json_lines(tmp_path):
         f"{tmp_path}/b.jpg",
     ]
     assert [bool(entry.error) for entry in found] == [False, True, True, True, False]
-    assert (found[0].kept, found[4].kept) == ((["x"], 1.0), (None, 2.5))
+    assert (found[0].carried, found[4].carried) == ((["x"], 1.0), (None, 2.5))
 
 
 def test_parquet_of_many_types(tmp_path):
@@ -189,7 +189,7 @@ def test_parquet_of_many_types(tmp_path):
     assert schema.field("nanos").type == pa.timestamp("ns", "UTC")
     assert schema.field("small").type == pa.int8()
     found = entries(path, keep)
-    columns = list(zip(*(entry.kept for entry in found), strict=True))
+    columns = list(zip(*(entry.carried for entry in found), strict=True))
     for field, values in zip(schema, columns, strict=True):
         expected = table.column(field.name).combine_chunks().cast(field.type)
         assert to_arrow(values, field.type).equals(expected), field
@@ -306,7 +306,7 @@ def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
         pa.string(),
         pa.list_(pa.struct({"k": pa.string()})),
     ]
-    assert entries(path, ["box", "view", "deep"])[0].kept == ([1.0, 2.0], "x", [{"k": "x"}])
+    assert entries(path, ["box", "view", "deep"])[0].carried == ([1.0, 2.0], "x", [{"k": "x"}])
 
 
 def test_relative_uris_in_a_bucket_are_normalized(bucket):

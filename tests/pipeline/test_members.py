@@ -16,9 +16,9 @@ def archive(tmp_path):
     return Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1, source="in")
 
 
-def row(archive, name, version=None, stage="", committed=True, kept=None):
+def row(archive, name, version=None, stage="", committed=True, carried=None):
     uri = f"{archive.uri}#{name}" if name else archive.uri
-    return KnownRow(uri, Known("p", version or archive.version, "", stage, committed, kept))
+    return KnownRow(uri, Known("p", version or archive.version, "", stage, committed, carried))
 
 
 def listed(archive, *known, retry=False, packing=PLAIN):
@@ -59,11 +59,11 @@ def test_columns_of_a_parquet_file_are_read_anew(tmp_path):
 
     path = parquet(tmp_path / "a.parquet", [picture(1)], label=[7])
     archive = Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1)
-    packing = Packing(kept=pa.schema([("label", pa.int64())]))
-    (image,) = list_members(archive, [row(archive, "0", kept=(None,))], packing, False)
-    assert image.kept == (7,)
+    packing = Packing(carried=pa.schema([("label", pa.int64())]))
+    (image,) = list_members(archive, [row(archive, "0", carried=(None,))], packing, False)
+    assert image.carried == (7,)
     (image,) = list_members(archive, [row(archive, "0")], PLAIN, False)
-    assert image.kept is None
+    assert image.carried is None
 
 
 def test_records_that_are_read_in_another_way_are_other_images(tmp_path):
@@ -108,13 +108,13 @@ def test_an_archive_that_can_not_be_read_now(archive, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("encoder.storage.local.LocalStore.open", refuse)
-    failure, kept = list_members(archive, [row(archive, "1.png", version="older")], PLAIN, False)
+    failure, carried = list_members(archive, [row(archive, "1.png", version="older")], PLAIN, False)
     assert (failure.stage, failure.error_type) == (READ, "PermissionError")
-    assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")
+    assert (carried.uri, carried.version) == (f"{archive.uri}#1.png", "older")
 
 
 def test_a_listing_error_deletes_nothing(archive):
     broken = archive._replace(error="broken link")
-    failure, kept = list_members(broken, [row(archive, "1.png", version="older")], PLAIN, False)
+    failure, carried = list_members(broken, [row(archive, "1.png", version="older")], PLAIN, False)
     assert failure == broken
-    assert (kept.uri, kept.version) == (f"{archive.uri}#1.png", "older")
+    assert (carried.uri, carried.version) == (f"{archive.uri}#1.png", "older")

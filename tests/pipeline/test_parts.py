@@ -73,9 +73,9 @@ def test_the_name_says_what_the_part_holds(writer):
 def test_a_part_is_never_written_over_with_other_values(writer):
     """A run may have the id of one that died, whose parts another run has made live since."""
     schema = pa.schema([pa.field("label", pa.string())])
-    carrying = dataclasses.replace(writer, carried=schema)
+    carrying = dataclasses.replace(writer, extra_columns=schema)
     one = writer.write_embeddings([embedded(1)])
-    two = carrying.write_embeddings([embedded(1)._replace(kept=("x",))])
+    two = carrying.write_embeddings([embedded(1)._replace(carried=("x",))])
     renewed = {"/p/1.jpg": Touched(two.path, "/p/1.jpg", "v1", "", ("y",))}
     three = carrying.rewrite("embeddings", two.path, set(), renewed)
     assert len({one.path, two.path, three.path}) == 3

@@ -6,8 +6,8 @@ import pytest
 from pipeline.dataset.changes import HAD, RENEWED
 from pipeline.inputs.source import Input
 from pipeline.records import DECODE, READ, Image, Known
-from pipeline.runs.batches import NamedBatch, bucket_of, listed_batch, unpack
-from pipeline.runs.rules import Decision, Scope, decide, decide_bucket
+from pipeline.runs.batches import NamedBatch, listed_batch, partition_of, unpack
+from pipeline.runs.rules import Decision, Scope, decide, decide_partition
 
 INPUTS = (Input("photos", "/photos"),)
 URI = "/photos/a.jpg"
@@ -112,8 +112,8 @@ def test_a_bucket_is_decided_as_its_uris_are():
         uri = f"/{rng.choice(['photos', 'other'])}/{n}{rng.choice(['.jpg', '.tar#x.jpg'])}"
         for source in rng.sample(["photos", "list"], rng.randrange(3)):
             error = rng.choice(["", "", "", "broken"])
-            kept = rng.choice([None, None, (1,)])
-            listed.append(Image(uri, rng.choice("ab"), 1, error, source=source, kept=kept))
+            carried = rng.choice([None, None, (1,)])
+            listed.append(Image(uri, rng.choice("ab"), 1, error, source=source, carried=carried))
         rows = [
             Known(
                 f"p{k}",
@@ -136,7 +136,7 @@ def test_a_bucket_is_decided_as_its_uris_are():
     ]
     tuples = [(uri, *row) for uri, rows in known.items() for row in rows]
     counts, found = Counter(), {}
-    for uri, decision in decide_bucket(
+    for uri, decision in decide_partition(
         batches, [tuples[:100], tuples[100:]], [NamedBatch("/list.txt", list(named))], scope
     ):
         counts.update(decision.counts)
@@ -165,11 +165,11 @@ def test_a_bucket_is_decided_as_its_uris_are():
     ],
 )
 def test_a_new_version_with_other_values_is_said_to_be_renewed(before, listed, seen):
-    old = row(version="v1")._replace(kept=before)
-    decision = decide(URI, [NOW._replace(kept=listed)], [old], Scope(INPUTS))
+    old = row(version="v1")._replace(carried=before)
+    decision = decide(URI, [NOW._replace(carried=listed)], [old], Scope(INPUTS))
     assert decision.seen == seen
-    assert decision.todo.image.kept == (before if listed is None else listed)
+    assert decision.todo.image.carried == (before if listed is None else listed)
 
 
 def test_buckets_do_not_depend_on_the_process():
-    assert [bucket_of(uri) for uri in ("/a.jpg", "gs://b/c.jpg")] == [11, 39]
+    assert [partition_of(uri) for uri in ("/a.jpg", "gs://b/c.jpg")] == [11, 39]

@@ -120,13 +120,13 @@ def retrying() -> Any:
     return DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
 
 
-def patience(upload: bool = False) -> tuple[float, float]:
+def timeouts(upload: bool = False) -> tuple[float, float]:
     """Seconds to connect, and seconds without a byte, before an attempt has failed."""
     return _CONNECT_SECONDS, _UPLOAD_SECONDS if upload else _SILENCE_SECONDS
 
 
 @contextlib.contextmanager
-def told(path: str) -> Iterator[None]:
+def translated_errors(path: str) -> Iterator[None]:
     """Tell what goes wrong as local files do: by OSError, in words that name the object.
 
     Raises:

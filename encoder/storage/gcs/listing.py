@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from encoder.storage.base import GCS_PREFIX
-from encoder.storage.gcs.client import gcs_client, patience, retrying, told
+from encoder.storage.gcs.client import gcs_client, retrying, timeouts, translated_errors
 
 THREADS = 16
 FIELDS = "items(name,generation,crc32c,size,updated),nextPageToken"
@@ -98,7 +98,7 @@ class Lister:
             yield page
 
     def _pages_of(self, span: Span) -> Iterator[Page]:
-        with told(f"{GCS_PREFIX}{self._bucket.name}"):
+        with translated_errors(f"{GCS_PREFIX}{self._bucket.name}"):
             found = gcs_client().list_blobs(
                 self._bucket,
                 prefix=self._prefix or None,
@@ -107,7 +107,7 @@ class Lister:
                 end_offset=span.end,
                 fields=FIELDS,
                 projection="noAcl",
-                timeout=patience(),
+                timeout=timeouts(),
                 retry=retrying(),
             )
             for blobs in found.pages:

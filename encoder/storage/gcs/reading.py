@@ -20,10 +20,10 @@ from encoder.storage.gcs.client import (
     DamagedTransferError,
     bucket_of,
     gcs_client,
-    patience,
     receive,
     retrying,
-    told,
+    timeouts,
+    translated_errors,
 )
 from encoder.storage.ranged_file import opened_in_ranges
 
@@ -62,7 +62,7 @@ def read_object(path: str, version: str | None, most: int | None) -> tuple[bytes
             data = _unzipped(path, answer)
         return data, FileInfo(path, answer.generation or _generation_of(path), answer.size)
 
-    with told(path):
+    with translated_errors(path):
         return cast(tuple[bytes, FileInfo], retrying()(attempt)())
 
 
@@ -79,7 +79,7 @@ def open_object(path: str, version: str | None) -> BinaryIO:
             answer.size, lambda start, end: _range(path, generation, start, end)
         )
 
-    with told(path):
+    with translated_errors(path):
         return cast(BinaryIO, retrying()(attempt)())
 
 
@@ -91,7 +91,7 @@ def _range(path: str, generation: str | None, start: int, end: int) -> bytes:
             raise DamagedTransferError(f"{len(data):,} bytes came, not {end - start:,}")
         return data
 
-    with told(path):
+    with translated_errors(path):
         return cast(bytes, retrying()(attempt)())
 
 
@@ -106,7 +106,7 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
         url,
         params={key: value for key, value in query.items() if value},
         headers={"Accept-Encoding": "gzip", **({"Range": span} if span else {})},
-        timeout=patience(),
+        timeout=timeouts(),
         stream=True,
     )
     if not response.ok:
@@ -133,7 +133,7 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
 def _generation_of(path: str) -> str:
     """For stores that don't say it with the content."""
     bucket, name = bucket_of(path)
-    return str(bucket.get_blob(name, timeout=patience(), retry=retrying()).generation)
+    return str(bucket.get_blob(name, timeout=timeouts(), retry=retrying()).generation)
 
 
 def _unzipped(path: str, answer: _Answer) -> bytes:

@@ -15,7 +15,7 @@ import google_crc32c
 
 from encoder.errors import ChangedError
 from encoder.storage.base import GCS_PREFIX, FileInfo
-from encoder.storage.gcs.client import bucket_of, gcs_client, patience, retrying, told
+from encoder.storage.gcs.client import bucket_of, gcs_client, retrying, timeouts, translated_errors
 from encoder.storage.gcs.listing import FIELDS, Lister
 from encoder.storage.gcs.reading import open_object, read_object
 
@@ -34,13 +34,13 @@ class GcsStore:
     def is_folder(self, path: str) -> bool:
         bucket, name = bucket_of(path)
         prefix = f"{name.rstrip('/')}/" if name else None
-        with told(f"{GCS_PREFIX}{bucket.name}"):
+        with translated_errors(f"{GCS_PREFIX}{bucket.name}"):
             found = gcs_client().list_blobs(
                 bucket,
                 prefix=prefix,
                 max_results=1,
                 fields=FIELDS,
-                timeout=patience(),
+                timeout=timeouts(),
                 retry=retrying(),
             )
             return next(iter(found), None) is not None
@@ -83,8 +83,8 @@ class GcsStore:
     def delete(self, path: str) -> None:
         bucket, name = bucket_of(path)
         try:
-            with told(path):
-                bucket.blob(name).delete(timeout=patience(), retry=retrying())
+            with translated_errors(path):
+                bucket.blob(name).delete(timeout=timeouts(), retry=retrying())
         except FileNotFoundError:
             return
 
@@ -94,20 +94,20 @@ def _blob(path: str) -> Any:
     bucket, name = bucket_of(path)
     if not name:
         return None
-    with told(path):
-        return bucket.get_blob(name, timeout=patience(), retry=retrying())
+    with translated_errors(path):
+        return bucket.get_blob(name, timeout=timeouts(), retry=retrying())
 
 
 def _upload(path: str, data: bytes, generation: int | None = None) -> None:
     """Write an object: if a generation is given, only in place of that one (0: of none)."""
     bucket, name = bucket_of(path)
-    with told(path):
+    with translated_errors(path):
         bucket.blob(name).upload_from_string(
             data,
             content_type="application/octet-stream",
             if_generation_match=generation,
             checksum="crc32c",
-            timeout=patience(upload=True),
+            timeout=timeouts(upload=True),
             retry=retrying(),
         )
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.options import DEFAULT_MAX_BYTES
-from pipeline.records import Image, Kept
+from pipeline.records import Carried, Image
 
 SEGMENT_BYTES = 256 << 20  # of an archive that can be entered in the middle, per item of work
 
@@ -37,7 +37,7 @@ _DAMAGED = (
 
 
 @contextlib.contextmanager
-def damage_told() -> Iterator[None]:
+def translated_damage() -> Iterator[None]:
     """Turn what tells of damaged content into ArchiveError; what a store raises stays as it is."""
     try:
         yield
@@ -59,7 +59,7 @@ class Member(NamedTuple):
         bytes: its size; 0 where only reading tells.
         place, segment: see pipeline.records.Image.
         error: why it can't be read; empty if it can.
-        kept: values of carried columns.
+        carried: values of carried columns.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Member(NamedTuple):
     place: int
     segment: int = 0
     error: str = ""
-    kept: Kept | None = None
+    carried: Carried | None = None
 
 
 class Packing(NamedTuple):
@@ -76,13 +76,13 @@ class Packing(NamedTuple):
     Attributes:
         image_field: feature or column of the image's bytes; "" to find it.
         id_field: feature or column that names an image; "" for its number.
-        kept: columns to carry over, with their types.
+        carried: columns to carry over, with their types.
         max_bytes: a larger record is not looked into.
     """
 
     image_field: str = ""
     id_field: str = ""
-    kept: pa.Schema = NO_COLUMNS
+    carried: pa.Schema = NO_COLUMNS
     max_bytes: int = DEFAULT_MAX_BYTES
 
 

@@ -82,7 +82,7 @@ def _is_settled(
     if retry_failures and any(known.stage for known in current):
         return False
     # Of a Parquet file, columns to carry over are read anew: without the images that is cheap.
-    return not packing.kept.names or archive_kind(archive.uri) != PARQUET
+    return not packing.carried.names or archive_kind(archive.uri) != PARQUET
 
 
 def _not_reached(archive: Image, rows: list[KnownRow]) -> Iterator[Image]:
@@ -104,7 +104,9 @@ def _as_known(archive: Image, rows: list[KnownRow], damaged: bool) -> Iterator[I
         wanted = _is_current(archive, row.known) or (damaged and row.known.committed)
         if wanted and row.uri not in seen:
             seen.add(row.uri)
-            yield Image(row.uri, row.known.version, 0, source=archive.source, kept=archive.kept)
+            yield Image(
+                row.uri, row.known.version, 0, source=archive.source, carried=archive.carried
+            )
 
 
 def _image(archive: Image, member: Member) -> Image:
@@ -116,7 +118,7 @@ def _image(archive: Image, member: Member) -> Image:
         stage=DECODE,
         error_type=ArchiveError.__name__,
         source=archive.source,
-        kept=archive.kept if member.kept is None else member.kept,
+        carried=archive.carried if member.carried is None else member.carried,
         archive=archive.uri,
         place=member.place,
         segment=member.segment,

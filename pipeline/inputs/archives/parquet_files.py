@@ -22,7 +22,7 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
     opened = pq.ParquetFile(file)
     find_image_column(opened.schema_arrow, packing.image_field)
     wanted = [packing.id_field] if packing.id_field else []
-    wanted += [name for name in packing.kept.names if name in opened.schema_arrow.names]
+    wanted += [name for name in packing.carried.names if name in opened.schema_arrow.names]
     missing = [name for name in wanted if name not in opened.schema_arrow.names]
     if missing:
         raise ArchiveError(
@@ -31,10 +31,10 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
     number = 0
     for group in range(opened.num_row_groups):
         rows = opened.metadata.row_group(group).num_rows
-        names, kept = _columns_of(opened, group, rows, wanted, packing)
+        names, carried = _columns_of(opened, group, rows, wanted, packing)
         for row in range(rows):
             name, error = (str(number), "") if names is None else _name(names[row], number)
-            values = tuple(column[row] for column in kept) if kept else None
+            values = tuple(column[row] for column in carried) if carried else None
             yield Member(name, 0, row, group, error, values)
             number += 1
 
@@ -128,10 +128,10 @@ def _columns_of(
         return None, []
     table = opened.read_row_group(group, columns=wanted)
     names = table.column(packing.id_field).to_pylist() if packing.id_field else None
-    kept = [
+    carried = [
         to_plain(table.column(field.name).combine_chunks().cast(field.type))
         if field.name in table.schema.names
         else [None] * rows
-        for field in packing.kept
+        for field in packing.carried
     ]
-    return names, kept
+    return names, carried

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from encoder.storage.registry import store_for
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
-from pipeline.inputs.archives.base import Kind, Member, Packing, damage_told
+from pipeline.inputs.archives.base import Kind, Member, Packing, translated_damage
 from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind
 from pipeline.inputs.uris import path_of
 from pipeline.records import Image
@@ -28,7 +28,7 @@ def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
     """
     path = path_of(archive.uri)
     kind = archive_kind(path)
-    with damage_told(), store_for(path).open(path, archive.version) as file:
+    with translated_damage(), store_for(path).open(path, archive.version) as file:
         members = _KINDS[kind].index(file, packing)
         if kind in (TFRECORD, PARQUET):
             yield from _numbered(members)
@@ -44,7 +44,7 @@ def read_archive(
     What is wrong with one image is given in its place. See Kind.read and index_archive.
     """
     path = path_of(archive)
-    with damage_told(), store_for(path).open(path, version) as file:
+    with translated_damage(), store_for(path).open(path, version) as file:
         yield from _KINDS[archive_kind(path)].read(file, wanted, packing)
 
 

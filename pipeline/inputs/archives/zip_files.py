@@ -7,7 +7,13 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing, damage_told
+from pipeline.inputs.archives.base import (
+    SEGMENT_BYTES,
+    ArchiveError,
+    Member,
+    Packing,
+    translated_damage,
+)
 from pipeline.inputs.file_kinds import HEAD_BYTES, has_no_extension, is_image_name, looks_like_image
 from pipeline.records import Image
 
@@ -32,7 +38,7 @@ def read(
         for image in wanted:
             info = infos[image.place]
             try:
-                with damage_told(), archive.open(info) as content:
+                with translated_damage(), archive.open(info) as content:
                     # No more than the directory says, whatever the content inflates to.
                     data: bytes | Exception = content.read(info.file_size)
             except (ArchiveError, RuntimeError) as error:
@@ -46,7 +52,7 @@ def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     if is_image_name(info.filename) or not has_no_extension(info.filename):
         return is_image_name(info.filename)
     try:
-        with damage_told(), archive.open(info) as content:
+        with translated_damage(), archive.open(info) as content:
             return looks_like_image(content.read(HEAD_BYTES))
     except (ArchiveError, RuntimeError):
         return False

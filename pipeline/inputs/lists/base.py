@@ -37,7 +37,7 @@ class Rows(NamedTuple):
     """
 
     uris: Sequence[str | None]
-    kept: Sequence[Sequence[Any]]
+    carried: Sequence[Sequence[Any]]
     errors: Sequence[str] = ()
     places: Sequence[str] = ()
 
@@ -50,7 +50,7 @@ class Line(NamedTuple):
     error: str
 
 
-def _text_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
+def _text_rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
     for number, line in enumerate(file):
         text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
         uri = os.fsdecode(text.rstrip(b"\r\n"))
@@ -58,13 +58,17 @@ def _text_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> I
             yield Rows([uri], [])
 
 
-def _csv_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
+def _csv_rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
     names, lines = csv_table(file, path)
-    check_names(path, [uri_column, *kept.names], names)
-    uri, *places = [names.index(name) for name in (uri_column, *kept.names)]
+    check_names(path, [uri_column, *carried.names], names)
+    uri, *places = [names.index(name) for name in (uri_column, *carried.names)]
     while batch := list(itertools.islice(lines, _BATCH_ROWS)):
         whole = [line.values for line in batch if not line.error]
-        table = _converted(whole, places, kept.names, kept) if places else NO_COLUMNS.empty_table()
+        table = (
+            _converted(whole, places, carried.names, carried)
+            if places
+            else NO_COLUMNS.empty_table()
+        )
         columns = [iter(to_plain(column)) for column in table.columns]
         yield Rows(
             [None if line.error else line.values[uri] for line in batch],
@@ -166,7 +170,9 @@ def json_rows(file: BinaryIO) -> Iterator[tuple[dict[str, Any], str]]:
             yield {}, f"a row that is no JSON: {error}"
 
 
-def _json_lines_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
+def _json_lines_rows(
+    file: BinaryIO, path: str, uri_column: str, carried: pa.Schema
+) -> Iterator[Rows]:
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
     named = False
@@ -175,19 +181,19 @@ def _json_lines_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema
         rows.append(row)
         errors.append(error)
         if len(rows) == _BATCH_ROWS:
-            yield _json_batch(rows, errors, uri_column, kept)
+            yield _json_batch(rows, errors, uri_column, carried)
             rows, errors = [], []
     if not named and (rows or errors):
         found = sorted({name for row in rows for name in row})
         check_names(path, [uri_column], found)
-    yield _json_batch(rows, errors, uri_column, kept)
+    yield _json_batch(rows, errors, uri_column, carried)
 
 
 def _json_batch(
-    rows: list[dict[str, Any]], errors: list[str], uri_column: str, kept: pa.Schema
+    rows: list[dict[str, Any]], errors: list[str], uri_column: str, carried: pa.Schema
 ) -> Rows:
     columns = [
-        to_plain(to_arrow([row.get(field.name) for row in rows], field.type)) for field in kept
+        to_plain(to_arrow([row.get(field.name) for row in rows], field.type)) for field in carried
     ]
     uris = [row.get(uri_column) for row in rows]
     wrong = [
@@ -197,14 +203,14 @@ def _json_batch(
     return Rows([uri if isinstance(uri, str) else None for uri in uris], columns, wrong)
 
 
-def _parquet_rows(file: BinaryIO, path: str, uri_column: str, kept: pa.Schema) -> Iterator[Rows]:
+def _parquet_rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
     opened = pq.ParquetFile(file)
-    check_names(path, [uri_column, *kept.names], opened.schema_arrow.names)
-    for batch in opened.iter_batches(_BATCH_ROWS, columns=[uri_column, *kept.names]):
+    check_names(path, [uri_column, *carried.names], opened.schema_arrow.names)
+    for batch in opened.iter_batches(_BATCH_ROWS, columns=[uri_column, *carried.names]):
         uris = batch.column(batch.schema.get_field_index(uri_column)).cast(pa.string())
         columns = [
             to_plain(batch.column(batch.schema.get_field_index(field.name)).cast(field.type))
-            for field in kept
+            for field in carried
         ]
         yield Rows(uris.to_pylist(), columns)
 

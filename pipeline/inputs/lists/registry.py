@@ -27,7 +27,7 @@ from pipeline.inputs.lists.base import (
     csv_types,
     json_rows,
 )
-from pipeline.records import Kept
+from pipeline.records import Carried
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -38,31 +38,31 @@ class Entry(NamedTuple):
     Attributes:
         path: absolute, or gs://; the list and the row where there is no such path.
         error: why it can't be an image; empty if it can.
-        kept: values of the carried columns, in the order of the schema that was asked for.
+        carried: values of the carried columns, in the order of the schema that was asked for.
     """
 
     path: str
     error: str
-    kept: Kept | None
+    carried: Carried | None
 
 
-def read_list(path: str, uri_column: str, kept: pa.Schema) -> Iterator[Entry]:
+def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]:
     """The entries of a list, in its order.
 
     Args:
         path: absolute, or gs://.
         uri_column: that holds the uris; of no meaning for a text file.
-        kept: the columns to carry over, with the types to give them.
+        carried: the columns to carry over, with the types to give them.
 
     Raises:
         ListError: the list has no such column, or can't be read to its end.
     """
     number = 0
     with _opened(path) as file:
-        for rows in READERS[list_kind(path)](file, path, uri_column, kept):
+        for rows in READERS[list_kind(path)](file, path, uri_column, carried):
             for row, uri in enumerate(rows.uris):
                 number += 1
-                values = tuple(column[row] for column in rows.kept) if rows.kept else None
+                values = tuple(column[row] for column in rows.carried) if rows.carried else None
                 error = rows.errors[row] if rows.errors else ""
                 place = (rows.places[row] if rows.places else "") or str(number)
                 yield _entry(path, place, uri, error, values)
@@ -129,13 +129,13 @@ class _opened:  # noqa: N801 - reads like contextlib.closing
             raise ListError(f"{self._path} can't be read: {text}") from error
 
 
-def _entry(path: str, place: str, uri: str | None, error: str, kept: Kept | None) -> Entry:
+def _entry(path: str, place: str, uri: str | None, error: str, carried: Carried | None) -> Entry:
     if error or not uri:
-        return Entry(f"{path}#{place}", error or f"row {place} of {path} has no uri", kept)
+        return Entry(f"{path}#{place}", error or f"row {place} of {path} has no uri", carried)
     try:
-        return Entry(_absolute(uri, path), "", kept)
+        return Entry(_absolute(uri, path), "", carried)
     except (InputError, UnicodeError) as wrong:
-        return Entry(f"{path}#{place}", str(wrong), kept)
+        return Entry(f"{path}#{place}", str(wrong), carried)
 
 
 def _absolute(uri: str, path: str) -> str:

@@ -71,7 +71,7 @@ class BeamStore(InputStore):
         waiting: list[tuple[str, FileMetadata | None]] = [(folder, None)]
         while waiting:
             place, empty = waiting.pop()
-            with _told(place):
+            with _translated_errors(place):
                 try:
                     for found in self._system._list(f"{place}/"):
                         if empty and not deep:
@@ -90,7 +90,7 @@ class BeamStore(InputStore):
     ) -> tuple[bytes, FileInfo]:
         before = self._expected(path, version)
         check_size(before.bytes, most)
-        with _told(path), self._opened(path) as file:
+        with _translated_errors(path), self._opened(path) as file:
             data: bytes = file.read(before.bytes + 1)  # without a size Beam reads 8 KiB at a time
         if self._info(self._metadata(path)) != before or len(data) != before.bytes:
             raise ChangedError(f"{path} changed while it was read")
@@ -98,11 +98,11 @@ class BeamStore(InputStore):
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
         size = self._expected(path, version).bytes
-        with _told(path):
+        with _translated_errors(path):
             file = self._opened(path)
 
         def fetch(start: int, end: int) -> bytes:
-            with _told(path):
+            with _translated_errors(path):
                 file.seek(start)
                 return bytes(file.read(end - start))
 
@@ -118,7 +118,7 @@ class BeamStore(InputStore):
         return info
 
     def _metadata(self, path: str) -> FileMetadata:
-        with _told(path):
+        with _translated_errors(path):
             try:
                 return self._system.metadata(path)
             except BeamIOError as error:
@@ -139,7 +139,7 @@ class BeamStore(InputStore):
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
+def _translated_errors(path: str) -> Iterator[None]:
     """Whatever the libraries behind Beam raise becomes an OSError that names the path."""
     try:
         yield

@@ -57,7 +57,7 @@ class S3Store(InputStore):
         bucket, name = _split(folder)
         prefix = f"{name.rstrip('/')}/{start}" if name else start
         more = {} if deep else {"Delimiter": "/"}
-        with _told(folder):
+        with _translated_errors(folder):
             pages = _client().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=bucket, Prefix=prefix, **more):
                 for each in page.get("Contents", ()):
@@ -87,7 +87,7 @@ class S3Store(InputStore):
         if not name:
             return None
         try:
-            with _told(path):
+            with _translated_errors(path):
                 return cast("dict[str, Any]", _client().head_object(Bucket=bucket, Key=name))
         except FileNotFoundError:
             return None
@@ -100,7 +100,7 @@ def _get(
     bucket, name = _split(path)
     if version:
         more["IfMatch"] = f'"{version}"'
-    with _told(path):
+    with _translated_errors(path):
         for attempt in range(1, _ATTEMPTS + 1):
             answer = _client().get_object(Bucket=bucket, Key=name, **more)
             with contextlib.closing(answer["Body"]) as body:
@@ -126,7 +126,7 @@ def client_for(options: PipelineOptions, deadline: float) -> Any:
     s3 = options.view_as(S3Options)
     session = boto3.session.Session()
     known = s3.s3_access_key_id or session.get_credentials()
-    patience = min(max(deadline / _BOTO_ATTEMPTS, _SHORTEST), _LONGEST)
+    seconds = min(max(deadline / _BOTO_ATTEMPTS, _SHORTEST), _LONGEST)
     return session.client(
         "s3",
         region_name=s3.s3_region_name,
@@ -140,8 +140,8 @@ def client_for(options: PipelineOptions, deadline: float) -> Any:
         config=Config(
             signature_version=None if known else UNSIGNED,
             max_pool_connections=_POOLED_CONNECTIONS,
-            connect_timeout=patience,
-            read_timeout=patience,
+            connect_timeout=seconds,
+            read_timeout=seconds,
         ),
     )
 
@@ -166,7 +166,7 @@ def _check(path: str, found: str, expected: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
+def _translated_errors(path: str) -> Iterator[None]:
     """Whatever boto3 raises becomes an OSError that names the path, or a ChangedError."""
     try:
         yield
