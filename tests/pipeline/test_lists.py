@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.values import same, to_arrow, to_plain
-from pipeline.inputs.lists import base as list_rows
+from pipeline.inputs.lists import csv_files
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import carried_types, read_list
 
@@ -144,7 +144,7 @@ def test_values_in_csv_are_read_as_arrow_reads_them(tmp_path):
     ],
 )
 def test_a_quote_or_a_line_without_an_end(tmp_path, monkeypatch, text, message):
-    monkeypatch.setattr(list_rows, "_LONGEST", 100)
+    monkeypatch.setattr(csv_files, "_LONGEST", 100)
     path = tmp_path / "m.csv"
     path.write_bytes(text)
     with pytest.raises(ListError, match=message):

@@ -10,26 +10,25 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.storage.registry import is_remote, normalize, store_for
 from pipeline.dataset.values import plain_type
-from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, list_kind
-from pipeline.inputs.lists.base import (
-    READERS,
-    ListError,
-    check_names,
-    csv_table,
-    csv_types,
-    json_rows,
-)
+from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, list_kind
+from pipeline.inputs.lists import csv_files, json_files, parquet_files, text_files
+from pipeline.inputs.lists.base import Kind, ListError
 from pipeline.records import Carried
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_KINDS: dict[str, Kind] = {
+    TEXT: text_files,
+    CSV: csv_files,
+    JSON_LINES: json_files,
+    PARQUET: parquet_files,
+}
 
 
 class Entry(NamedTuple):
@@ -59,7 +58,7 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
     """
     number = 0
     with _opened(path) as file:
-        for rows in READERS[list_kind(path)](file, path, uri_column, carried):
+        for rows in _KINDS[list_kind(path)].rows(file, path, uri_column, carried):
             for row, uri in enumerate(rows.uris):
                 number += 1
                 values = tuple(column[row] for column in rows.carried) if rows.carried else None
@@ -69,17 +68,13 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
 
 
 def check_columns(path: str, uri_column: str) -> None:
-    """See to it that a list can be read at all and has a column of uris; reads only its beginning.
+    """Check that a list can be read and has a column of uris; reads only its beginning.
 
     Raises:
         ListError: it can't, or has not.
     """
     with _opened(path) as file:
-        kind = list_kind(path)
-        if kind == PARQUET:
-            check_names(path, [uri_column], pq.read_schema(file).names)
-        elif kind == CSV:
-            check_names(path, [uri_column], csv_table(file, path)[0])
+        _KINDS[list_kind(path)].check_columns(file, path, uri_column)
 
 
 def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
@@ -89,24 +84,9 @@ def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
         ListError: the list has no such column, or can't be read.
     """
     with _opened(path) as file:
-        kind = list_kind(path)
-        if kind == TEXT:
-            raise ListError(f"{path} is a plain list of uris: it has no columns to keep")
-        if kind == PARQUET:
-            schema = pq.read_schema(file)
-            check_names(path, [uri_column, *keep], schema.names)
-            return pa.schema([_plain_field(schema.field(name)) for name in keep])
-        if kind == CSV:
-            found = csv_types(file, path, uri_column, keep)
-            return pa.schema([_plain_field(field) for field in found])
-        values: dict[str, list[Any]] = {name: [] for name in keep}
-        seen: set[str] = set()
-        for row, _ in json_rows(file):
-            seen.update(row)
-            for name in keep:
-                values[name].append(row.get(name))
-        check_names(path, [uri_column, *keep], sorted(seen))
-        return pa.schema([_inferred(path, name, values[name]) for name in keep])
+        found = _KINDS[list_kind(path)].carried_types(file, path, uri_column, keep)
+    # Nullable: rows of other inputs have no value.
+    return pa.schema([pa.field(field.name, plain_type(field.type)) for field in found])
 
 
 class _opened:  # noqa: N801 - reads like contextlib.closing
@@ -151,17 +131,3 @@ def _absolute(uri: str, path: str) -> str:
         found.encode()  # names in a bucket are UTF-8
     os.fsencode(found)  # of a path, other bytes stand as os.fsdecode gives them
     return found
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    """Nullable: rows of other inputs have no value."""
-    return pa.field(field.name, plain_type(field.type))
-
-
-def _inferred(path: str, name: str, values: list[Any]) -> pa.Field:
-    try:
-        return _plain_field(pa.field(name, pa.array(values).type))
-    except (pa.ArrowException, UnicodeError, OverflowError) as error:
-        raise ListError(
-            f"{path}: the values of {name!r} are not all of one type that Arrow has ({error})"
-        ) from error
