@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from pipeline.errors import JobError
     from pipeline.graph import build
     from pipeline.launch.runner import run
-    from pipeline.runs.job import Job, new_job
+    from pipeline.options import JobOptions
+    from pipeline.runs.job import Job
+    from pipeline.runs.new_job import new_job
 
 # Loaded on first use: reading a dataset needs no Beam.
 _HOMES = {
     "Job": "runs.job",
+    "JobOptions": "options",
     "JobError": "errors",
     "build": "graph",
-    "new_job": "runs.job",
+    "new_job": "runs.new_job",
     "open_dataset": "dataset.reader",
     "run": "launch.runner",
 }
@@ -27,7 +30,7 @@ _HOMES = {
 # Here, since all that reads images, in whichever process, comes from this package.
 add_other_stores()
 
-__all__ = ["Job", "JobError", "build", "new_job", "open_dataset", "run"]
+__all__ = ["Job", "JobError", "JobOptions", "build", "new_job", "open_dataset", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,75 +15,115 @@
              +- seen ------------------------------------------- WriteChanges -+
              +- counts --------------------------------------------------------+
 
-ReadImages, WriteParts and WriteCopies add to what WriteChanges writes down. ReadIndex also says
-which contents have vectors (ReadImages), which parts have other columns (RewriteParts), what it
-found and what is damaged (Commit); ListImages, which lists it read (Commit).
+ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
+contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), and the
+snapshot and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
-pixels never cross a shuffle, and a part file is there to stay while the job still runs.
+pixels never cross a shuffle, and finished parts are durable while the job still runs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import apache_beam as beam
+from apache_beam.pvalue import PCollection
 
-from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.embedding.call_sizes import CallSettings
+from pipeline.embedding.decode import Reading
+from pipeline.embedding.handler import EncoderHandler
+from pipeline.inputs.resolve import ListSettings
 from pipeline.runs.job import Job
+from pipeline.runs.rules import Scope
 from pipeline.steps.commit import Commit
 from pipeline.steps.embed import EmbedImages
-from pipeline.steps.index import ReadIndex
-from pipeline.steps.list_images import ListImages, ListMembers
-from pipeline.steps.plan import PlanRun
-from pipeline.steps.read import ReadImages
-from pipeline.steps.write import RewriteParts, WriteChanges, WriteParts
+from pipeline.steps.index import Index, ReadIndex
+from pipeline.steps.list_images import ArchivesToLook, ListImages, Listing, ListMembers
+from pipeline.steps.plan import Plan, PlanRun, ToPlan
+from pipeline.steps.read import ReadImages, ToRead
+from pipeline.steps.write import (
+    RewriteParts,
+    ToRewrite,
+    WriteChanges,
+    WriteEmbeddings,
+    WriteFailures,
+)
 
 
-def build(pipeline: beam.Pipeline, job: Job) -> Any:
-    """Add the job to a pipeline; gives the PCollection of its run's id, once committed."""
+class Planned(NamedTuple):
+    """The first half of a job: what exists, what the output holds, and what has to be done."""
+
+    listing: Listing
+    known: Index
+    plan: Plan
+
+
+def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
+    """Add the job to a pipeline; gives the id of its run, once that is committed."""
     listing, index, plan = add_plan(pipeline, job)
-    todo = {"loose": plan.loose, "packed": plan.packed}
-    read = todo | "ReadImages" >> ReadImages(job, index["contents"])
-    embedded = read.decoded | "EmbedImages" >> EmbedImages(job)
-    # Not flattened before they are written: on some runners that would hold parts back to the end.
-    written = embedded.embedded | "WriteParts" >> WriteParts(job, EMBEDDINGS)
-    copied = read.copied | "WriteCopies" >> WriteParts(job, EMBEDDINGS)
-    failed = (
-        (read.failures, embedded.failures)
-        | "Failures" >> beam.Flatten()
-        | "WriteFailures" >> WriteParts(job, FAILURES)
+    options, storage, tally = job.options, job.storage, job.tally_folder
+    calls = CallSettings(options.batch_size, job.spec.height, job.spec.width)
+    writer = job.writer
+    reading = Reading(job.spec, options.limits, options.max_bytes, job.packing, options.reads)
+    handler = EncoderHandler(
+        bundle=job.bundle,
+        encoder_id=job.spec.id,
+        batch_size=options.batch_size,
+        trust=options.trust,
+        across_processes=job.across_processes,
+        storage=storage,
+        tally_folder=tally,
     )
-    stale = {
-        "stale": (plan.stale, index["outdated"]) | "Stale" >> beam.Flatten(),
-        "touched": (read.touched, plan.renewed) | "Touched" >> beam.Flatten(),
-    }
-    return index["snapshot"] | "Commit" >> Commit(
+    write = WriteEmbeddings(writer, calls, tally, storage)
+
+    read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
+        reading, calls, job.output, index.contents, tally, storage
+    )
+    vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
+    # Not flattened before they are written: on some runners that would hold parts back to the end.
+    written = vectors.embedded | "WriteParts" >> write
+    copied = read.copied | "WriteCopies" >> write
+    failed = (
+        (read.failures, vectors.failures)
+        | "Failures" >> beam.Flatten()
+        | "WriteFailures" >> WriteFailures(writer, calls, tally, storage)
+    )
+    stale = (plan.stale, index.outdated) | "Stale" >> beam.Flatten()
+    touched = (read.touched, plan.renewed) | "Touched" >> beam.Flatten()
+    rewritten = ToRewrite(stale, touched) | "RewriteParts" >> RewriteParts(writer, storage)
+    return index.snapshot | "Commit" >> Commit(
         job,
         counts=plan.counts,
-        written=(written.parts, copied.parts, failed.parts) | "Parts" >> beam.Flatten(),
-        rewritten=(stale | "RewriteParts" >> RewriteParts(job), index["damaged"])
-        | "Rewritten" >> beam.Flatten(),
+        written=(written.parts, copied.parts, failed) | "Parts" >> beam.Flatten(),
+        rewritten=(rewritten, index.damaged) | "Rewritten" >> beam.Flatten(),
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
-        | "WriteChanges" >> WriteChanges(job),
+        | "WriteChanges" >> WriteChanges(writer, storage),
     )
 
 
-def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> tuple[Any, Any, Any]:
-    """The first half, which decides: listing, index and plan. It writes what lists name, at most."""
-    listing = pipeline | "ListImages" >> ListImages(job, remember)
-    index = pipeline | "ReadIndex" >> ReadIndex(job)
-    archives = {
-        "archives": listing.archives,
-        "known": index["rows"],
-        "named": index["named_archives"],
-    }
-    members = archives | "ListMembers" >> ListMembers(job)
-    sides = {
-        "listed": (listing.images, members.images) | "Listed" >> beam.Flatten(),
-        "known": index["rows"],
-        "named": (index["named"], members.named) | "Named" >> beam.Flatten(),
-    }
-    return listing, index, sides | "PlanRun" >> PlanRun(job, listing.unreadable)
+def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planned:
+    """Add the first half of a job, which decides what to do.
+
+    Args:
+        pipeline: to which it is added.
+        job: the run.
+        remember: write down the uris that lists name; nothing else is written.
+    """
+    options, storage = job.options, job.storage
+    lists = ListSettings(options.uri_column, job.carried, job.output, job.spec.id, remember)
+    scope = Scope(job.inputs, (), options.retry_failures, job.columns)
+
+    listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
+    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, job.inputs, storage)
+    archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
+    members = archives | "ListMembers" >> ListMembers(job.packing, options.retry_failures, storage)
+    sides = ToPlan(
+        listed=(listing.images, members.images) | "Listed" >> beam.Flatten(),
+        known=index.rows,
+        named=(index.named, members.named) | "Named" >> beam.Flatten(),
+    )
+    plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, job.tally_folder)
+    return Planned(listing, index, plan)

@@ -1,28 +1,98 @@
-"""What options are where nobody says otherwise. Imports nothing, so the command line is quick."""
+"""Options of a run: names, defaults, limits, and how sizes and ages are written.
+
+Imports nothing heavy, so that the command line answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 from datetime import timedelta
+
+from encoder.errors import InputError
+from encoder.images.limits import Limits
 
 DEFAULT_BATCH_SIZE = 8  # images
 DEFAULT_MAX_BYTES = 512 << 20  # of one image file or record
 DEFAULT_MAX_FAILURE_RATIO = 0.5
 DEFAULT_READS = 32  # at the same time
+MAX_READS = 1024
 DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part
 DEFAULT_URI_COLUMN = "uri"
+
+GPU_BATCH_SIZE = 64
+# Threads per GPU of a worker: while one waits for its batch, the other prepares the next one.
+THREADS_PER_GPU = 2
+
+DATAFLOW = "DataflowRunner"
+# Beam's DirectRunner may first download a runner of another kind; the Fn API runner needs nothing.
+IN_PROCESS = ("FnApiRunner", "DirectRunner")
+ONE_PROCESS = "no_use_multiple_sdk_containers"  # an experiment of Beam, for Dataflow's workers
+
 _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([BKMGT]?)(?:i?B)?", re.I)
 _AGE = re.compile(r"(\d+)\s*([hdw])", re.I)
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-GPU_BATCH_SIZE = 64
-# Of a worker, for each GPU: while one waits for its batch, another gets the next one ready.
-THREADS_PER_GPU = 2
-DATAFLOW = "DataflowRunner"
-# Beam's DirectRunner may first download a runner of another kind; the first one is in the package.
-IN_PROCESS = ("FnApiRunner", "DirectRunner")
-ONE_PROCESS = "no_use_multiple_sdk_containers"
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """How a run treats its images; the options of ``python -m pipeline run``, validated.
+
+    Attributes:
+        batch_size: images per call of the encoder; see pipeline.embedding.call_sizes.
+        reads: images that a worker reads at the same time.
+        max_failure_ratio: the share of the listed images that may fail, 0 to 1.
+        allow_empty: accept an input that lists no image; the rows from there go.
+        allow_deletes: accept that more than half of the known images are gone.
+        retry_failures: try again images that could not be decoded.
+        uri_column: of manifests.
+        image_field: feature or column of TFRecord and Parquet files that holds the image; None to
+            find it.
+        id_field: feature or column that names the image; None for the record's number.
+        max_pixels: width times height of one image; a larger one is a failure.
+        max_bytes: of one image file or record; a larger one is a failure.
+        allow_truncated: embed what can be seen of damaged images.
+        trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
+
+    Raises:
+        InputError: a value is out of range; the message names its option.
+    """
+
+    batch_size: int = DEFAULT_BATCH_SIZE
+    reads: int = DEFAULT_READS
+    max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
+    allow_empty: bool = False
+    allow_deletes: bool = False
+    retry_failures: bool = False
+    uri_column: str = DEFAULT_URI_COLUMN
+    image_field: str | None = None
+    id_field: str | None = None
+    max_pixels: int = Limits.max_pixels
+    max_bytes: int = DEFAULT_MAX_BYTES
+    allow_truncated: bool = False
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_failure_ratio <= 1:
+            raise InputError(f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1")
+        at_least_one = {
+            "batch-size": self.batch_size,
+            "reads-in-flight": self.reads,
+            "max-pixels": self.max_pixels,
+            "max-bytes": self.max_bytes,
+        }
+        for option, value in at_least_one.items():
+            if value < 1:
+                raise InputError(f"--{option} is {value}; expected at least 1")
+        if self.reads > MAX_READS:
+            raise InputError(f"--reads-in-flight is {self.reads}; expected at most {MAX_READS}")
+
+    @property
+    def limits(self) -> Limits:
+        """What may be decoded."""
+        return Limits(self.max_pixels, self.allow_truncated)
 
 
 def parse_size(text: str) -> int:

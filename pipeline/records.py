@@ -1,22 +1,39 @@
-"""What flows between the steps of the job. No Beam in here."""
+"""The records that flow between the steps of a job. No Beam, and nothing heavy is imported."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EMBEDDINGS = "embeddings"
-FAILURES = "failures"
-LISTS = "lists"
-CHANGES = "changes"
+# The kinds of files that a dataset holds for an encoder; each has a folder of that name.
+Kind = Literal["embeddings", "failures", "lists", "changes"]
+EMBEDDINGS: Final = "embeddings"
+FAILURES: Final = "failures"
+LISTS: Final = "lists"
+CHANGES: Final = "changes"
 
 # The stages at which an image can fail.
-LIST, READ, DECODE, EMBED = "list", "read", "decode", "embed"
-# Values of the columns that --keep names, in that order, as plain Python values.
+Stage = Literal["list", "read", "decode", "embed"]
+LIST: Final = "list"
+READ: Final = "read"
+DECODE: Final = "decode"
+EMBED: Final = "embed"
+
+# How an image that has to be read is counted in the run record.
+Counted = Literal["new", "changed"]
+
+# The counts of the run record that planning decides.
+Total = Literal["listed", "new", "changed", "unchanged", "resumed", "deleted"]
+TOTALS: Final[tuple[Total, ...]] = (
+    *("listed", "new", "changed", "unchanged", "resumed", "deleted"),
+)
+
+# Values of the carried columns, in the order of --keep, as plain Python values of any type.
 Carried = tuple[Any, ...]
 
 
@@ -24,76 +41,93 @@ class Image(NamedTuple):
     """An image as it was listed, alone or packed in an archive; or such an archive itself.
 
     Attributes:
-        uri, version, bytes: of the image; the version of what is packed is that of its archive.
-        error: makes it a failure without further ado, of the given stage.
-        stage, error_type: of that failure.
-        source: the text of the input that listed it.
-        carried: the values that the listing carries over; None where it carries none.
-        archive: uri of the archive that it is packed in; "" for a file of its own.
+        uri: of the image.
+        version: of the image; a packed image has the version of its archive.
+        bytes: size of the file or packed file; 0 where it is not known yet.
+        error: why the image can't be read; it then becomes a failure row of the given stage.
+        stage: of that failure.
+        error_type: of that failure.
+        source: the text of the input that listed the image.
+        carried: values of the carried columns; None where the listing has none.
+        archive: uri of the archive that holds the image; None for a file of its own.
         place: where in that archive, in the terms of its kind.
-        segment: which segment of the archive that is in; a segment is read in one go.
+        segment: the archive's segment; a segment is read in one go.
     """
 
     uri: str
     version: str
     bytes: int
-    error: str = ""
-    stage: str = LIST
+    error: str | None = None
+    stage: Stage = LIST
     error_type: str = "ListError"
     source: str = ""
     carried: Carried | None = None
-    archive: str = ""
+    archive: str | None = None
     place: int = 0
     segment: int = 0
 
 
 class Known(NamedTuple):
-    """A row that the output already holds for some image: where it is, and for which version.
+    """A row that the output already holds for an image.
 
-    The part is a path relative to the output. Rows that are not committed come from a run that
-    died. The stage is empty for an embedding. Kept values are None where the part has not all of
-    the columns.
+    Attributes:
+        part: path of the part that holds the row, relative to the output.
+        version: of the image that the row was made from.
+        sha256: of that image's content, in hex; None for a failure.
+        stage: of the failure; None for an embedding.
+        committed: whether a manifest names the part. Other parts come from a run that died.
+        carried: values of the carried columns; None where the part lacks one of them.
     """
 
     part: str
     version: str
-    sha256: str
-    stage: str
+    sha256: str | None
+    stage: Stage | None
     committed: bool
     carried: Carried | None = None
 
 
+# A uri, and the fields of Known: the form in which rows are packed, since it takes less memory.
+KnownTuple = tuple[str, str, str, str | None, Stage | None, bool, Carried | None]
+
+
 class KnownRow(NamedTuple):
-    """A known row, by its uri."""
+    """A known row, and the uri of its image."""
 
     uri: str
     known: Known
 
 
 class ListState(NamedTuple):
-    """What a list names now: a file with its uris lies in the output, at a relative path."""
+    """A list, and the file that holds the uris it named, as a path relative to the output."""
 
     list_uri: str
     uris_path: str
 
 
+class OldRow(NamedTuple):
+    """The embedding of an image's earlier version: its part, and its content's sha256 in hex."""
+
+    part: str
+    sha256: str | None
+
+
 class Todo(NamedTuple):
-    """An image to be read.
+    """An image that has to be read.
 
     Attributes:
         image: as it was listed.
-        counted: the count of the run record that it is in, "new" or "changed".
-        old_part, old_sha256: where an embedding of an earlier version lies, and of what content.
+        counted: how the run record counts it.
+        old: the embedding of its earlier version, if the output has one.
     """
 
     image: Image
-    counted: str = "new"
-    old_part: str = ""
-    old_sha256: str = ""
+    counted: Counted = "new"
+    old: OldRow | None = None
 
 
 class Decoded(NamedTuple):
-    """An image ready for the encoder; pixels uint8 (height, width, channels)."""
+    """An image that is ready for the encoder; pixels are uint8 (height, width, channels)."""
 
     uri: str
     version: str
@@ -107,16 +141,16 @@ class Decoded(NamedTuple):
 
 
 class Load(NamedTuple):
-    """An encoder that was loaded: an id that no other load has, and what it computes on."""
+    """One load of the encoder: an id that no other load has, and what it computes on."""
 
     id: str
     computes_on: str
 
 
 class Embedded(NamedTuple):
-    """An image with its vector, float32 (dim,), and the encoder load that made it.
+    """An image with its vector, float32 (dim,), and the load of the encoder that computed it.
 
-    The load is None where the vector was copied from another row of the same content.
+    The load is None where the vector was copied from another row with the same content.
     """
 
     uri: str
@@ -137,63 +171,77 @@ class Failure(NamedTuple):
     uri: str
     version: str
     bytes: int
-    stage: str
+    stage: Stage
     error: str
     message: str
 
 
 class Touched(NamedTuple):
-    """An image whose vector in old_part stays valid, while other values of its row change.
+    """A row whose vector stays valid while its version or its carried values change.
 
-    Its version changed but not its content, or what a list carries over for it changed. Counted
-    is the count of the run record that it leaves for "unchanged"; "" if it is there already.
+    Attributes:
+        old_part: the part that holds the row, relative to the output.
+        uri: of the image.
+        version: the new one.
+        counted: how planning counted the image, which turned out to be unchanged; None where
+            planning had counted it as unchanged.
+        carried: the new values; None where they stay.
     """
 
     old_part: str
     uri: str
     version: str
-    counted: str
+    counted: Counted | None
     carried: Carried | None = None
 
 
 class Part(NamedTuple):
-    """A finished Parquet file; path relative to the output, size in bytes.
+    """A finished Parquet file.
 
-    Its rows come from these loads of the encoder; copied is how many come from none.
-    The crc32c of its content is 8 hex digits; "" where it is not known.
+    Attributes:
+        kind: of its rows.
+        path: relative to the output.
+        rows: how many.
+        bytes: size of the file.
+        loads: the loads of the encoder that computed its vectors.
+        copied: how many of its vectors were copied from other rows.
+        crc32c: of the file, 8 hex digits; None where it is not known.
     """
 
-    kind: str
+    kind: Kind
     path: str
     rows: int
     bytes: int
     loads: tuple[Load, ...] = ()
     copied: int = 0
-    crc32c: str = ""
+    crc32c: str | None = None
 
 
 class Rewrite(NamedTuple):
-    """A part that lost rows; its replacement is None where nothing was left.
+    """A part that was written again without some of its rows.
 
-    The counts say how many touched images it renews, by how these were counted before.
+    Attributes:
+        old_path: of the part that is replaced, relative to the output.
+        replacement: None where no row was left.
+        touched: how many images of it turned out to be unchanged, by how planning counted them.
     """
 
     old_path: str
     replacement: Part | None
-    touched: Counter[str]
+    touched: Counter[Counted]
 
 
 class Snapshot(NamedTuple):
-    """The output as the run found it. Paths are relative to the output.
+    """The output as a run finds it. Paths are relative to the output.
 
     Attributes:
         manifest_version: of the manifest that was read; None where there was none.
-        live: parts of this encoder that the manifest names.
+        live: this encoder's parts that the manifest names.
         resumable: embedding parts that no manifest names, from runs that died.
-        useless: files that nothing can be taken over from.
+        useless: files that no manifest names and that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
-        lists: the lists that earlier runs read, and where their uris lie.
-        unfinished: what lists named in runs that died.
+        lists: the lists that earlier runs read, with the uris that these named.
+        unfinished: the same for runs that died.
     """
 
     manifest_version: str | None
@@ -205,17 +253,73 @@ class Snapshot(NamedTuple):
     unfinished: tuple[ListState, ...] = ()
 
 
+@dataclasses.dataclass
+class Counts:
+    """What planning counted.
+
+    Attributes:
+        totals: images, by the names of the run record.
+        listed_by: how many images each input listed, by the input's text.
+        gone_from: how many deleted images each input would have listed.
+    """
+
+    totals: Counter[Total] = dataclasses.field(default_factory=Counter)
+    listed_by: Counter[str] = dataclasses.field(default_factory=Counter)
+    gone_from: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of another part of the collection."""
+        self.totals.update(other.totals)
+        self.listed_by.update(other.listed_by)
+        self.gone_from.update(other.gone_from)
+
+
+class _LaterFields(TypedDict, total=False):
+    """Fields that the records of early versions lack."""
+
+    copied: int
+    computed_on: list[str]
+
+
+class RunRecord(_LaterFields):
+    """The record of a run, as ``runs/<run_id>.json`` holds it; see docs/contracts.md."""
+
+    run_id: str
+    encoder_id: str
+    started: str
+    finished: str
+    inputs: list[str]
+    listed: int
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    embedded: int
+    failed: int
+    resumed: int
+    encoder_loads: int
+    seconds: float
+    images_per_second: float
+
+
+class _HasUri(Protocol):
+    """An Image or a Decoded."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 def describe_error(error: BaseException) -> tuple[str, str]:
     """The type's name and a one-line message, for a failure row."""
     message = " ".join(str(error).split()) or type(error).__name__
     return type(error).__name__, message.encode("utf-8", "backslashreplace").decode()
 
 
-def failure_of(image: Any, stage: str, error: BaseException) -> Failure:
-    """The failure row of anything that has uri, version and bytes."""
+def failure_of(image: _HasUri, stage: Stage, error: BaseException) -> Failure:
+    """The failure row of an image, listed or decoded."""
     name, message = describe_error(error)
     return Failure(image.uri, image.version, image.bytes, stage, name, message)
-
-
-# uri, part, version, sha256, stage, committed, kept: a uri, and the fields of Known.
-KnownTuple = tuple[str, str, str, str, str, bool, Carried | None]

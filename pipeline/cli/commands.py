@@ -14,40 +14,39 @@ from encoder.terminal import quick_imports
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.inputs.stores.registry import is_other_store
-from pipeline.options import DEFAULT_BATCH_SIZE, count_text, size_text
+from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
 if TYPE_CHECKING:
     from pipeline.runs.job import Job
 
 
-def job_of(options: argparse.Namespace, batch_size: int) -> Job:
+def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
     """The job that the options of run and plan describe.
 
     Args:
-        options: as parsed.
+        arguments: as parsed.
         batch_size: where the options give none.
     """
-    from pipeline.runs.job import new_job
+    from pipeline.runs.new_job import new_job
 
+    options = JobOptions(
+        batch_size=batch_size if arguments.batch_size is None else arguments.batch_size,
+        reads=arguments.reads_in_flight,
+        max_failure_ratio=arguments.max_failure_ratio,
+        allow_empty=arguments.allow_empty,
+        allow_deletes=arguments.allow_deletes,
+        retry_failures=arguments.retry_failures,
+        uri_column=arguments.uri_column,
+        image_field=arguments.image_feature or None,
+        id_field=arguments.id_feature or None,
+        max_pixels=arguments.max_pixels,
+        max_bytes=arguments.max_bytes,
+        allow_truncated=arguments.allow_truncated,
+        trust=arguments.trust,
+    )
+    keep = [name for names in arguments.keep for name in names.split(",") if name]
     return new_job(
-        options.input,
-        options.encoder,
-        options.output,
-        options.run_id,
-        keep=[name for names in options.keep for name in names.split(",") if name],
-        uri_column=options.uri_column,
-        image_field=options.image_feature,
-        id_field=options.id_feature,
-        max_pixels=options.max_pixels,
-        max_bytes=options.max_bytes,
-        allow_truncated=options.allow_truncated,
-        batch_size=batch_size if options.batch_size is None else options.batch_size,
-        reads=options.reads_in_flight,
-        max_failure_ratio=options.max_failure_ratio,
-        allow_empty=options.allow_empty,
-        allow_deletes=options.allow_deletes,
-        retry_failures=options.retry_failures,
-        trust=options.trust,
+        arguments.input, arguments.encoder, arguments.output, arguments.run_id, keep, options
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pipeline.dataset.layout import encoder_folder
-from pipeline.records import EMBEDDINGS, FAILURES, Part
+from pipeline.records import EMBEDDINGS, FAILURES, Part, RunRecord
 from pipeline.runs.accounting import failure_reasons
 
 
-def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> str:
+def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
     """The run record as a few lines for people."""
     encoder_id, run_id = record["encoder_id"], record["run_id"]
     lines = [
@@ -18,14 +17,14 @@ def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> 
         f"  embedded   {record['embedded']:,}{_rate(record)}",
         f"  unchanged  {record['unchanged']:,}",
     ]
-    for name, note in (
-        ("copied", " (of the embedded: the vector of a row with the same content)"),
-        ("resumed", " (embedded by a run that did not finish)"),
-        ("deleted", " (gone; their rows went too)"),
-        ("failed", f" ({output}/{encoder_folder(FAILURES, encoder_id)}/)"),
+    for name, count, note in (
+        ("copied", record["copied"], "of the embedded: the vector of a row with the same content"),
+        ("resumed", record["resumed"], "embedded by a run that did not finish"),
+        ("deleted", record["deleted"], "gone; their rows went too"),
+        ("failed", record["failed"], f"{output}/{encoder_folder(FAILURES, encoder_id)}/"),
     ):
-        if record[name]:
-            lines.append(f"  {name:<9}  {record[name]:,}{note}")
+        if count:
+            lines.append(f"  {name:<9}  {count:,} ({note})")
     own = [part for part in failures if f"/run={run_id}/" in part.path]
     lines.extend(f"             {reason}" for reason in failure_reasons(output, own))
     if not record["embedded"] + record["failed"] + record["deleted"] + record["resumed"]:
@@ -37,7 +36,7 @@ def summarize(record: dict[str, Any], output: str, failures: Sequence[Part]) -> 
     return "\n".join(lines)
 
 
-def _rate(record: dict[str, Any]) -> str:
+def _rate(record: RunRecord) -> str:
     if not record["embedded"]:
         return ""
     seconds, rate = record["seconds"], record["images_per_second"]

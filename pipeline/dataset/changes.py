@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import BinaryIO, Final, Literal, NamedTuple, TextIO, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,44 +20,51 @@ from pipeline.dataset.layout import encoder_folder
 from pipeline.dataset.manifest import read_manifest
 from pipeline.records import CHANGES
 
-ADDED, CHANGED, REMOVED = "added", "changed", "removed"
-KINDS = (ADDED, CHANGED, REMOVED)
+ChangeKind = Literal["added", "changed", "removed"]
+ADDED: Final = "added"
+CHANGED: Final = "changed"
+REMOVED: Final = "removed"
+KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 LOG = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), pa.field("change", pa.string(), nullable=False)]
 )
 
-# What is seen of a uri while a run goes on.
-HAD, HAS, SAME, RENEWED = "had", "has", "same", "renewed"
+# What steps report about a uri while a run goes on: it had an embedding that is gone or replaced;
+# it has a new one; it keeps the old one after all; the listing carries other values.
+Seen = Literal["had", "has", "same", "renewed"]
+HAD: Final = "had"
+HAS: Final = "has"
+SAME: Final = "same"
+RENEWED: Final = "renewed"
 
 
 class Change(NamedTuple):
-    """A uri whose row came, changed or went."""
+    """A uri whose row was added, changed or removed."""
 
     uri: str
-    change: str
+    change: ChangeKind
 
 
-def kind_of(seen: Iterable[str]) -> str:
-    """The change that a uri went through in one run, from what was seen of it; "" for none.
+def kind_of(seen: Iterable[Seen]) -> ChangeKind | None:
+    """The change that a uri went through in one run; None for none.
 
     Args:
-        seen: HAD, it had an embedding that is gone or replaced; HAS, it has a new one; SAME, it
-            keeps the one that was there after all; RENEWED, a list carries other values over.
+        seen: all that steps reported about the uri.
     """
     found = set(seen)
     if not found & {HAS, SAME}:
-        return REMOVED if HAD in found else ""
+        return REMOVED if HAD in found else None
     if HAD not in found:
         return ADDED
-    return CHANGED if found & {HAS, RENEWED} else ""
+    return CHANGED if found & {HAS, RENEWED} else None
 
 
-def folded(earlier: str, later: str) -> str:
-    """The change that two changes of one uri amount to; "" for none."""
+def folded(earlier: ChangeKind | None, later: ChangeKind | None) -> ChangeKind | None:
+    """The change that two changes of one uri amount to; None for none."""
     if not earlier or not later:
         return earlier or later
     if earlier == ADDED:
-        return "" if later == REMOVED else ADDED
+        return None if later == REMOVED else ADDED
     if earlier == REMOVED and later == ADDED:
         return CHANGED
     return later
@@ -87,15 +94,15 @@ def changes_since(output: str, run_id: str, encoder: str | None = None) -> Itera
             f"{', '.join(runs[-5:])}"
         )
     later = runs[runs.index(run_id) + 1 :] if run_id else runs
-    total: dict[str, str] = {}
+    total: dict[str, ChangeKind | None] = {}
     for path in _logs(output, encoder or names[0], later):
         with store_for(path).open(path) as file:
             table = pq.ParquetFile(file, page_checksum_verification=True).read()
         for row in table.to_pylist():
-            total[row["uri"]] = folded(total.get(row["uri"], ""), row["change"])
+            total[row["uri"]] = folded(total.get(row["uri"]), row["change"])
     for uri in sorted(total):
-        if total[uri]:
-            yield Change(uri, total[uri])
+        if (change := total[uri]) is not None:
+            yield Change(uri, change)
 
 
 def write_json_lines(changes: Iterable[Change], file: TextIO) -> None:
@@ -106,7 +113,7 @@ def write_json_lines(changes: Iterable[Change], file: TextIO) -> None:
 
 def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:
     """A Parquet file with the columns of LOG."""
-    rows: dict[str, list[Any]] = {"uri": [], "change": []}
+    rows: dict[str, list[str]] = {"uri": [], "change": []}
     for each in changes:
         rows["uri"].append(each.uri)
         rows["change"].append(each.change)

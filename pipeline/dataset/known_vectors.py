@@ -38,10 +38,12 @@ class KnownContent(NamedTuple):
     height: int
 
 
-def contents_of(part: str, hashes: Iterable[str]) -> Contents:
-    """The contents of a part, by the sha256 of its rows, in hex and in order; "" for none."""
+def contents_of(part: str, hashes: Iterable[str | None]) -> Contents:
+    """The contents of a part, by the sha256 of its rows, in hex and in order; None for none."""
     length = 2 * _DIGEST_BYTES
-    return Contents(part, b"".join(bytes.fromhex(f"{each:0<{length}.{length}}") for each in hashes))
+    return Contents(
+        part, b"".join(bytes.fromhex(f"{each or '':0<{length}.{length}}") for each in hashes)
+    )
 
 
 def _bytes_held(row_group: pa.Table) -> int:

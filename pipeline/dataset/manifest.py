@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+
+import msgspec
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
@@ -16,7 +17,7 @@ from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import manifest_path, record_path
 from pipeline.errors import JobError
-from pipeline.records import EMBEDDINGS, FAILURES, ListState, Part
+from pipeline.records import EMBEDDINGS, FAILURES, Kind, ListState, Part, RunRecord
 
 FORMAT = "image-embeddings/1"
 _OF_A_PART = ("path", "rows", "bytes", "crc32c")
@@ -36,7 +37,7 @@ class EncoderState:
     parts: tuple[Part, ...] = ()
     lists: tuple[ListState, ...] = ()
 
-    def of_kind(self, kind: str) -> list[Part]:
+    def of_kind(self, kind: Kind) -> list[Part]:
         """The live parts of one kind, EMBEDDINGS or FAILURES."""
         return [part for part in self.parts if part.kind == kind]
 
@@ -85,7 +86,7 @@ class Manifest:
                 "spec": json.loads(state.spec.to_json()),
                 **{
                     kind: [
-                        {name: getattr(part, name) for name in _OF_A_PART}
+                        {name: getattr(part, name) or "" for name in _OF_A_PART}
                         for part in sorted(state.of_kind(kind), key=_path)
                     ]
                     for kind in (EMBEDDINGS, FAILURES)
@@ -182,11 +183,18 @@ def removed_meanwhile(path: str) -> JobError:
     )
 
 
-def read_record(output: str, run_id: str) -> dict[str, Any]:
-    """The record of a committed run."""
+def read_record(output: str, run_id: str) -> RunRecord:
+    """The record of a committed run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or a value has another type.
+    """
     path = record_path(output, run_id)
-    record: dict[str, Any] = json.loads(store_for(path).read(path)[0])
-    return record
+    try:
+        return msgspec.json.decode(store_for(path).read(path)[0], type=RunRecord)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
 
 
 def stray_records(output: str, manifest: Manifest) -> list[str]:
@@ -196,8 +204,8 @@ def stray_records(output: str, manifest: Manifest) -> list[str]:
     return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
 
 
-def _part(kind: str, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:
-    return Part(kind, str(path), int(rows), int(bytes), crc32c=str(crc32c))
+def _part(kind: Kind, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:
+    return Part(kind, str(path), int(rows), int(bytes), crc32c=str(crc32c) or None)
 
 
 def _path(part: Part) -> str:

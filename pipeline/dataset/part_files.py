@@ -16,7 +16,7 @@ from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import part_path
 from pipeline.dataset.values import to_plain
-from pipeline.records import EMBEDDINGS, Part
+from pipeline.records import EMBEDDINGS, Kind, Part
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
@@ -27,7 +27,7 @@ GROUP_BYTES = 64 << 20
 _NAME_DIGITS = 24
 
 
-def parquet_options(kind: str) -> dict[str, Any]:
+def parquet_options(kind: Kind) -> dict[str, Any]:
     """How parts are written. Readers that check pages find damage without the manifest."""
     return {
         "compression": "zstd",
@@ -102,7 +102,7 @@ class PartStream:
         schema: of its rows, with metadata.
     """
 
-    def __init__(self, kind: str, schema: pa.Schema) -> None:
+    def __init__(self, kind: Kind, schema: pa.Schema) -> None:
         self._kind = kind
         self._buffer = io.BytesIO()
         self._writer = pq.ParquetWriter(self._buffer, schema, **parquet_options(kind))

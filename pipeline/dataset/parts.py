@@ -6,14 +6,14 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import StorageSettings, join, settings
+from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
 from pipeline.dataset.known_vectors import Contents, contents_of
@@ -28,6 +28,7 @@ from pipeline.records import (
     FAILURES,
     Embedded,
     Failure,
+    Kind,
     KnownTuple,
     Load,
     Part,
@@ -40,6 +41,9 @@ MAX_SECONDS = 60.0
 MAX_BYTES = 64 << 20
 
 
+_Row = TypeVar("_Row", Embedded, Failure)
+
+
 @dataclasses.dataclass(frozen=True)
 class PartWriter:
     """Writes parts of one run.
@@ -48,21 +52,19 @@ class PartWriter:
         output, run_id: where to.
         spec: of the encoder.
         extra_columns: columns of embeddings besides those that all have.
-        storage: how buckets are spoken to, also where the writer travels to.
     """
 
     output: str
     run_id: str
     spec: EncoderSpec
     extra_columns: pa.Schema = NO_COLUMNS
-    storage: StorageSettings = dataclasses.field(default_factory=settings)
 
     @property
     def carried_names(self) -> tuple[str, ...]:
         """Columns that come from manifests, in the order of Embedded.carried."""
         return tuple(name for name in self.extra_columns.names if name != TRUNCATED.name)
 
-    def write(self, kind: str, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
+    def write(self, kind: Kind, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
 
         The name says what the part holds, so that work repeated by a retry finds its own earlier
@@ -101,7 +103,7 @@ class PartWriter:
         return self.write(CHANGES, pa.Table.from_pylist([c._asdict() for c in changes], LOG))
 
     def rewrite(
-        self, kind: str, path: str, stale: set[str], touched: Mapping[str, Touched]
+        self, kind: Kind, path: str, stale: set[str], touched: Mapping[str, Touched]
     ) -> Part | None:
         """Write a part again without its stale rows, and with new versions for touched images.
 
@@ -133,7 +135,7 @@ class PartWriter:
             return touched.version
         return value if touched.carried is None else touched.carried[self.carried_names.index(name)]
 
-    def conform(self, kind: str, table: pa.Table) -> pa.Table:
+    def conform(self, kind: Kind, table: pa.Table) -> pa.Table:
         """With the columns that this run's parts have; a reader by glob wants them all alike."""
         schema = schema_of(kind, self.spec, self.extra_columns)
         arrays = [
@@ -145,7 +147,7 @@ class PartWriter:
         return pa.Table.from_arrays(arrays, schema=schema)
 
 
-class PartBuffer:
+class PartBuffer(Generic[_Row]):
     """Collects rows and says when they are enough for a part.
 
     Args:
@@ -156,11 +158,11 @@ class PartBuffer:
     def __init__(self, enough: int = MAX_ROWS, clock: Callable[[], float] = time.monotonic) -> None:
         self._enough = enough
         self._clock = clock
-        self._rows: list[Any] = []
+        self._rows: list[_Row] = []
         self._bytes = 0
         self._since = 0.0
 
-    def add(self, row: Any, size: int) -> bool:
+    def add(self, row: _Row, size: int) -> bool:
         """Take a row of about so many bytes; gives whether it is time to write."""
         if not self._rows:
             self._since = self._clock()
@@ -175,14 +177,14 @@ class PartBuffer:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[_Row]:
         """All rows so far, by uri, whatever order they came in; the buffer is empty afterwards."""
         rows, self._rows, self._bytes = self._rows, [], 0
         return sorted(rows, key=_uri)
 
 
-def _uri(row: Any) -> str:
-    return str(row.uri)
+def _uri(row: Embedded | Failure) -> str:
+    return row.uri
 
 
 class Keys(NamedTuple):
@@ -228,13 +230,13 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         values = zip(*map(to_plain, casts), strict=True)
     rows: list[KnownTuple] = []
     for uri, version, value, extra_columns in zip(*keys, values, strict=True):
-        sha256, stage = (value, "") if part.kind == EMBEDDINGS else ("", value)
+        sha256, stage = (value, None) if part.kind == EMBEDDINGS else (None, value)
         rows.append((uri, part.path, version, sha256, stage, committed, extra_columns))
     if part.kind != EMBEDDINGS:
         return Keys(rows, schema != expected)
     # The vector of a damaged image is not that of its content for all times.
     damaged = table.column(more[0]).to_pylist() if more else [False] * len(rows)
-    hashes = ("" if cut else row[3] for row, cut in zip(rows, damaged, strict=True))
+    hashes = (None if cut else row[3] for row, cut in zip(rows, damaged, strict=True))
     return Keys(rows, schema != expected, contents_of(part.path, hashes))
 
 

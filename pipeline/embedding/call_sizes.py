@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import NamedTuple
 
 from encoder.compute.machine import CPU_CALL, nvidia_gpus, threads_per_call, usable_cores
 
@@ -34,6 +35,24 @@ def images_together(batch_size: int, height: int, width: int) -> int:
     calls = usable_cores() // threads_per_call(height, width)
     busy = min(batch_size, CPU_CALL) * calls
     return math.ceil(batch_size / busy) * busy
+
+
+class CallSettings(NamedTuple):
+    """What decides how many images the encoder gets together.
+
+    Attributes:
+        batch_size: images per call of the encoder at most.
+        height: of the encoder's images, in pixels.
+        width: likewise.
+    """
+
+    batch_size: int
+    height: int
+    width: int
+
+    def images_together(self) -> int:
+        """The number on the machine that asks; see images_together."""
+        return images_together(self.batch_size, self.height, self.width)
 
 
 def visible_gpus() -> list[str]:

@@ -52,19 +52,21 @@ def decode(
     except TooLargeError as error:
         return failure_of(image, DECODE, error)
     sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 == todo.old_sha256:
-        return Touched(todo.old_part, image.uri, image.version, todo.counted, image.carried)
+    if todo.old is not None and sha256 == todo.old.sha256:
+        return Touched(todo.old.part, image.uri, image.version, todo.counted, image.carried)
     known = index.find(sha256)
     if known is not None:
         return Embedded(
-            *image[:3],
-            sha256,
-            known.width,
-            known.height,
-            False,
-            image.carried,
-            known.embedding,
-            None,
+            uri=image.uri,
+            version=image.version,
+            bytes=image.bytes,
+            sha256=sha256,
+            width=known.width,
+            height=known.height,
+            truncated=False,
+            carried=image.carried,
+            embedding=known.embedding,
+            load=None,
         )
     try:
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from encoder.compute.keras_setup import import_keras
 from encoder.spec import read_spec
-from encoder.storage.base import StorageSettings, settings
+from encoder.storage.base import StorageSettings, configure, settings
 from pipeline.embedding.call_sizes import share_cores
 from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
@@ -83,7 +83,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     trust: bool = False
     across_processes: bool = False
     storage: StorageSettings = dataclasses.field(default_factory=settings)
-    tally_folder: str = ""
+    tally_folder: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -99,6 +99,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         Raises:
             JobError: the bundle can't be loaded, or is another encoder than the job began with.
         """
+        configure(self.storage)
         try:
             spec = read_spec(self.bundle)
             share_cores(spec.height, spec.width)
@@ -193,4 +194,15 @@ def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:
     if not np.isfinite(vector).all():
         error = ValueError(f"{np.count_nonzero(~np.isfinite(vector))} values are not finite")
         return failure_of(image, EMBED, error)
-    return Embedded(*image[:8], vector, load)
+    return Embedded(
+        uri=image.uri,
+        version=image.version,
+        bytes=image.bytes,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        truncated=image.truncated,
+        carried=image.carried,
+        embedding=vector,
+        load=load,
+    )

@@ -21,7 +21,7 @@ from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
 from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
-from pipeline.records import DECODE, READ, Failure, Image, Todo, failure_of
+from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
 
 BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
 PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time, of some bytes each
@@ -123,7 +123,7 @@ class ReadAhead:
         try:
             first = todos[0].image
             for image, data in read_archive(
-                first.archive,
+                first.archive or "",
                 archive_version(first.version),
                 wanted(),
                 self._reading.packing,
@@ -235,10 +235,10 @@ def _read(image: Image, most: int) -> tuple[bytes, Image]:
 
 def _refused(image: Image) -> Failure:
     return Failure(
-        image.uri, image.version, image.bytes, image.stage, image.error_type, image.error
+        image.uri, image.version, image.bytes, image.stage, image.error_type, image.error or ""
     )
 
 
-def _stage_of(error: Exception) -> str:
+def _stage_of(error: Exception) -> Stage:
     """What lies in the content won't get better by reading it again."""
     return DECODE if isinstance(error, ArchiveError | TooLargeError) else READ

@@ -32,7 +32,7 @@ from pipeline.inputs.uris import path_of
 from pipeline.records import EMBEDDINGS
 
 
-def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str) -> None:
+def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str | None) -> None:
     """See to it that lists which are named one by one can be read and have a column of uris.
 
     Raises:
@@ -47,7 +47,7 @@ def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str) -> N
 
 
 def carried_columns(
-    inputs: Sequence[Input], keep: Sequence[str], uri_column: str, image_field: str
+    inputs: Sequence[Input], keep: Sequence[str], uri_column: str, image_field: str | None
 ) -> pa.Schema:
     """The types of the columns that --keep names, from every manifest among the inputs.
 

@@ -67,7 +67,7 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
             yield found
 
 
-def is_list(source: Input, path: str, uri_column: str, image_field: str) -> bool:
+def is_list(source: Input, path: str, uri_column: str, image_field: str | None) -> bool:
     """Whether a file of an input is a list; of a Parquet file the columns tell.
 
     Raises:

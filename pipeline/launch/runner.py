@@ -27,12 +27,12 @@ from pipeline.launch.beam_options import has_many_processes, is_in_process
 from pipeline.launch.explain import explain
 from pipeline.launch.workers import watch_workers
 from pipeline.options import DATAFLOW, IN_PROCESS
+from pipeline.records import TOTALS, RunRecord, Total
 from pipeline.runs.job import Job
 from pipeline.steps.outputs import METRICS
-from pipeline.steps.plan import PLAN_COUNTS
 
 
-def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
+def run(job: Job, options: PipelineOptions) -> RunRecord | None:
     """Run the job; gives the run record, or None for a dry run.
 
     Raises:
@@ -55,13 +55,13 @@ def run(job: Job, options: PipelineOptions) -> dict[str, Any] | None:
     return read_record(job.output, job.run_id)
 
 
-def plan(job: Job, options: PipelineOptions) -> dict[str, int]:
+def plan(job: Job, options: PipelineOptions) -> dict[Total, int]:
     """What a run would do, by the names of the run record. Writes nothing."""
     _check_reachable(job, options)
     pipeline = _new_pipeline(options)
     add_plan(pipeline, job, remember=False)
     result = _finish(pipeline, options)
-    counts = dict.fromkeys(PLAN_COUNTS, 0)
+    counts = dict.fromkeys(TOTALS, 0)
     if result is not None:
         query = beam.metrics.MetricsFilter().with_namespace(METRICS)
         for counter in result.metrics().query(query)["counters"]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any
 
 from pipeline.dataset.parts import read_part
 from pipeline.errors import JobError
@@ -14,13 +13,15 @@ from pipeline.inputs.uris import readable
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
+    Counted,
+    Counts,
     ListState,
     Part,
     Rewrite,
+    RunRecord,
     Snapshot,
 )
 from pipeline.runs.job import Job
-from pipeline.runs.rules import gone_from, listed_by
 
 _REASONS = 5
 _MESSAGE_LENGTH = 120
@@ -43,20 +44,19 @@ class Outcome:
     """Everything that a run did, as its commit needs to know it."""
 
     snapshot: Snapshot
-    counts: Counter[str]
+    counts: Counts
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
 
 
-def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
+def run_record(job: Job, outcome: Outcome) -> RunRecord:
     """The record of a run: what it listed, did and took; its counts add up."""
-    counts = outcome.counts
-    touched: Counter[str] = Counter()  # only the version changed, not the content
+    totals = outcome.counts.totals
+    touched: Counter[Counted] = Counter()  # only the version changed, not the content
     for rewrite in outcome.rewritten:
         touched.update(rewrite.touched)
-    touched.pop("", None)  # those that were counted as unchanged from the start
     embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
     loads = {load for part in outcome.written for load in part.loads}
     finished = datetime.now(timezone.utc)
@@ -67,14 +67,14 @@ def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
         "started": job.started,
         "finished": finished.isoformat(timespec="milliseconds"),
         "inputs": [readable(each.text) for each in job.inputs],
-        "listed": counts["listed"],
-        "new": counts["new"] - touched["new"],
-        "changed": counts["changed"] - touched["changed"],
-        "unchanged": counts["unchanged"] + touched.total(),
-        "deleted": counts["deleted"],
+        "listed": totals["listed"],
+        "new": totals["new"] - touched["new"],
+        "changed": totals["changed"] - touched["changed"],
+        "unchanged": totals["unchanged"] + touched.total(),
+        "deleted": totals["deleted"],
         "embedded": embedded,
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
-        "resumed": counts["resumed"],
+        "resumed": totals["resumed"],
         "copied": sum(part.copied for part in outcome.written),
         "encoder_loads": len(loads),
         "computed_on": sorted({load.computes_on for load in loads}),
@@ -83,7 +83,7 @@ def run_record(job: Job, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def check_counts(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
+def check_run(job: Job, outcome: Outcome, record: RunRecord) -> None:
     """Raise JobError where a run must not be committed: counts, listings, deletions, failures."""
     listed, failed = record["listed"], record["failed"]
     accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
@@ -92,33 +92,34 @@ def check_counts(job: Job, outcome: Outcome, record: dict[str, Any]) -> None:
             f"{listed} images were listed but {accounted} are accounted for; nothing was "
             "committed. Please report this"
         )
-    if not job.allow_empty:
+    options = job.options
+    if not options.allow_empty:
         _check_listings(job, outcome.counts)
-    if not job.allow_deletes and listed:
+    if not options.allow_deletes and listed:
         _check_deletions(outcome.counts)
-    if failed and (failed == listed or failed > job.max_failure_ratio * listed):
+    if failed and (failed == listed or failed > options.max_failure_ratio * listed):
         raise JobError(
             f"{failed} of {listed} images failed, more than --max-failure-ratio "
-            f"{job.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
+            f"{options.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
         )
 
 
-def _check_listings(job: Job, counts: Counter[str]) -> None:
-    if not counts["listed"]:
+def _check_listings(job: Job, counts: Counts) -> None:
+    if not counts.totals["listed"]:
         texts = ", ".join(each.text for each in job.inputs)
         raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right")
     for each in job.inputs:
-        gone = counts[gone_from(each.text)]
-        if gone and not counts[listed_by(each.text)]:
+        gone = counts.gone_from[each.text]
+        if gone and not counts.listed_by[each.text]:
             raise JobError(
                 f"--input {each.text} lists no image, but the output has {gone} from there; pass "
                 "--allow-empty to delete their rows"
             )
 
 
-def _check_deletions(counts: Counter[str]) -> None:
-    deleted = counts["deleted"]
-    known = counts["listed"] - counts["new"] + deleted
+def _check_deletions(counts: Counts) -> None:
+    deleted = counts.totals["deleted"]
+    known = counts.totals["listed"] - counts.totals["new"] + deleted
     if deleted > known / 2:
         raise JobError(
             f"{deleted:,} of the {known:,} known images are gone from the inputs, more than half; "

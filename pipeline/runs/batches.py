@@ -1,23 +1,28 @@
-"""Rows that are compared with each other travel many at a time, as bytes.
+"""Rows on their way to be compared: spread over partitions, packed by the thousand.
 
-One row alone costs an engine more than the comparison does. So the uris are spread over a fixed
-number of buckets, and what meets there are packed batches of rows.
+An engine spends more on an element than planning spends on a row. So the uris are spread over a
+fixed number of partitions, and what meets there are packed batches of rows.
 """
 
 from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from pipeline.dataset.changes import Seen
 from pipeline.records import Image, Known, KnownTuple
 
 PARTITIONS = 64
 _BATCH_ROWS = 1024
 _SIZE_BYTES = 8
+
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
+_Batch = TypeVar("_Batch")
 
 
 class ListedBatch(NamedTuple):
@@ -25,13 +30,19 @@ class ListedBatch(NamedTuple):
 
     Attributes:
         source: the text of the input.
-        plain: those of which nothing else is to be said, as uri, version and bytes.
-        others: all others.
+        plain: (uri, version, bytes) of images without error, carried values and archive.
+        others: all other images.
     """
 
     source: str
     plain: list[tuple[str, str, int]]
     others: list[Image]
+
+
+class KnownBatch(NamedTuple):
+    """Rows of the output."""
+
+    rows: list[KnownTuple]
 
 
 class NamedBatch(NamedTuple):
@@ -41,41 +52,53 @@ class NamedBatch(NamedTuple):
     uris: list[str]
 
 
+class SeenBatch(NamedTuple):
+    """(uri, what happened to it), for the log of changes; see pipeline.dataset.changes."""
+
+    rows: list[tuple[str, Seen]]
+
+
 def partition_of(uri: str) -> int:
-    """The bucket of a uri; the same in every process."""
+    """The partition of a uri, 0 to PARTITIONS - 1; the same in every process."""
     return zlib.crc32(uri.encode()) % PARTITIONS
 
 
-def pack(batch: Any) -> bytes:
+def pack(batch: ListedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
     """A batch as bytes, compressed: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
     return len(data).to_bytes(_SIZE_BYTES, "big") + packed
 
 
-def unpack(data: bytes) -> Any:
-    """The batch that was packed."""
+def unpack(data: bytes, kind: type[_Batch]) -> _Batch:
+    """The batch that was packed.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
     size = int.from_bytes(data[:_SIZE_BYTES], "big")
-    return pickle.loads(pa.decompress(data[_SIZE_BYTES:], size, codec="zstd", asbytes=True))
+    batch = pickle.loads(pa.decompress(data[_SIZE_BYTES:], size, codec="zstd", asbytes=True))
+    if not isinstance(batch, kind):
+        raise TypeError(f"a packed {type(batch).__name__}; expected {kind.__name__}")
+    return batch
 
 
-class Batches:
-    """Collects rows by bucket, or by any other key, and packs them when they are many."""
+class Batches(Generic[_Key, _Row]):
+    """Collects rows by key, until there are enough for a batch."""
 
     def __init__(self) -> None:
-        self._rows: dict[Any, list[Any]] = {}
+        self._rows: dict[_Key, list[_Row]] = {}
 
-    def add(self, key: Any, row: Any) -> Iterator[tuple[Any, list[Any]]]:
-        """Take a row; gives the key's rows when they are enough."""
+    def add(self, key: _Key, row: _Row) -> list[_Row]:
+        """Take a row; gives all rows of its key once they are enough, else none."""
         rows = self._rows.setdefault(key, [])
         rows.append(row)
-        if len(rows) >= _BATCH_ROWS:
-            yield key, self._rows.pop(key)
+        return self._rows.pop(key) if len(rows) >= _BATCH_ROWS else []
 
-    def rest(self) -> Iterator[tuple[Any, list[Any]]]:
-        """All that is left; empty afterwards."""
+    def rest(self) -> list[tuple[_Key, list[_Row]]]:
+        """All rows that are left, by key; the collection is empty afterwards."""
         rows, self._rows = self._rows, {}
-        yield from rows.items()
+        return list(rows.items())
 
 
 def listed_batch(source: str, images: Iterable[Image]) -> bytes:
@@ -86,10 +109,11 @@ def listed_batch(source: str, images: Iterable[Image]) -> bytes:
         if image.error or image.carried is not None or image.archive:
             others.append(image)
         else:
-            plain.append(image[:3])
+            plain.append((image.uri, image.version, image.bytes))
     return pack(ListedBatch(source, plain, others))
 
 
 def as_known(row: KnownTuple) -> Known:
-    """A row of the output as planning takes it."""
-    return Known(*row[1:])
+    """A row of the output in the form that the rules take."""
+    _, part, version, sha256, stage, committed, carried = row
+    return Known(part, version, sha256, stage, committed, carried)

@@ -1,16 +1,15 @@
-"""Make a run's work live, all of it or nothing. No Beam in here.
+"""Commit a run: make all of its work live, or nothing.
 
-The order is what a crash at any point relies on: new parts lie there already; the run record is
-written; the manifest replaces the old one if nobody else has done so meanwhile; only then is
-removed what is no longer live. A crash before the manifest leaves parts that the next run takes
-over, a crash after it leaves files that the next run removes.
+A crash may come at any point, and the order makes that safe: the new parts are complete; the run
+record is written; the manifest replaces the old one, unless another run has replaced it meanwhile;
+then the files that are no longer live are removed. After a crash before the manifest, the next run
+takes over the parts; after a later crash, the next run removes the files.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 from encoder.errors import ChangedError
 from encoder.storage.base import join
@@ -35,16 +34,18 @@ from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
     FAILURES,
+    Kind,
     ListState,
     Part,
+    RunRecord,
     Snapshot,
 )
-from pipeline.runs.accounting import Outcome, check_counts, run_record
+from pipeline.runs.accounting import Outcome, check_run, run_record
 from pipeline.runs.job import Job
 from pipeline.runs.snapshot import files_of
 
 
-def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
+def commit(job: Job, outcome: Outcome) -> RunRecord:
     """Commit a run; gives its record. Doing it once more (a retry) changes nothing.
 
     Raises:
@@ -55,13 +56,12 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
     if manifest.runs.get(job.run_id) != job.token:
         if version != outcome.snapshot.manifest_version:
             raise _lost_race(manifest)
-        check_counts(job, outcome, record)
+        check_run(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists)
-        to_remove = (
-            _to_remove(job, outcome.snapshot) - set(live) - {each.uris_path for each in lists}
-        )
+        to_remove = _to_remove(job, outcome.snapshot)
+        to_remove -= set(live) | {each.uris_path for each in lists}
         own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
         to_remove |= still_there(job.output, set(manifest.removed) - own)
         to_remove -= {part.path for part in outcome.changes}
@@ -80,16 +80,19 @@ def commit(job: Job, outcome: Outcome) -> dict[str, Any]:
 
 
 def _to_remove(job: Job, snapshot: Snapshot) -> set[str]:
-    """All that this run may remove: what its snapshot saw, and its own failed attempts.
+    """All files that this run may remove: those in its snapshot, and of its own failed attempts.
 
-    Parts that appeared since then in other runs' folders belong to a run that goes on beside
-    this one; they are left alone.
+    Parts that appeared in other runs' folders since then belong to runs that work at the same time;
+    they stay.
     """
     to_remove = {part.path for part in snapshot.live} | {*snapshot.resumable, *snapshot.useless}
     to_remove |= {each.uris_path for each in snapshot.lists}
-    for kind in (EMBEDDINGS, FAILURES, CHANGES):
+    kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, CHANGES)
+    for kind in kinds:
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
-        to_remove |= {path for path in files_of(job, kind) if path.startswith(own)}
+        to_remove |= {
+            path for path in files_of(job.output, job.spec.id, kind) if path.startswith(own)
+        }
     return to_remove
 
 
@@ -109,9 +112,9 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 
 
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
-    """What this run read, and what earlier ones read of which this one does not speak.
+    """The lists that this run read, and those of earlier runs that its inputs do not cover.
 
-    Rows of runs that died become live, so what their lists named is remembered as well.
+    Rows of runs that died become live, so the uris that their lists named are kept as well.
     """
     states: dict[str, list[ListState]] = {}
     for each in (*outcome.snapshot.lists, *outcome.snapshot.unfinished):
@@ -130,7 +133,7 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
 
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
-    """Remove what is not live any more."""
+    """Remove files that are not live any more."""
     remove(job.output, manifest.removed)
     for path in snapshot.stray_records:
         if path != record_path(job.output, job.run_id):

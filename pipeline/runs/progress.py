@@ -26,7 +26,7 @@ _REFRESH_SECONDS = 0.5
 class Tally:
     """Counts in files of one folder. Without a folder it does nothing."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str | None) -> None:
         self._folder = folder
 
     def add(self, kind: str, count: int) -> None:
@@ -64,20 +64,20 @@ class Tally:
             return []
 
     def _path(self, kind: str) -> str:
-        return os.path.join(self._folder, kind)
+        return os.path.join(self._folder or "", kind)
 
 
 @contextlib.contextmanager
-def live_progress(enabled: bool) -> Iterator[str]:
+def live_progress(enabled: bool) -> Iterator[str | None]:
     """Show what is said while the block runs, and on a terminal the line.
 
     On a terminal both are on stderr; elsewhere what is said goes to stdout, where the summary will
     be, since a scheduler takes what is on stderr for an error.
 
-    Gives the folder to count and to say it in; "" where it is not enabled.
+    Gives the folder to count and to say it in; None where it is not enabled.
     """
     if not enabled:
-        yield ""
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="embed-images-") as folder, _own_stderr() as stderr:
         stop = threading.Event()

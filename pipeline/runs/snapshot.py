@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from encoder.spec import EncoderSpec
 from encoder.storage.base import is_temporary
 from encoder.storage.registry import is_remote
 from pipeline.dataset.files import files_below
@@ -26,22 +27,23 @@ from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
     LISTS,
+    Kind,
     Snapshot,
 )
-from pipeline.runs.job import Job
 
 
-def take_snapshot(job: Job) -> Snapshot:
-    """Read the manifest and list what lies beside it."""
-    manifest, version = read_manifest(job.output)
-    state = manifest.encoders.get(job.spec.id, EncoderState(job.spec))
+def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
+    """Read the manifest and list the encoder's files, those of other states too."""
+    manifest, version = read_manifest(output)
+    state = manifest.encoders.get(spec.id, EncoderState(spec))
     live = {part.path for part in state.parts}
     resumable: list[str] = []
     useless: list[str] = []
     live |= {each.uris_path for each in state.lists}
-    useless += _half_manifests(job.output)
-    for kind in (EMBEDDINGS, FAILURES, LISTS):
-        for path in files_of(job, kind):
+    useless += _half_manifests(output)
+    kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, LISTS)
+    for kind in kinds:
+        for path in files_of(output, spec.id, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
             # A removed part was live once: its rows are old. Failures of a run that died are found
@@ -50,25 +52,24 @@ def take_snapshot(job: Job) -> Snapshot:
             # What upkeep that died has written are copies of rows that the manifest knows.
             is_useless = is_useless or (version is not None and is_of_upkeep(path))
             (useless if is_useless else resumable).append(path)
-    logs = files_of(job, CHANGES)
+    logs = files_of(output, spec.id, CHANGES)
     useless += [path for path in logs if run_of(path) not in manifest.runs]
     lists = (path for path in useless if is_uris(path) and path not in manifest.removed)
-    unfinished = [list_of(job.output, path) for path in lists]
+    unfinished = [list_of(output, path) for path in lists]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
         resumable=tuple(sorted(resumable)),
         useless=tuple(sorted(useless)),
-        stray_records=tuple(stray_records(job.output, manifest)),
+        stray_records=tuple(stray_records(output, manifest)),
         lists=state.lists,
         unfinished=tuple(each for each in unfinished if each is not None),
     )
 
 
-def files_of(job: Job, kind: str) -> list[str]:
-    """Paths, relative to the output, of all files of one kind that this job's encoder has."""
-    folder = encoder_folder(kind, job.spec.id)
-    return [info.path for info in files_below(job.output, folder)]
+def files_of(output: str, encoder_id: str, kind: Kind) -> list[str]:
+    """Paths, relative to the output, of all of an encoder's files of one kind."""
+    return [info.path for info in files_below(output, encoder_folder(kind, encoder_id))]
 
 
 def _half_manifests(output: str) -> list[str]:

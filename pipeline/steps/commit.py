@@ -1,21 +1,15 @@
-"""The last step, as a Beam transform: Commit."""
+"""The last box: Commit."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, AsSingleton
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
-from pipeline.records import (
-    ListState,
-    Part,
-    Rewrite,
-    Snapshot,
-)
+from encoder.storage.base import configure
+from pipeline.records import Counts, ListState, Part, Rewrite, Snapshot
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
@@ -23,16 +17,25 @@ from pipeline.runs.job import Job
 
 @dataclasses.dataclass
 class Commit(beam.PTransform):  # type: ignore[misc]
-    """Make it all live, once everything is written: Snapshot -> the run's id."""
+    """Make the run's work live, once everything is written: Snapshot -> the run's id.
+
+    Attributes:
+        job: the run.
+        counts: what planning counted.
+        written: parts of embeddings and failures.
+        rewritten: old parts that were written again.
+        lists: the lists that were read.
+        changes: parts of the log of changes.
+    """
 
     job: Job
-    counts: Any
-    written: Any
-    rewritten: Any
-    lists: Any
-    changes: Any
+    counts: PCollection[Counts]
+    written: PCollection[Part]
+    rewritten: PCollection[Rewrite]
+    lists: PCollection[ListState]
+    changes: PCollection[Part]
 
-    def expand(self, snapshot: Any) -> Any:
+    def expand(self, snapshot: PCollection[Snapshot]) -> PCollection[str]:
         return (
             snapshot.pipeline
             | "Once" >> beam.Create([self.job])
@@ -52,14 +55,15 @@ class Commit(beam.PTransform):  # type: ignore[misc]
 def _commit(
     job: Job,
     snapshot: Snapshot,
-    counts: Iterable[Counter[str]],
+    counts: Iterable[Counts],
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
     lists: Iterable[ListState],
     changes: Iterable[Part],
 ) -> str:
-    total: Counter[str] = Counter()
+    configure(job.storage)
+    total = Counts()
     for each in counts:
-        total.update(each)
+        total.add(each)
     outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists), list(changes))
-    return str(commit(job, outcome)["run_id"])
+    return commit(job, outcome)["run_id"]

@@ -1,4 +1,4 @@
-"""What the output holds, as a Beam transform: ReadIndex."""
+"""What the output holds already: ReadIndex."""
 
 from __future__ import annotations
 
@@ -6,82 +6,110 @@ import dataclasses
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import TaggedOutput
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
+from encoder.storage.base import StorageSettings
 from encoder.storage.registry import is_remote
+from pipeline.dataset.known_vectors import Contents
 from pipeline.dataset.manifest import unreadable
 from pipeline.dataset.named_uris import read_uris
-from pipeline.dataset.parts import Keys, read_known
+from pipeline.dataset.parts import Keys, PartWriter, read_known
 from pipeline.inputs.file_kinds import archive_kind
+from pipeline.inputs.source import Input
 from pipeline.inputs.uris import path_of
-from pipeline.records import (
-    EMBEDDINGS,
-    ListState,
-    Part,
-    Rewrite,
-)
-from pipeline.runs.batches import (
-    Batches,
-    NamedBatch,
-    pack,
-    partition_of,
-)
-from pipeline.runs.job import Job
+from pipeline.records import EMBEDDINGS, KnownTuple, ListState, Part, Rewrite, Snapshot
+from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
 from pipeline.runs.snapshot import take_snapshot
-from pipeline.steps.outputs import at_end
+from pipeline.steps.list_images import Packed
+from pipeline.steps.outputs import StorageDoFn, all_at_end, at_end
 
 _PARTS_AHEAD = 15
 
 
-@dataclasses.dataclass
-class ReadIndex(beam.PTransform):  # type: ignore[misc]
-    """Read what the output holds: PBegin -> rows (bucket, KnownTuples), named (bucket, NamedBatch)
-    and archives (str, list) by lists, snapshot Snapshot, damaged Rewrite, outdated (part, uri),
-    contents Contents.
+class Index(NamedTuple):
+    """What the output holds.
 
-    A damaged part of a run that died is given up: its images are embedded again. A part whose
-    columns are not those of this run will be written again, which its one entry without a uri asks.
+    Attributes:
+        rows: (partition, packed KnownBatch).
+        named: (partition, packed NamedBatch): the uris that lists named in earlier runs.
+        named_archives: (uri of an archive, uri of the list that named it).
+        snapshot: one element, the output as the run found it.
+        contents: the contents that the output has vectors of, a part each.
+        outdated: (part, None) for parts whose columns are not those of this run.
+        damaged: unreadable parts of runs that died: their images are embedded again.
     """
 
-    job: Job
+    rows: PCollection[Packed]
+    named: PCollection[Packed]
+    named_archives: PCollection[tuple[str, str]]
+    snapshot: PCollection[Snapshot]
+    contents: PCollection[Contents]
+    outdated: PCollection[tuple[str, None]]
+    damaged: PCollection[Rewrite]
 
-    def expand(self, begin: Any) -> Any:
+
+@dataclasses.dataclass
+class ReadIndex(beam.PTransform):  # type: ignore[misc]
+    """Read what the output holds: PBegin -> Index.
+
+    Attributes:
+        writer: of this run; it knows the output, the encoder and the columns.
+        inputs: of this run.
+        storage: request settings for buckets.
+    """
+
+    writer: PartWriter
+    inputs: tuple[Input, ...]
+    storage: StorageSettings
+
+    def expand(self, begin: PBegin) -> Index:
         found = (
             begin
-            | "Output" >> beam.Create([self.job])
-            | "Snapshot" >> beam.ParDo(_Snapshot()).with_outputs("snapshot", "lists", main="parts")
+            | "Output" >> beam.Create([None])
+            | "Snapshot"
+            >> beam.ParDo(_Snapshot(self.writer, self.inputs, self.storage)).with_outputs(
+                "snapshot", "lists", main="parts"
+            )
         )
         keys = (
             found.parts
             | "Spread" >> beam.Reshuffle()
             | "ReadKeys"
-            >> beam.ParDo(_ReadKeys(self.job)).with_outputs(
+            >> beam.ParDo(_ReadKeys(self.writer, self.storage)).with_outputs(
                 "damaged", "outdated", "contents", main="rows"
             )
         )
-        named = found.lists | "ReadNamed" >> beam.ParDo(_ReadNamed(self.job)).with_outputs(
-            "archives", main="named"
+        named = found.lists | "ReadNamed" >> beam.ParDo(
+            _ReadNamed(self.writer.output, self.storage)
+        ).with_outputs("archives", main="named")
+        return Index(
+            rows=keys.rows,
+            named=named.named,
+            named_archives=named.archives,
+            snapshot=found.snapshot,
+            contents=keys.contents,
+            outdated=keys.outdated,
+            damaged=keys.damaged,
         )
-        return {
-            "rows": keys.rows,
-            "damaged": keys.damaged,
-            "outdated": keys.outdated,
-            "contents": keys.contents,
-            "snapshot": found.snapshot,
-            "named": named.named,
-            "named_archives": named.archives,
-        }
 
 
-class _Snapshot(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: Job) -> Iterator[Any]:
-        snapshot = take_snapshot(element)
+class _Snapshot(StorageDoFn):
+    def __init__(
+        self, writer: PartWriter, inputs: tuple[Input, ...], storage: StorageSettings
+    ) -> None:
+        super().__init__(storage)
+        self._writer = writer
+        self._inputs = inputs
+
+    def process(self, element: None) -> Iterator[tuple[Part, bool] | TaggedOutput]:
+        snapshot = take_snapshot(self._writer.output, self._writer.spec)
         for state in (*snapshot.lists, *snapshot.unfinished):
-            if any(source.takes_as_list(path_of(state.list_uri)) for source in element.inputs):
+            if any(source.takes_as_list(path_of(state.list_uri)) for source in self._inputs):
                 yield TaggedOutput("lists", state)
         for part in snapshot.live:
             yield part, True
@@ -90,48 +118,51 @@ class _Snapshot(beam.DoFn):  # type: ignore[misc]
         yield TaggedOutput("snapshot", snapshot)
 
 
-class _ReadKeys(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._writer = job.writer
-        # In a bucket each takes a request or a few; on disk one after the other is as fast.
-        self._ahead = _PARTS_AHEAD if is_remote(job.output) else 0
+class _ReadKeys(StorageDoFn):
+    def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._writer = writer
+        # In a bucket each part takes a request or a few; on disk reading one by one is as fast.
+        self._ahead = _PARTS_AHEAD if is_remote(writer.output) else 0
 
     def setup(self) -> None:
+        super().setup()
         self._pool = ThreadPoolExecutor(self._ahead + 1, thread_name_prefix="read-keys")
 
     def start_bundle(self) -> None:
-        self._batches = Batches()
+        self._batches: Batches[int, KnownTuple] = Batches()
         self._reading: deque[tuple[Part, bool, Future[Keys]]] = deque()
 
-    def process(self, element: tuple[Part, bool]) -> Iterator[Any]:
+    def process(self, element: tuple[Part, bool]) -> Iterator[Packed | TaggedOutput]:
         part, committed = element
         future = self._pool.submit(read_known, part, committed, self._writer)
         self._reading.append((part, committed, future))
         if len(self._reading) > self._ahead:
-            yield from self._read()
+            yield from self._read_first()
 
-    def finish_bundle(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
         while self._reading:
-            yield from map(at_end, self._read())
+            yield from all_at_end(self._read_first())
         for partition, rows in self._batches.rest():
-            yield at_end((partition, pack(rows)))
+            yield at_end((partition, pack(KnownBatch(rows))))
 
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _read(self) -> Iterator[Any]:
-        """What the part says that has been in reading for longest."""
+    def _read_first(self) -> Iterator[Packed | TaggedOutput]:
+        """The keys of the part whose reading began first."""
         part, committed, future = self._reading.popleft()
         try:
             keys = future.result()
             for row in keys.rows:
-                for partition, rows in self._batches.add(partition_of(row[0]), row):
-                    yield partition, pack(rows)
+                partition = partition_of(row[0])
+                if rows := self._batches.add(partition, row):
+                    yield partition, pack(KnownBatch(rows))
             if keys.contents is not None:
                 yield TaggedOutput("contents", keys.contents)
             if keys.outdated:
-                yield TaggedOutput("outdated", (part.path, ""))
-        except TimeoutError:  # which says nothing of the part
+                yield TaggedOutput("outdated", (part.path, None))
+        except TimeoutError:  # the store failed, not the part
             raise
         except (OSError, pa.ArrowException) as error:
             if committed:
@@ -139,16 +170,18 @@ class _ReadKeys(beam.DoFn):  # type: ignore[misc]
             yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
 
 
-class _ReadNamed(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
+class _ReadNamed(StorageDoFn):
+    def __init__(self, output: str, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._output = output
 
-    def process(self, element: ListState) -> Iterator[Any]:
-        batches = Batches()
-        for uri in read_uris(self._job.output, element):
+    def process(self, element: ListState) -> Iterator[Packed | TaggedOutput]:
+        batches: Batches[int, str] = Batches()
+        for uri in read_uris(self._output, element):
             if archive_kind(uri):
                 yield TaggedOutput("archives", (uri, element.list_uri))
-            for partition, uris in batches.add(partition_of(uri), uri):
+            partition = partition_of(uri)
+            if uris := batches.add(partition, uri):
                 yield partition, pack(NamedBatch(element.list_uri, uris))
         for partition, uris in batches.rest():
             yield partition, pack(NamedBatch(element.list_uri, uris))

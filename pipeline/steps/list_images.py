@@ -1,27 +1,27 @@
-"""The steps that find out what there is, as Beam transforms: ListImages, ListMembers, ReadIndex."""
+"""The first boxes of the graph: what the inputs list (ListImages, ListMembers)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import apache_beam as beam
-from apache_beam.pvalue import TaggedOutput
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
+from encoder.storage.base import StorageSettings
+from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import list_members
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import archive_of, uri_of
-from pipeline.records import (
-    KnownRow,
-    KnownTuple,
-    ListState,
-)
+from pipeline.records import Image, KnownRow, KnownTuple, ListState
 from pipeline.runs.batches import (
     Batches,
+    KnownBatch,
     NamedBatch,
     as_known,
     listed_batch,
@@ -29,64 +29,125 @@ from pipeline.runs.batches import (
     partition_of,
     unpack,
 )
-from pipeline.runs.job import Job
 from pipeline.runs.rules import usefulness
-from pipeline.steps.outputs import at_end
+from pipeline.steps.outputs import StorageDoFn, at_end
+
+# A partition and a packed batch for it; see pipeline.runs.batches.
+Packed = tuple[int, bytes]
+
+
+class Listing(NamedTuple):
+    """What the inputs list.
+
+    Attributes:
+        images: (partition, packed ListedBatch).
+        archives: (uri, Image) of the archives that have to be looked into.
+        unreadable: uris of folders that could not be read.
+        lists: the lists that were read, and the files that hold their uris.
+    """
+
+    images: PCollection[Packed]
+    archives: PCollection[tuple[str, Image]]
+    unreadable: PCollection[str]
+    lists: PCollection[ListState]
+
+
+class ArchivesToLook(NamedTuple):
+    """What ListMembers needs to know of archives.
+
+    Attributes:
+        archives: (uri, Image).
+        known: (partition, packed KnownBatch): rows of the output.
+        named: (uri of an archive, uri of the list that named it in an earlier run).
+    """
+
+    archives: PCollection[tuple[str, Image]]
+    known: PCollection[Packed]
+    named: PCollection[tuple[str, str]]
+
+
+class Members(NamedTuple):
+    """What archives hold.
+
+    Attributes:
+        images: (partition, packed ListedBatch).
+        named: (partition, packed NamedBatch): uris in archives that lists named earlier.
+    """
+
+    images: PCollection[Packed]
+    named: PCollection[Packed]
 
 
 @dataclasses.dataclass
 class ListImages(beam.PTransform):  # type: ignore[misc]
-    """List what the inputs name: PBegin -> images (bucket, ListedBatch), archives (str, Image),
-    unreadable folders str, lists ListState. Batches are packed; see pipeline.runs.batches.
+    """List what the inputs name: PBegin -> Listing.
 
-    A listing that fails fails the job.
+    A listing that fails fails the job: nothing may be concluded from half of it.
+
+    Attributes:
+        inputs: of the run.
+        packing: how archives are read.
+        lists: how lists are read, and whether their uris are written down.
+        storage: request settings for buckets.
     """
 
-    job: Job
-    remember: bool = True
+    inputs: tuple[Input, ...]
+    packing: Packing
+    lists: ListSettings
+    storage: StorageSettings
 
-    def expand(self, begin: Any) -> Any:
-        return (
+    def expand(self, begin: PBegin) -> Listing:
+        found = (
             begin
-            | "Inputs" >> beam.Create(list(self.job.inputs))
+            | "Inputs" >> beam.Create(list(self.inputs))
             | "List"
-            >> beam.ParDo(_List(self.job, self.remember)).with_outputs(
+            >> beam.ParDo(_List(self.packing, self.lists, self.storage)).with_outputs(
                 "archives", "unreadable", "lists", main="images"
             )
         )
+        return Listing(found.images, found.archives, found.unreadable, found.lists)
 
 
 @dataclasses.dataclass
 class ListMembers(beam.PTransform):  # type: ignore[misc]
-    """Look into archives: {archives, known, named archives} -> images (bucket,
-    ListedBatch), named (bucket, NamedBatch), which says what the lists that named archives named.
+    """Look into archives: ArchivesToLook -> Members.
 
-    One that was read in this version before is not opened; see pipeline.inputs.archives.members.
+    An archive whose version the output already holds is not opened; see inputs.archives.members.
+
+    Attributes:
+        packing: how archives are read.
+        retry_failures: open archives again whose images could not be decoded.
+        storage: request settings for buckets.
     """
 
-    job: Job
+    packing: Packing
+    retry_failures: bool
+    storage: StorageSettings
 
-    def expand(self, found: Any) -> Any:
+    def expand(self, found: ArchivesToLook) -> Members:
         sides = {
-            "archives": found["archives"],
-            "known": found["known"] | "OfArchives" >> beam.FlatMap(_by_archive),
-            "named": found["named"],
+            "archives": found.archives,
+            "known": found.known | "OfArchives" >> beam.FlatMap(_by_archive),
+            "named": found.named,
         }
-        return (
+        look = _Look(self.packing, self.retry_failures, self.storage)
+        members = (
             sides
             | "ByArchive" >> beam.CoGroupByKey()
-            | "Look" >> beam.ParDo(_Look(self.job)).with_outputs("named", main="images")
+            | "Look" >> beam.ParDo(look).with_outputs("named", main="images")
         )
+        return Members(members.images, members.named)
 
 
-class _List(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job, remember: bool) -> None:
-        self._job = job
-        self._lists = ListSettings(job.uri_column, job.carried, job.output, job.spec.id, remember)
+class _List(StorageDoFn):
+    def __init__(self, packing: Packing, lists: ListSettings, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._packing = packing
+        self._lists = lists
 
-    def process(self, element: Input) -> Iterator[Any]:
-        batches = Batches()
-        for found in expand_input(element, self._job.packing, self._lists):
+    def process(self, element: Input) -> Iterator[Packed | TaggedOutput]:
+        batches: Batches[int, Image] = Batches()
+        for found in expand_input(element, self._packing, self._lists):
             if isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
@@ -94,50 +155,70 @@ class _List(beam.DoFn):  # type: ignore[misc]
             elif is_archive(found):
                 yield TaggedOutput("archives", (found.uri, found))
             else:
-                for partition, images in batches.add(partition_of(found.uri), found):
+                partition = partition_of(found.uri)
+                if images := batches.add(partition, found):
                     yield partition, listed_batch(element.text, images)
         for partition, images in batches.rest():
             yield partition, listed_batch(element.text, images)
 
 
-class _Look(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
+class _OfArchive(TypedDict):
+    """What comes together for one archive."""
+
+    archives: Iterable[Image]
+    known: Iterable[bytes]
+    named: Iterable[str]
+
+
+class _Look(StorageDoFn):
+    def __init__(self, packing: Packing, retry_failures: bool, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._packing = packing
+        self._retry_failures = retry_failures
 
     def start_bundle(self) -> None:
-        self._batches = Batches()
-        self._named = Batches()
+        self._batches: Batches[tuple[int, str], Image] = Batches()
+        self._named: Batches[tuple[int, str], str] = Batches()
 
-    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    def process(self, element: tuple[str, _OfArchive]) -> Iterator[Packed | TaggedOutput]:
         _, sides = element
-        job = self._job
-        known = [KnownRow(row[0], as_known(row)) for rows in sides["known"] for row in unpack(rows)]
+        known = [
+            KnownRow(row[0], as_known(row))
+            for packed in sides["known"]
+            for row in unpack(packed, KnownBatch).rows
+        ]
         archives = sorted(sides["archives"], key=usefulness)
         for archive in archives[:1]:
-            for image in list_members(archive, known, job.packing, job.retry_failures):
+            for image in list_members(archive, known, self._packing, self._retry_failures):
                 # Each input that reaches the archive has listed what is in it.
                 for source in {each.source for each in archives}:
                     key = (partition_of(image.uri), source)
-                    for _, images in self._batches.add(key, image._replace(source=source)):
+                    if images := self._batches.add(key, image._replace(source=source)):
                         yield key[0], listed_batch(source, images)
         for list_uri in sides["named"]:
             for row in known:
                 key = (partition_of(row.uri), list_uri)
-                for _, uris in self._named.add(key, row.uri):
-                    yield TaggedOutput("named", (key[0], pack(NamedBatch(list_uri, uris))))
+                if uris := self._named.add(key, row.uri):
+                    yield _named_output(key, uris)
 
-    def finish_bundle(self) -> Iterator[Any]:
-        for (partition, list_uri), uris in self._named.rest():
-            yield at_end(TaggedOutput("named", (partition, pack(NamedBatch(list_uri, uris)))))
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
+        for key, uris in self._named.rest():
+            yield at_end(_named_output(key, uris))
         for (partition, source), images in self._batches.rest():
             yield at_end((partition, listed_batch(source, images)))
 
 
-def _by_archive(element: tuple[int, bytes]) -> Iterator[tuple[str, bytes]]:
+def _named_output(key: tuple[int, str], uris: list[str]) -> TaggedOutput:
+    partition, list_uri = key
+    return TaggedOutput("named", (partition, pack(NamedBatch(list_uri, uris))))
+
+
+def _by_archive(element: Packed) -> Iterator[tuple[str, bytes]]:
+    """Rows of what is packed, and of archives themselves, by the archive's uri."""
     archives: dict[str, list[KnownTuple]] = {}
-    for row in unpack(element[1]):
-        archive = archive_of(row[0]) or (row[0] if archive_kind(row[0]) else "")
+    for row in unpack(element[1], KnownBatch).rows:
+        archive = archive_of(row[0]) or (row[0] if archive_kind(row[0]) else None)
         if archive:
             archives.setdefault(archive, []).append(row)
     for archive, rows in archives.items():
-        yield archive, pack(rows)
+        yield archive, pack(KnownBatch(rows))

@@ -1,68 +1,119 @@
-"""The step that decides what to do, as a Beam transform: PlanRun."""
+"""The box that decides what to do: PlanRun."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsList, TaggedOutput
+from apache_beam.pvalue import AsList, PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.records import Todo
-from pipeline.runs.batches import Batches, unpack
-from pipeline.runs.job import Job
+from pipeline.records import TOTALS, Counts, Todo, Touched
+from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, unpack
 from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import Scope, decide_partition
-from pipeline.steps.outputs import METRICS, at_end, log_of, seen_batches
+from pipeline.steps.list_images import Packed
+from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
 
-PLAN_COUNTS = ("listed", "new", "changed", "unchanged", "resumed", "deleted")
+
+class ToPlan(NamedTuple):
+    """What a plan is made from.
+
+    Attributes:
+        listed: (partition, packed ListedBatch): the images that exist now.
+        known: (partition, packed KnownBatch): the rows of the output.
+        named: (partition, packed NamedBatch): the uris that lists named in earlier runs.
+    """
+
+    listed: PCollection[Packed]
+    known: PCollection[Packed]
+    named: PCollection[Packed]
+
+
+class Plan(NamedTuple):
+    """What has to be done.
+
+    Attributes:
+        loose: [Todo], one image in a file of its own.
+        packed: (segment of an archive, Todo).
+        stale: (part, uri) of rows that have to go.
+        renewed: (part, Touched) of rows whose carried values change.
+        seen: (log, packed SeenBatch) for the log of changes.
+        counts: what was counted.
+    """
+
+    loose: PCollection[list[Todo]]
+    packed: PCollection[tuple[str, Todo]]
+    stale: PCollection[tuple[str, str]]
+    renewed: PCollection[tuple[str, Touched]]
+    seen: PCollection[Packed]
+    counts: PCollection[Counts]
 
 
 @dataclasses.dataclass
 class PlanRun(beam.PTransform):  # type: ignore[misc]
-    """Decide about every image: {listed, known, named} by bucket -> loose [Todo], packed (segment,
-    Todo), stale (part, uri), renewed (part, Touched), seen (key, [uri, what]), counts Counter.
+    """Decide about every image: ToPlan -> Plan.
 
-    An anti-join on the uri, a bucket of uris at a time; see pipeline.runs.rules for the rules.
+    An anti-join on the uri, a partition of the uris at a time; the rules are in runs.rules.
+
+    Attributes:
+        scope: of the run; the folders that could not be read are added to it.
+        unreadable: uris of those folders.
+        tally_folder: where planned images are counted; None for no counting.
     """
 
-    job: Job
-    unreadable: Any
+    scope: Scope
+    unreadable: PCollection[str]
+    tally_folder: str | None
 
-    def expand(self, listed_known_and_named: Any) -> Any:
-        return (
-            listed_known_and_named
-            | "ByBucket" >> beam.CoGroupByKey()
+    def expand(self, sides: ToPlan) -> Plan:
+        decide = _Decide(self.scope, self.tally_folder)
+        plan = (
+            {"listed": sides.listed, "known": sides.known, "named": sides.named}
+            | "ByPartition" >> beam.CoGroupByKey()
             | "Decide"
-            >> beam.ParDo(_Decide(self.job), AsList(self.unreadable)).with_outputs(
+            >> beam.ParDo(decide, AsList(self.unreadable)).with_outputs(
                 "packed", "stale", "renewed", "seen", "counts", main="loose"
             )
         )
+        return Plan(plan.loose, plan.packed, plan.stale, plan.renewed, plan.seen, plan.counts)
+
+
+class _InPartition(TypedDict):
+    """The packed batches that come together in one partition."""
+
+    listed: Iterable[bytes]
+    known: Iterable[bytes]
+    named: Iterable[bytes]
 
 
 class _Decide(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, scope: Scope, tally_folder: str | None) -> None:
+        self._scope = scope
+        self._tally_folder = tally_folder
 
     def start_bundle(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts = Counts()
         self._planned = 0
-        self._seen = Batches()
+        self._seen = SeenLog()
 
     def process(
-        self, element: tuple[int, dict[str, Iterable[bytes]]], unreadable: list[str]
-    ) -> Iterator[Any]:
+        self, element: tuple[int, _InPartition], unreadable: list[str]
+    ) -> Iterator[list[Todo] | TaggedOutput]:
         _, batches = element
-        job = self._job
-        scope = Scope(job.inputs, unreadable, job.retry_failures, job.merged)
-        listed, known, named = (map(unpack, batches[name]) for name in ("listed", "known", "named"))
-        for uri, decision in decide_partition(listed, known, named, scope):
-            self._counts.update(decision.counts)
-            for what in decision.seen:
-                yield from seen_batches(self._seen.add(log_of(uri), (uri, what)))
+        decisions = decide_partition(
+            (unpack(batch, ListedBatch) for batch in batches["listed"]),
+            (unpack(batch, KnownBatch) for batch in batches["known"]),
+            (unpack(batch, NamedBatch) for batch in batches["named"]),
+            self._scope._replace(unreadable=unreadable),
+        )
+        for uri, decision in decisions:
+            self._counts.add(decision.counts)
+            for seen in decision.seen:
+                yield from self._seen.add(uri, seen)
             for part in decision.stale:
                 yield TaggedOutput("stale", (part, uri))
             if decision.todo is not None:
@@ -71,16 +122,15 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
             if decision.renewed is not None:
                 yield TaggedOutput("renewed", (decision.renewed.old_part, decision.renewed))
 
-    def finish_bundle(self) -> Iterator[Any]:
-        for seen in seen_batches(self._seen.rest()):
-            yield at_end(seen)
-        Tally(self._job.tally_folder).add(PLANNED, self._planned)
-        for name in PLAN_COUNTS:
-            Metrics.counter(METRICS, name).inc(self._counts[name])
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
+        yield from all_at_end(self._seen.rest())
+        Tally(self._tally_folder).add(PLANNED, self._planned)
+        for name in TOTALS:
+            Metrics.counter(METRICS, name).inc(self._counts.totals[name])
         yield at_end(TaggedOutput("counts", self._counts))
 
 
-def _routed(todo: Todo) -> Any:
+def _routed(todo: Todo) -> list[Todo] | TaggedOutput:
     image = todo.image
     if not image.archive:
         return [todo]

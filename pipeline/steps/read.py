@@ -1,79 +1,128 @@
-"""The steps that do the work, as Beam transforms: from ReadImages to Commit."""
+"""The box that reads and decodes: ReadImages."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, TaggedOutput
+from apache_beam.pvalue import AsIter, PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
+from encoder.storage.base import StorageSettings
 from pipeline.dataset.changes import SAME
 from pipeline.dataset.known_vectors import Contents, VectorIndex
-from pipeline.embedding.decode import Reading
+from pipeline.embedding.call_sizes import CallSettings
+from pipeline.embedding.decode import Outcome, Reading
 from pipeline.embedding.read_ahead import ReadAhead
-from pipeline.records import (
-    Decoded,
-    Embedded,
-    Failure,
-    Todo,
-    Touched,
-)
-from pipeline.runs.batches import pack
-from pipeline.runs.job import Job
+from pipeline.records import Decoded, Embedded, Failure, Todo, Touched
 from pipeline.runs.progress import EMBEDDED, Tally
-from pipeline.steps.embed import together
-from pipeline.steps.outputs import at_end, log_of
+from pipeline.steps.list_images import Packed
+from pipeline.steps.outputs import SeenLog, StorageDoFn, all_at_end
 
-READ_AHEAD = 64  # images, or two lists where that is more; decoded while the encoder works
+# Images that are decoded while the encoder works, or two lists of images where that is more.
+READ_AHEAD = 64
+
+
+class ToRead(NamedTuple):
+    """What has to be read.
+
+    Attributes:
+        loose: [Todo], one image in a file of its own.
+        packed: (segment of an archive, Todo).
+    """
+
+    loose: PCollection[list[Todo]]
+    packed: PCollection[tuple[str, Todo]]
+
+
+class Read(NamedTuple):
+    """What became of the images.
+
+    Attributes:
+        decoded: images for the encoder.
+        copied: images whose content the output has a vector of already.
+        touched: (part, Touched) of images whose content has not changed.
+        failures: images that could not be read or decoded.
+        seen: (log, packed SeenBatch) for the log of changes.
+    """
+
+    decoded: PCollection[Decoded]
+    copied: PCollection[Embedded]
+    touched: PCollection[tuple[str, Touched]]
+    failures: PCollection[Failure]
+    seen: PCollection[Packed]
 
 
 @dataclasses.dataclass
 class ReadImages(beam.PTransform):  # type: ignore[misc]
-    """Read and decode: {loose [Todo], packed (segment, Todo)} -> decoded Decoded, copied Embedded,
-    touched (part, Touched), failures Failure.
+    """Read and decode images: ToRead -> Read.
 
-    A segment of an archive is read as one stream. Of content that the output has a vector of,
-    that vector is taken. After the Reshuffle no pixels are shuffled.
+    A segment of an archive is read as one stream. Content that the output has a vector of keeps
+    that vector. Behind the Reshuffle, pixels never cross a shuffle.
+
+    Attributes:
+        reading: how images are read and decoded.
+        calls: how many images the encoder takes together; it decides how far to read ahead.
+        output: the dataset, in which known vectors lie.
+        contents: the contents that the dataset has vectors of.
+        tally_folder: where finished images are counted; None for no counting.
+        storage: request settings for buckets.
     """
 
-    job: Job
-    contents: Any
+    reading: Reading
+    calls: CallSettings
+    output: str
+    contents: PCollection[Contents]
+    tally_folder: str | None
+    storage: StorageSettings
 
-    def expand(self, todo: Any) -> Any:
-        packed = (
-            todo["packed"] | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
-        )
-        return (
-            (todo["loose"], packed)
+    def expand(self, todo: ToRead) -> Read:
+        packed = todo.packed | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
+        read = _Read(self.reading, self.calls, self.output, self.tally_folder, self.storage)
+        found = (
+            (todo.loose, packed)
             | "Todo" >> beam.Flatten()
             | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
-            >> beam.ParDo(_Read(self.job), AsIter(self.contents)).with_outputs(
+            >> beam.ParDo(read, AsIter(self.contents)).with_outputs(
                 "copied", "touched", "failures", "seen", main="decoded"
             )
         )
+        return Read(found.decoded, found.copied, found.touched, found.failures, found.seen)
 
 
-class _Read(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
+class _Read(StorageDoFn):
+    def __init__(
+        self,
+        reading: Reading,
+        calls: CallSettings,
+        output: str,
+        tally_folder: str | None,
+        storage: StorageSettings,
+    ) -> None:
+        super().__init__(storage)
+        self._reading = reading
+        self._calls = calls
+        self._output = output
+        self._tally = Tally(tally_folder)
 
     def setup(self) -> None:
-        job = self._job
-        reading = Reading(job.spec, job.limits, job.max_bytes, job.packing, job.reads)
-        self._ahead = ReadAhead(reading, max(READ_AHEAD, 2 * together(job)))
-        self._tally = Tally(self._job.tally_folder)
+        super().setup()
+        self._ahead = ReadAhead(self._reading, max(READ_AHEAD, 2 * self._calls.images_together()))
         self._has_index = False
 
     def start_bundle(self) -> None:
         self._ahead.clear()
+        self._seen = SeenLog()
 
-    def process(self, element: list[Todo], contents: Iterable[Contents]) -> Iterator[Any]:
-        # Beam gives no side input before; it is whole then, and the same in every bundle.
+    def process(
+        self, element: list[Todo], contents: Iterable[Contents]
+    ) -> Iterator[Decoded | TaggedOutput]:
+        # The side input is first available here; it is complete, and the same in every bundle.
         if not self._has_index:
-            self._ahead.index = VectorIndex(self._job.output, contents)
+            self._ahead.index = VectorIndex(self._output, contents)
             self._has_index = True
         if element[0].image.archive:
             outcomes = self._ahead.put_segment(element)
@@ -82,14 +131,15 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         for outcome in outcomes:
             yield from self._routed(outcome)
 
-    def finish_bundle(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
         for outcome in self._ahead.drain():
-            yield from map(at_end, self._routed(outcome))
+            yield from all_at_end(self._routed(outcome))
+        yield from all_at_end(self._seen.rest())
 
     def teardown(self) -> None:
         self._ahead.close()
 
-    def _routed(self, outcome: Decoded | Embedded | Failure | Touched) -> Iterator[Any]:
+    def _routed(self, outcome: Outcome) -> Iterator[Decoded | TaggedOutput]:
         if isinstance(outcome, Decoded):
             yield outcome
         elif isinstance(outcome, Embedded):
@@ -97,13 +147,13 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         elif isinstance(outcome, Touched):
             self._tally.add(EMBEDDED, 1)
             yield TaggedOutput("touched", (outcome.old_part, outcome))
-            yield TaggedOutput("seen", (log_of(outcome.uri), pack([(outcome.uri, SAME)])))
+            yield from self._seen.add(outcome.uri, SAME)
         else:
             yield TaggedOutput("failures", outcome)
 
 
 def _todos(segment: str, todos: Iterable[Todo]) -> list[Todo]:
-    """All that is wanted of a segment, in the order of its stream."""
+    """All images of a segment that have to be read, in the order of its stream."""
     return sorted(todos, key=_place)
 
 

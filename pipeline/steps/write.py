@@ -1,134 +1,243 @@
-"""Rows to part files, as Beam transforms: WriteParts, WriteChanges, RewriteParts."""
+"""The boxes that write files: WriteEmbeddings, WriteFailures, WriteChanges, RewriteParts."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.dataset.changes import HAS, Change, kind_of
+from encoder.storage.base import StorageSettings, configure
+from pipeline.dataset.changes import HAS, Change, Seen, kind_of
 from pipeline.dataset.parts import MAX_ROWS, PartBuffer, PartWriter
-from pipeline.records import (
-    EMBEDDINGS,
-    FAILURES,
-    Part,
-    Rewrite,
-)
-from pipeline.runs.batches import Batches, unpack
-from pipeline.runs.job import Job
+from pipeline.embedding.call_sizes import CallSettings
+from pipeline.records import EMBEDDINGS, FAILURES, Embedded, Failure, Kind, Part, Rewrite, Touched
+from pipeline.runs.batches import SeenBatch, unpack
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
-from pipeline.steps.embed import LIST_IMAGES, together
-from pipeline.steps.outputs import METRICS, at_end, log_of, seen_batches
+from pipeline.steps.embed import LIST_IMAGES
+from pipeline.steps.list_images import Packed
+from pipeline.steps.outputs import METRICS, SeenLog, StorageDoFn, all_at_end
+
+_Row = TypeVar("_Row", Embedded, Failure)
+
+
+class WrittenEmbeddings(NamedTuple):
+    """What WriteEmbeddings wrote.
+
+    Attributes:
+        parts: finished parts.
+        seen: (log, packed SeenBatch) for the log of changes.
+    """
+
+    parts: PCollection[Part]
+    seen: PCollection[Packed]
+
+
+class ToRewrite(NamedTuple):
+    """What old parts lose or change.
+
+    Attributes:
+        stale: (part, uri) of rows that have to go; (part, None) where only columns differ.
+        touched: (part, Touched) of rows that get another version or other carried values.
+    """
+
+    stale: PCollection[tuple[str, str | None]]
+    touched: PCollection[tuple[str, Touched]]
 
 
 @dataclasses.dataclass
-class WriteParts(beam.PTransform):  # type: ignore[misc]
-    """Write rows to part files as they come: Embedded or Failure -> parts Part, seen (key, [uri,
-    what]) for the log of changes.
+class WriteEmbeddings(beam.PTransform):  # type: ignore[misc]
+    """Write rows to part files as they come: Embedded -> WrittenEmbeddings.
 
-    A part that was given out exists whole. Parts are flushed after dataset.parts.MAX_ROWS rows or
-    MAX_SECONDS, so that work done stays done whatever happens to the job.
+    A part that is given out is a complete file. Parts are flushed after dataset.parts.MAX_ROWS
+    rows or MAX_SECONDS, so that a job that is killed loses little work.
+
+    Attributes:
+        writer: of this run.
+        calls: how many images the encoder takes together.
+        tally_folder: where finished images are counted; None for no counting.
+        storage: request settings for buckets.
     """
 
-    job: Job
-    kind: str
+    writer: PartWriter
+    calls: CallSettings
+    tally_folder: str | None
+    storage: StorageSettings
 
-    def expand(self, rows: Any) -> Any:
-        return rows | "Write" >> beam.ParDo(_Write(self.job, self.kind)).with_outputs(
-            "seen", main="parts"
-        )
+    def expand(self, rows: PCollection[Embedded]) -> WrittenEmbeddings:
+        write = _WriteEmbeddings(self.writer, self.calls, self.tally_folder, self.storage)
+        written = rows | "Write" >> beam.ParDo(write).with_outputs("seen", main="parts")
+        return WrittenEmbeddings(written.parts, written.seen)
+
+
+@dataclasses.dataclass
+class WriteFailures(beam.PTransform):  # type: ignore[misc]
+    """Write failures to part files as they come: Failure -> Part. See WriteEmbeddings."""
+
+    writer: PartWriter
+    calls: CallSettings
+    tally_folder: str | None
+    storage: StorageSettings
+
+    def expand(self, rows: PCollection[Failure]) -> PCollection[Part]:
+        write = _WriteFailures(self.writer, self.calls, self.tally_folder, self.storage)
+        return rows | "Write" >> beam.ParDo(write)
 
 
 @dataclasses.dataclass
 class WriteChanges(beam.PTransform):  # type: ignore[misc]
-    """Write the log of what the run changed: (key, [uri, what]) -> Part."""
+    """Write the log of what the run changed: (log, packed SeenBatch) -> Part.
 
-    job: Job
+    Attributes:
+        writer: of this run.
+        storage: request settings for buckets.
+    """
 
-    def expand(self, seen: Any) -> Any:
+    writer: PartWriter
+    storage: StorageSettings
+
+    def expand(self, seen: PCollection[Packed]) -> PCollection[Part]:
         return (
             seen
             | "ByLog" >> beam.GroupByKey()
-            | "Log" >> beam.FlatMap(_write_changes, self.job.writer)
+            | "Log" >> beam.FlatMap(_write_changes, self.writer, self.storage)
         )
 
 
 @dataclasses.dataclass
 class RewriteParts(beam.PTransform):  # type: ignore[misc]
-    """Take stale rows out of old parts: {stale, touched} keyed by part -> Rewrite."""
+    """Write old parts again, without their stale rows: ToRewrite -> Rewrite.
 
-    job: Job
+    Attributes:
+        writer: of this run.
+        storage: request settings for buckets.
+    """
 
-    def expand(self, stale_and_touched: Any) -> Any:
+    writer: PartWriter
+    storage: StorageSettings
+
+    def expand(self, rows: ToRewrite) -> PCollection[Rewrite]:
         return (
-            stale_and_touched
+            {"stale": rows.stale, "touched": rows.touched}
             | "ByPart" >> beam.CoGroupByKey()
-            | "Rewrite" >> beam.ParDo(_Rewrite(self.job))
+            | "Rewrite" >> beam.ParDo(_Rewrite(self.writer, self.storage))
         )
 
 
-class _Write(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job, kind: str) -> None:
-        self._job = job
-        self._kind = kind
-        self._count = Metrics.counter(METRICS, f"{kind}_rows")
+class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
+    """Collects rows until they are enough for a part."""
+
+    kind: Kind
+
+    def __init__(
+        self,
+        writer: PartWriter,
+        calls: CallSettings,
+        tally_folder: str | None,
+        storage: StorageSettings,
+    ) -> None:
+        super().__init__(storage)
+        self._writer = writer
+        self._calls = calls
+        self._tally = Tally(tally_folder)
+        self._count = Metrics.counter(METRICS, f"{self.kind}_rows")
 
     def setup(self) -> None:
-        # The first part is written after a list: whoever watches sees early that all is well.
-        first = together(self._job)
+        super().setup()
+        # The first part is written after one list of images: people see early that all is well.
+        first = self._calls.images_together()
         self._enough = min(first, MAX_ROWS)
-        # What the encoder was given with the last row of a part would be lost, too.
+        # Images that the encoder got together with the last row of a part would be lost, too.
         self._usual = max(MAX_ROWS - max(first, LIST_IMAGES), MAX_ROWS // 2)
 
     def start_bundle(self) -> None:
-        self._buffer = PartBuffer(self._enough)
+        self._buffer: PartBuffer[_Row] = PartBuffer(self._enough)
 
-    def process(self, element: Any) -> Iterator[Any]:
-        embedding = self._kind == EMBEDDINGS
-        Tally(self._job.tally_folder).add(EMBEDDED if embedding else FAILED, 1)
-        if self._buffer.add(element, element.embedding.nbytes if embedding else 0):
+    def process(self, element: _Row) -> Iterator[Part | TaggedOutput]:
+        if self.add(element):
             yield from self._flush()
 
-    def finish_bundle(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
         if self._buffer:
-            yield from map(at_end, self._flush())
+            yield from all_at_end(self._flush())
 
-    def _flush(self) -> Iterator[Any]:
+    @abc.abstractmethod
+    def add(self, row: _Row) -> bool:
+        """Count the row and put it into the buffer; gives whether that is full."""
+
+    @abc.abstractmethod
+    def write(self, rows: list[_Row]) -> Iterator[Part | TaggedOutput]:
+        """Write rows as one part."""
+
+    def _flush(self) -> Iterator[Part | TaggedOutput]:
         rows = self._buffer.take()
         self._enough = self._usual
         self._buffer = PartBuffer(self._enough)
         self._count.inc(len(rows))
-        writer = self._job.writer
-        if self._kind == FAILURES:
-            yield writer.write_failures(rows)
-            return
-        yield writer.write_embeddings(rows)
-        seen = Batches()
+        yield from self.write(rows)
+
+
+class _WriteEmbeddings(_Write[Embedded]):
+    kind = EMBEDDINGS
+
+    def add(self, row: Embedded) -> bool:
+        self._tally.add(EMBEDDED, 1)
+        return self._buffer.add(row, row.embedding.nbytes)
+
+    def write(self, rows: list[Embedded]) -> Iterator[Part | TaggedOutput]:
+        yield self._writer.write_embeddings(rows)
+        seen = SeenLog()
         for row in rows:
-            yield from seen_batches(seen.add(log_of(row.uri), (row.uri, HAS)))
-        yield from seen_batches(seen.rest())
+            yield from seen.add(row.uri, HAS)
+        yield from seen.rest()
 
 
-class _Rewrite(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: Job) -> None:
-        self._job = job
+class _WriteFailures(_Write[Failure]):
+    kind = FAILURES
 
-    def process(self, element: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Rewrite]:
+    def add(self, row: Failure) -> bool:
+        self._tally.add(FAILED, 1)
+        return self._buffer.add(row, 0)
+
+    def write(self, rows: list[Failure]) -> Iterator[Part]:
+        yield self._writer.write_failures(rows)
+
+
+class _OfPart(TypedDict):
+    """What comes together for one old part."""
+
+    stale: Iterable[str | None]
+    touched: Iterable[Touched]
+
+
+class _Rewrite(StorageDoFn):
+    def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._writer = writer
+
+    def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
-        kind = FAILURES if path.startswith(FAILURES) else EMBEDDINGS
-        replacement = self._job.writer.rewrite(kind, path, set(rows["stale"]), touched)
-        yield Rewrite(path, replacement, Counter(row.counted for row in touched.values()))
+        stale = {uri for uri in rows["stale"] if uri is not None}
+        kind: Kind = FAILURES if path.startswith(FAILURES) else EMBEDDINGS
+        replacement = self._writer.rewrite(kind, path, stale, touched)
+        counted = Counter(row.counted for row in touched.values() if row.counted)
+        yield Rewrite(path, replacement, counted)
 
 
-def _write_changes(log: tuple[int, Iterable[bytes]], writer: PartWriter) -> Iterator[Part]:
-    seen: dict[str, list[str]] = {}
+def _write_changes(
+    log: tuple[int, Iterable[bytes]], writer: PartWriter, storage: StorageSettings
+) -> Iterator[Part]:
+    configure(storage)
+    seen: dict[str, list[Seen]] = {}
     for batch in log[1]:
-        for uri, what in unpack(batch):
+        for uri, what in unpack(batch, SeenBatch).rows:
             seen.setdefault(uri, []).append(what)
     kinds = {uri: kind_of(whats) for uri, whats in sorted(seen.items())}
     changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]

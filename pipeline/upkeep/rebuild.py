@@ -13,7 +13,7 @@ from pipeline.dataset.layout import is_part, is_uris
 from pipeline.dataset.manifest import EncoderState, Manifest, read_record
 from pipeline.dataset.named_uris import list_of
 from pipeline.dataset.part_files import UNREADABLE, opened
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
+from pipeline.records import EMBEDDINGS, FAILURES, LISTS, Kind, ListState, Part
 from pipeline.upkeep.checks import spec_in, started
 
 _PLACE = re.compile(r"(\w+)/encoder=([^/]+)/")
@@ -38,13 +38,14 @@ def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
         found = _PLACE.match(info.path)
         if found is None or is_temporary(info.path):
             continue
-        kind, encoder_id = found.groups()
-        if kind in (EMBEDDINGS, FAILURES) and is_part(info.path):
+        folder, encoder_id = found.groups()
+        if folder in (EMBEDDINGS, FAILURES) and is_part(info.path):
+            kind: Kind = EMBEDDINGS if folder == EMBEDDINGS else FAILURES
             rows, spec = _look(output, info.path)
             parts.setdefault(encoder_id, []).append(Part(kind, info.path, rows, info.bytes))
             if spec is not None and spec.id == encoder_id:
                 specs[encoder_id] = spec
-        elif kind == LISTS and is_uris(info.path):
+        elif folder == LISTS and is_uris(info.path):
             state = list_of(output, info.path)
             if state is not None:
                 known = lists.setdefault(encoder_id, {})

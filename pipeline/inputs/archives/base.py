@@ -58,7 +58,7 @@ class Member(NamedTuple):
         name: unique within the archive.
         bytes: its size; 0 where only reading tells.
         place, segment: see pipeline.records.Image.
-        error: why it can't be read; empty if it can.
+        error: why it can't be read; None if it can.
         carried: values of carried columns.
     """
 
@@ -66,7 +66,7 @@ class Member(NamedTuple):
     bytes: int
     place: int
     segment: int = 0
-    error: str = ""
+    error: str | None = None
     carried: Carried | None = None
 
 
@@ -74,14 +74,14 @@ class Packing(NamedTuple):
     """What the user says about archives of records.
 
     Attributes:
-        image_field: feature or column of the image's bytes; "" to find it.
-        id_field: feature or column that names an image; "" for its number.
+        image_field: feature or column of the image's bytes; None to find it.
+        id_field: feature or column that names an image; None for its number.
         carried: columns to carry over, with their types.
         max_bytes: a larger record is not looked into.
     """
 
-    image_field: str = ""
-    id_field: str = ""
+    image_field: str | None = None
+    id_field: str | None = None
     carried: pa.Schema = NO_COLUMNS
     max_bytes: int = DEFAULT_MAX_BYTES
 

@@ -12,7 +12,7 @@ from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind
 from pipeline.inputs.uris import member_uri
-from pipeline.records import DECODE, READ, Image, Known, KnownRow, describe_error
+from pipeline.records import DECODE, READ, Image, Known, KnownRow, Stage, describe_error
 
 _NOT_REACHED = "its archive is damaged, and can't be read as far as this"
 
@@ -53,7 +53,7 @@ def list_members(
             yield image
     except Exception as error:  # the store may raise anything; none of it may stop the job
         error_type, message = describe_error(error)
-        stage = DECODE if isinstance(error, ArchiveError) else READ
+        stage: Stage = DECODE if isinstance(error, ArchiveError) else READ
         failure = archive._replace(error=message, stage=stage, error_type=error_type)
     if failure is not None:
         yield failure
@@ -77,7 +77,7 @@ def _is_settled(
     archive: Image, rows: list[KnownRow], packing: Packing, retry_failures: bool
 ) -> bool:
     current = [row.known for row in rows if _is_current(archive, row.known)]
-    if not current or any(known.stage not in ("", DECODE) for known in current):
+    if not current or any(known.stage not in (None, DECODE) for known in current):
         return False
     if retry_failures and any(known.stage for known in current):
         return False

@@ -64,12 +64,12 @@ def read(
         yield image, ArchiveError("the row has no image") if value is None else value
 
 
-def find_image_column(schema: pa.Schema, name: str) -> str:
+def find_image_column(schema: pa.Schema, name: str | None) -> str:
     """The column that holds image files.
 
     Args:
         schema: of the file.
-        name: of the column; "" to take the only one that can be, or the one of a usual name.
+        name: of the column; None to take the only one that can be, or the one of a usual name.
 
     Raises:
         ArchiveError: there is no such column, or several.
@@ -89,7 +89,7 @@ def find_image_column(schema: pa.Schema, name: str) -> str:
     return found[0]
 
 
-def is_manifest(schema: pa.Schema, uri_column: str, image_field: str) -> bool:
+def is_manifest(schema: pa.Schema, uri_column: str, image_field: str | None) -> bool:
     """Whether a Parquet file is a list of images, and not an archive of them, by its columns.
 
     Without a column of bytes it is. With one it is where it has a column of uris, too, and the

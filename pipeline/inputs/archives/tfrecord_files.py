@@ -149,12 +149,12 @@ def features_of(data: bytes) -> Mapping[str, Any]:
     return features
 
 
-def find_image(features: Mapping[str, Any], name: str) -> bytes:
+def find_image(features: Mapping[str, Any], name: str | None) -> bytes:
     """The bytes of an image file.
 
     Args:
         features: of an Example.
-        name: of the feature; "" for one of the usual names, or the only one that is an image.
+        name: of the feature; None for one of the usual names, or the only one that is an image.
 
     Raises:
         ExampleError: there is no such feature, or several.

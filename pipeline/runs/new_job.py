@@ -1,0 +1,81 @@
+"""A job that starts now: everything that can be wrong is checked before Beam is involved."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import pyarrow as pa
+
+from encoder.errors import InputError
+from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
+from encoder.storage.base import join, settings
+from encoder.storage.registry import check_reachable, normalize, store_for
+from pipeline.dataset.layout import output_folder
+from pipeline.inputs.carried_columns import carried_columns, check_lists, dataset_columns
+from pipeline.inputs.source import parse_input
+from pipeline.options import JobOptions
+from pipeline.runs.job import Job
+
+
+def new_job(
+    inputs: Sequence[str],
+    encoder: str,
+    output: str,
+    run_id: str | None = None,
+    keep: Sequence[str] = (),
+    options: JobOptions | None = None,
+) -> Job:
+    """Describe a run that starts now.
+
+    Args:
+        inputs, encoder, output, run_id: as on the command line.
+        keep: columns of manifests to carry over.
+        options: how images are treated; None for the defaults.
+
+    Raises:
+        InputError: an option is wrong; the message names it.
+    """
+    options = options or JobOptions()
+    now = datetime.now(timezone.utc)
+    place = output_folder(output)
+    _check_reachable("--output", place)
+    spec = _read_spec(encoder)
+    sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
+    for source in sources:
+        _check_reachable(f"--input {source.text}", source.base)
+    check_lists(sources, options.uri_column, options.image_field)
+    carried = carried_columns(sources, keep, options.uri_column, options.image_field)
+    extra_columns = dataset_columns(place, spec, carried, options.allow_truncated)
+    return Job(
+        inputs=sources,
+        bundle=normalize(encoder),
+        spec=spec,
+        output=place,
+        run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        started=now.isoformat(timespec="milliseconds"),
+        options=options,
+        carried=pa.schema([extra_columns.field(name) for name in carried.names]),
+        extra_columns=extra_columns,
+        storage=settings(),
+    )
+
+
+def _check_reachable(option: str, path: str) -> None:
+    try:
+        check_reachable(path)
+    except OSError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def _read_spec(encoder: str) -> EncoderSpec:
+    try:
+        check_reachable(normalize(encoder))
+        spec = read_spec(encoder)
+        model = join(normalize(encoder), MODEL_FILE)
+        if store_for(model).stat(model) is None:
+            raise InputError(f"{encoder!r} is not a whole encoder bundle: it has no {MODEL_FILE}")
+        return spec
+    except (InputError, OSError) as error:
+        raise InputError(f"--encoder: {error}") from error
