@@ -15,15 +15,18 @@ test: check
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-backends: $(READY)
-	$(BIN)/pytest tests/backends
+	$(BIN)/pytest tests/jobs/backends
 
 test-kill: $(READY)
-	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/kill
+	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/jobs/kill
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/codespell
 
 # The lock is whole; looking for dependencies, pip would find newer ones than those in it.
 $(READY): requirements-dev.lock pyproject.toml

@@ -1,7 +1,7 @@
 """What a bucket costs: requests per image, seconds per listing, throughput under latency.
 
-Against a server on this machine that keeps the rules of Google Cloud Storage (tests/gcs), answers
-after a delay, and counts requests. It has no bandwidth limits and no authentication.
+The server runs on this machine, keeps the rules of Google Cloud Storage (tests/support/gcs),
+answers after a delay, and counts requests. It has no bandwidth limits and no authentication.
 
     python -m benchmarks.buckets --encoder demo-output/encoder
 """
@@ -138,7 +138,9 @@ def serving(delay_ms: int, objects: int = 0) -> Iterator[str]:
     """A server in a process of its own; gives its address, and lets gs:// mean it."""
     words = ("--delay-ms", str(delay_ms), "--objects", str(objects))
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.gcs.server", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.support.gcs.server", *words],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         address = server.stdout.readline().strip()

@@ -27,7 +27,7 @@ from encoder.spec import EncoderSpec
 from pipeline.dataset.schema import schema_of
 from pipeline.inputs.files import list_files
 from pipeline.inputs.source import parse_input
-from pipeline.records import EMBEDDINGS
+from pipeline.records import EMBEDDINGS, Counts
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.snapshot import take_snapshot
@@ -104,9 +104,10 @@ def make_dataset(base: pathlib.Path, encoder: str) -> int:
         made.writer.write(EMBEDDINGS, table(made.spec, images[start : start + ROWS_OF_A_PART]))
         for start in range(0, len(images), ROWS_OF_A_PART)
     ]
-    counts = Counter(listed=len(images), new=len(images))
-    counts[f"listed by {made.inputs[0].text}"] = len(images)
-    commit(made, Outcome(take_snapshot(made)._replace(resumable=()), counts, parts, []))
+    totals = Counter(listed=len(images), new=len(images))
+    counts = Counts(totals, Counter({made.inputs[0].text: len(images)}))
+    snapshot = take_snapshot(made.output, made.spec)._replace(resumable=())
+    commit(made, Outcome(snapshot, counts, parts, []))
     return size_of(base / "out")
 
 

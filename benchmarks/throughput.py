@@ -143,7 +143,8 @@ def make_jpegs(folder: pathlib.Path, count: int) -> None:
 
 def job_seconds(folder: pathlib.Path, bundle: str, output: pathlib.Path, batch_size: int) -> float:
     """How long a whole run takes, with the options for Beam that this machine's GPUs ask for."""
-    job = pipeline.new_job([str(folder)], bundle, str(output), batch_size=batch_size)
+    options = pipeline.JobOptions(batch_size=batch_size)
+    job = pipeline.new_job([str(folder)], bundle, str(output), options=options)
     began = time.perf_counter()
     record = pipeline.run(job, parse_beam_options(settings_for("", []).beam_options))
     assert record["embedded"] == record["listed"] > 0

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from encoder.network.reference import vgg16_encoder_decoder, vgg16_imagenet
     from encoder.spec import EncoderSpec
 
+__version__ = "0.1.0"
+
 # Loaded on first use, so that reading a spec or decoding an image does not import TensorFlow.
 _HOMES = {
     "ChangedError": "errors",
@@ -28,6 +30,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "__version__",
     "ChangedError",
     "CutMismatchError",
     "Encoder",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from encoder import __version__
 from pipeline.inputs.stores.registry import add_other_stores
 
 if TYPE_CHECKING:
@@ -27,10 +28,19 @@ _HOMES = {
     "run": "launch.runner",
 }
 
-# Here, since all that reads images, in whichever process, comes from this package.
+# Every process that reads images imports this package, so each knows these stores.
 add_other_stores()
 
-__all__ = ["Job", "JobError", "JobOptions", "build", "new_job", "open_dataset", "run"]
+__all__ = [
+    "Job",
+    "JobError",
+    "JobOptions",
+    "__version__",
+    "build",
+    "new_job",
+    "open_dataset",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from encoder.storage import base as storage
 from encoder.storage.gcs import client as gcs_client_module
 from encoder.storage.gcs.client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
-from tests.gcs.server import serving
+from tests.support.gcs.server import serving
 
 
 def small_network(seed: int = 1, channels: int = 3) -> keras.Model:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from encoder import __version__
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
@@ -38,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and options of ``python -m encoder``."""
     parser = argparse.ArgumentParser(
         prog="python -m encoder", description="Get the encoder out of a trained Keras network."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"image-collection-embeddings {__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

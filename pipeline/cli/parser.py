@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from encoder import __version__
 from encoder.images.limits import Limits
 from encoder.storage.base import StorageSettings
 from pipeline.cli import commands
@@ -27,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m pipeline",
         description="Embed an image collection with an encoder bundle, and keep it up to date.",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"image-collection-embeddings {__version__}"
     )
     added = parser.add_subparsers(required=True, metavar="COMMAND")
     run = added.add_parser(

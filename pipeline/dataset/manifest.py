@@ -191,9 +191,10 @@ def read_record(output: str, run_id: str) -> RunRecord:
         ValueError: it is damaged, or a value has another type.
     """
     path = record_path(output, run_id)
+    values = json.loads(store_for(path).read(path)[0])
     try:
-        return msgspec.json.decode(store_for(path).read(path)[0], type=RunRecord)
-    except msgspec.MsgspecError as error:
+        return msgspec.convert(values, RunRecord)
+    except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
 
 

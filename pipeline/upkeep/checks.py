@@ -179,7 +179,7 @@ def _read(
     crc32c = checksum(data)
     if len(data) != part.bytes and part.crc32c != crc32c:
         return f"has {len(data):,} bytes", f"{part.bytes:,}, as manifest.json says"
-    if part.crc32c not in ("", crc32c):
+    if part.crc32c not in (None, crc32c):
         return f"has the checksum {crc32c}", f"{part.crc32c}, as manifest.json says"
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     schema = file.schema_arrow

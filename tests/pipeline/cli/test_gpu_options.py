@@ -1,0 +1,91 @@
+import re
+
+import pytest
+
+from encoder.errors import InputError
+from pipeline.cli.gpu_options import settings_for, threads_for
+from pipeline.embedding import call_sizes
+from pipeline.launch.beam_options import parse_beam_options
+from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
+
+DATAFLOW = ["--runner=DataflowRunner"]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Let this machine have so many GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def have(count):
+        monkeypatch.setattr(call_sizes, "nvidia_gpus", lambda: ["NVIDIA L4"] * count)
+
+    return have
+
+
+def test_without_a_gpu_nothing_is_changed(here):
+    here(0)
+    assert settings_for("", ["--streaming"]) == (DEFAULT_BATCH_SIZE, ["--streaming"])
+    assert settings_for("", DATAFLOW) == (DEFAULT_BATCH_SIZE, DATAFLOW)
+    assert settings_for("", ["--runner=FlinkRunner"]).batch_size == DEFAULT_BATCH_SIZE
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_this_machine_and_dataflow_agree(here, count):
+    """One process that loads the encoder once, and as many threads."""
+    here(count)
+    local = settings_for("", [])
+    cloud = settings_for(f"nvidia-l4:{count}", DATAFLOW)
+    assert local.batch_size == cloud.batch_size == GPU_BATCH_SIZE
+    on_local = parse_beam_options(local.beam_options).get_all_options()
+    in_cloud = parse_beam_options(cloud.beam_options).get_all_options()
+    assert on_local["direct_running_mode"] == "multi_threading"  # so one process
+    assert in_cloud["experiments"] == ["no_use_multiple_sdk_containers"]
+    assert on_local["direct_num_workers"] == threads_for(count)
+    assert in_cloud["number_of_worker_harness_threads"] == threads_for(count)
+    (service,) = in_cloud["dataflow_service_options"]
+    assert service == f"worker_accelerator=type:nvidia-l4;count:{count};install-nvidia-driver"
+
+
+def test_what_was_asked_for_stays(here):
+    here(1)
+    for asked in (["--direct_num_workers=3"], ["--direct_running_mode", "multi_processing"]):
+        assert settings_for("", asked) == (GPU_BATCH_SIZE, asked)
+    asked = [
+        *DATAFLOW,
+        "--number_of_worker_harness_threads=1",
+        "--experiments=no_use_multiple_sdk_containers",
+    ]
+    given = settings_for("nvidia-l4", asked).beam_options
+    assert given[: len(asked)] == asked
+    assert len(given) == len(asked) + 1
+
+
+def test_gpus_that_beam_was_asked_for_count_too():
+    accelerator = "worker_accelerator=type:nvidia-tesla-t4;count:2;install-nvidia-driver"
+    asked = [*DATAFLOW, f"--dataflow_service_options={accelerator}"]
+    batch_size, given = settings_for("", asked)
+    assert batch_size == GPU_BATCH_SIZE
+    assert f"--number_of_worker_harness_threads={threads_for(2)}" in given
+    with pytest.raises(InputError, match="both ask for GPUs"):
+        settings_for("nvidia-l4", asked)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "runner", "said"),
+    [
+        ("nvidia-l4", "FnApiRunner", "is for --runner=DataflowRunner; on this machine"),
+        ("L4", "DataflowRunner", "--gpu is 'L4'; expected a type of accelerator"),
+        ("nvidia-l4:0", "DataflowRunner", "--gpu is 'nvidia-l4:0'"),
+        ("nvidia-l4;count:9", "DataflowRunner", "--gpu is 'nvidia-l4;count:9'"),
+    ],
+)
+def test_wrong_wishes(gpu, runner, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        settings_for(gpu, [f"--runner={runner}"])
+
+
+@pytest.mark.parametrize(("visible", "seen"), [("", 0), ("-1", 0), ("1", 1), ("0,1", 2)])
+def test_gpus_that_are_hidden_do_not_count(here, monkeypatch, visible, seen):
+    here(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert len(call_sizes.visible_gpus()) == seen

@@ -1,0 +1,84 @@
+import io
+import itertools
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from encoder.errors import InputError
+from pipeline.dataset.changes import (
+    ADDED,
+    CHANGED,
+    HAD,
+    HAS,
+    REMOVED,
+    RENEWED,
+    SAME,
+    Change,
+    changes_since,
+    folded,
+    kind_of,
+    write_json_lines,
+    write_parquet,
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "change"),
+    [
+        ([HAS], ADDED),
+        ([HAD], REMOVED),
+        ([HAD, HAS], CHANGED),
+        ([HAS, HAD, HAS], CHANGED),
+        ([HAD, SAME], None),
+        ([HAD, RENEWED, SAME], CHANGED),
+        ([HAD, RENEWED, HAS], CHANGED),
+        ([HAD, RENEWED], REMOVED),
+        ([SAME], ADDED),  # what a run that died had embedded, in an earlier version
+        ([RENEWED, SAME], ADDED),
+        ([RENEWED], None),
+        ([], None),
+    ],
+)
+def test_what_a_run_did_to_a_uri(seen, change):
+    assert kind_of(seen) == change
+
+
+def test_folding_is_what_the_runs_amount_to():
+    """Against a row that is there or not, and of some content, played through."""
+    effects = {ADDED: (False, True), CHANGED: (True, True), REMOVED: (True, False)}
+    for length in (1, 2, 3, 4):
+        for history in itertools.product(effects, repeat=length):
+            there = effects[history[0]][0]
+            start, possible, total = there, True, None
+            for change in history:
+                before, after = effects[change]
+                possible = possible and there == before
+                there = after
+                total = folded(total, change)
+            if not possible:
+                continue
+            if start and there:
+                assert total == CHANGED
+            else:
+                assert total == {(False, True): ADDED, (True, False): REMOVED}.get((start, there))
+
+
+def test_formats():
+    changes = [Change("/a\n.jpg", ADDED), Change("/b.jpg", REMOVED)]
+    text = io.StringIO()
+    write_json_lines(changes, text)
+    assert [json.loads(line) for line in text.getvalue().splitlines()] == [
+        {"uri": "/a\n.jpg", "change": "added"},
+        {"uri": "/b.jpg", "change": "removed"},
+    ]
+    buffer = io.BytesIO()
+    write_parquet(changes, buffer)
+    assert pq.read_table(buffer).to_pylist() == [each._asdict() for each in changes]
+    write_parquet([], buffer := io.BytesIO())
+    assert pq.read_table(buffer).schema.names == ["uri", "change"]
+
+
+def test_no_dataset(tmp_path):
+    with pytest.raises(InputError, match="is not a dataset"):
+        list(changes_since(str(tmp_path), ""))

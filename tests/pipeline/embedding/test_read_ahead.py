@@ -1,0 +1,279 @@
+import contextlib
+import hashlib
+import itertools
+import os
+import tarfile
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from encoder.images.limits import Limits
+from encoder.spec import read_spec
+from pipeline.embedding import decode as decoding
+from pipeline.embedding import read_ahead as reading
+from pipeline.embedding.decode import Reading
+from pipeline.embedding.read_ahead import ReadAhead
+from pipeline.errors import JobError
+from pipeline.inputs.archives.registry import index_archive
+from pipeline.records import Decoded, Failure, Image, OldRow, Todo, Touched
+from tests.conftest import write_image
+
+
+@pytest.fixture
+def spec(small_bundle):
+    return read_spec(small_bundle)
+
+
+@pytest.fixture
+def outcome(spec):
+    """Reads one image."""
+
+    def read(todo, **settings):
+        ahead = ReadAhead(Reading(spec, **settings), window=4)
+        try:
+            found = [*ahead.put(todo), *ahead.drain()]
+        finally:
+            ahead.close()
+        (one,) = found
+        return one
+
+    return read
+
+
+def todo(path, **changes):
+    return Todo(Image(str(path), "v1", 1, **changes))
+
+
+def test_an_image(tmp_path, outcome):
+    path = write_image(tmp_path / "a.png", 1, size=(40, 30))
+    decoded = outcome(todo(path))
+    assert isinstance(decoded, Decoded)
+    assert decoded.pixels.shape == (32, 32, 3)
+    assert (decoded.width, decoded.height, decoded.bytes) == (40, 30, path.stat().st_size)
+    assert decoded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    # The version is that of the moment of reading: the file may have changed since the listing.
+    assert decoded.version == f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
+
+
+def test_known_content_is_not_decoded(tmp_path, outcome):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"not even an image")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = outcome(Todo(Image(str(path), "v2", 17), "changed", OldRow("part", sha256)))
+    assert isinstance(found, Touched)
+    assert (found.old_part, found.uri, found.counted) == ("part", str(path), "changed")
+
+
+@pytest.mark.parametrize(
+    ("content", "stage", "error"),
+    [
+        (None, "read", "FileNotFoundError"),
+        (b"", "decode", "UnidentifiedImageError"),
+        (b"text", "decode", "UnidentifiedImageError"),
+    ],
+)
+def test_failures(tmp_path, outcome, content, stage, error):
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    found = outcome(todo(path))
+    assert isinstance(found, Failure)
+    assert (found.uri, found.stage, found.error) == (str(path), stage, error)
+    assert found.message
+    assert "\n" not in found.message
+
+
+def test_a_listing_error_is_passed_on(outcome):
+    found = outcome(todo("/x.jpg", error="broken link"))
+    assert (found.stage, found.error, found.message) == ("list", "ListError", "broken link")
+
+
+def test_what_is_too_large_is_a_failure_that_says_so(tmp_path, outcome):
+    path = write_image(tmp_path / "a.png", 1)
+    found = outcome(todo(path), max_bytes=100)
+    assert (found.stage, found.error) == ("decode", "TooLargeError")
+    assert "more than --max-bytes 100 allows" in found.message
+    found = outcome(todo(path), limits=Limits(max_pixels=1199))
+    assert found.stage == "decode"
+    assert "--max-pixels" in found.message
+    assert isinstance(outcome(todo(path), limits=Limits(max_pixels=1200)), Decoded)
+
+
+def test_a_sparse_file_is_not_read(tmp_path, outcome):
+    path = tmp_path / "huge.jpg"
+    path.touch()
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    assert outcome(todo(path)).error == "TooLargeError"
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path, outcome, monkeypatch):
+    path = write_image(tmp_path / "a.png", 1)
+    fstat = os.fstat
+
+    def growing(descriptor):
+        with path.open("ab") as file:
+            file.write(b"more")
+        return fstat(descriptor)
+
+    monkeypatch.setattr("encoder.storage.local.os.fstat", growing)
+    found = outcome(todo(path))
+    assert (found.stage, found.error) == ("read", "ChangedError")
+
+
+def test_one_that_takes_long_holds_up_nothing_within_the_window(spec, monkeypatch):
+    started = []
+    release = threading.Event()
+
+    def read(self, flight, item):
+        started.append(item)
+        if item == 0:
+            release.wait(10)
+        flight.land(item)
+
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec, reads=2), window=2)
+    for number in range(4):
+        assert list(ahead.put(number)) == []
+    assert [*ahead.put(4), *ahead.put(5), *ahead.put(6)] == [1, 2, 3]
+    release.set()
+    assert sorted(ahead.drain()) == [0, 4, 5, 6]
+    assert started == list(range(7))
+    ahead.close()
+
+
+def test_so_many_are_read_at_the_same_time(spec, monkeypatch):
+    now, most, lock = [0], [0], threading.Lock()
+
+    def read(self, flight, item):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        flight.land(item)
+
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec, reads=5), window=40)
+    found = [each for number in range(30) for each in ahead.put(number)]
+    assert sorted([*found, *ahead.drain()]) == list(range(30))
+    ahead.close()
+    assert most[0] == 5
+
+
+def test_an_unforeseen_error_reaches_the_caller(spec, monkeypatch):
+    def read(self, flight, item):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ReadAhead, "_read_file", read)
+    ahead = ReadAhead(Reading(spec), window=4)
+    with pytest.raises(ZeroDivisionError):
+        list(itertools.chain(ahead.put(0), ahead.drain()))
+    ahead.close()
+
+
+def test_a_store_that_is_silent_for_long_ends_the_job(tmp_path, spec, monkeypatch):
+    def silent(path):
+        raise TimeoutError(f"{path}: given up")
+
+    ahead = ReadAhead(Reading(spec, reads=2), window=2)
+    monkeypatch.setattr(reading, "store_for", silent)
+    some = [each for n in range(4) for each in ahead.put(todo(f"/{n}.jpg"))]
+    assert {each.error for each in [*some, *ahead.drain()]} == {"TimeoutError"}
+    with pytest.raises(JobError, match=r"5 requests in a row were given up.*start the run again"):
+        list(itertools.chain(ahead.put(todo("/4.jpg")), ahead.drain()))
+    ahead.close()
+
+
+def packed(tmp_path, count, size=(40, 30)):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for seed in range(count):
+            archive.add(write_image(tmp_path / "src" / f"{seed}.png", seed, size), f"{seed}.png")
+    version = f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
+    archive = Image(str(path), version, 0)
+    return path, [
+        Todo(Image(f"{path}#{m.name}", version, m.bytes, archive=str(path), place=m.place))
+        for m in index_archive(archive, Reading(None).packing)
+    ]
+
+
+def test_a_segment_is_read_in_bounded_memory(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(reading, "BYTES_HELD", 4000)  # one or two of the files
+    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 1)
+    _, todos = packed(tmp_path, 50)
+    ahead = ReadAhead(Reading(spec), window=4)
+    found = [*ahead.put_segment(todos), *ahead.put(todo("/none")), *ahead.drain()]
+    ahead.close()
+    by_uri = {each.uri: each for each in found}
+    assert sorted(by_uri) == sorted(["/none", *(each.image.uri for each in todos)])
+    assert isinstance(by_uri.pop("/none"), Failure)
+    assert all(isinstance(each, Decoded) for each in by_uri.values())
+    expected = PillowImage.open(tmp_path / "src" / "7.png").resize((32, 32), 2)
+    pixels = by_uri[todos[7].image.uri].pixels
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
+
+
+def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeypatch):
+    """Eight cores, large and small images: no more pixels at the same time than fit."""
+    now, most, lock = [0], [0], threading.Lock()
+    decode_image = decoding.decode_image
+
+    def counting(data, spec, limits, admit):
+        @contextlib.contextmanager
+        def admitting(pixels):
+            with admit(pixels):
+                with lock:
+                    now[0] += pixels
+                    most[0] = max(most[0], now[0])
+                time.sleep(0.002)
+                yield
+                with lock:
+                    now[0] -= pixels
+
+        return decode_image(data, spec, limits, admitting)
+
+    monkeypatch.setattr(decoding, "decode_image", counting)
+    monkeypatch.setattr(reading, "usable_cores", lambda: 8)
+    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 in all: two large images
+    ahead = ReadAhead(Reading(spec), window=64)
+    found = []
+    for n in range(48):
+        size = (100, 100) if n % 2 else (20, 20)
+        found += ahead.put(todo(write_image(tmp_path / f"{n}.png", n, size=size)))
+    found += ahead.drain()
+    ahead.close()
+    assert len(found) == 48
+    assert all(isinstance(each, Decoded) for each in found)
+    assert 10_000 < most[0] <= 20_000
+
+
+def test_an_archive_that_vanishes_or_changes_fails_its_images_only(tmp_path, spec):
+    path, todos = packed(tmp_path, 3)
+    path.write_bytes(path.read_bytes() + b"more")
+    ahead = ReadAhead(Reading(spec), window=4)
+    assert {each.error for each in [*ahead.put_segment(todos), *ahead.drain()]} == {"ChangedError"}
+    path.unlink()
+    found = [*ahead.put_segment(todos), *ahead.drain()]
+    ahead.close()
+    assert [(each.uri, each.stage, each.error) for each in found] == [
+        (each.image.uri, "read", "FileNotFoundError") for each in todos
+    ]
+
+
+def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
+    _, todos = packed(tmp_path, 50)
+    ahead = ReadAhead(Reading(spec, reads=1), window=1)
+    next(ahead.put_segment(todos))  # and the generator is dropped
+    ahead.clear()
+    deadline = time.monotonic() + 10
+    while ahead._bytes._held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ahead._bytes._held == 0
+    assert list(ahead.put(todo("/none"))) == []
+    assert [each.uri for each in ahead.drain()] == ["/none"]
+    ahead.close()

@@ -1,0 +1,70 @@
+import multiprocessing
+
+import pytest
+
+from pipeline.runs.progress import EMBEDDED, PLANNED, Rate, Tally, live_progress, progress_line
+
+
+def _add(folder):
+    for _ in range(100):
+        Tally(folder).add(EMBEDDED, 3)
+
+
+def test_counts_add_up_over_processes(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_add, args=(str(tmp_path),)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert Tally(str(tmp_path)).read(EMBEDDED) == 600
+    assert Tally(str(tmp_path)).read(PLANNED) == 0
+
+
+def test_without_its_folder_nothing_is_counted(tmp_path):
+    Tally("").add(EMBEDDED, 1)
+    elsewhere = Tally(str(tmp_path / "on another machine"))
+    elsewhere.add(EMBEDDED, 1)
+    assert elsewhere.read(EMBEDDED) == 0
+
+
+def test_the_rate_is_between_the_first_and_the_latest_batch():
+    rate = Rate()
+    assert [rate.update(*step) for step in [(0, 0.0), (32, 10.0), (32, 11.0), (64, 12.0)]] == [
+        *(0, 0, 0, 16),
+    ]
+    assert rate.update(64, 13.0) == 16  # waiting for a batch does not slow it down
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((0, 0, 0, 3, 0), "listing images and planning, 3 s"),
+        ((1000, 0, 0, 3, 0), "0 of 1,000 images, loading the encoder"),
+        ((1000, 32, 0, 3, 0), "32 of 1,000 images"),
+        ((1000, 96, 4, 9, 10), "100 of 1,000 images, 4 failed, 10.0 images/s, about 90 s left"),
+        ((10000, 100, 0, 9, 10), "100 of 10,000 images, 10.0 images/s, about 16 min left"),
+    ],
+)
+def test_the_line(arguments, line):
+    assert progress_line(*arguments) == line
+
+
+@pytest.mark.parametrize("captured", ["capsys", "capfd"])
+def test_where_nobody_looks_only_what_is_said_is_shown(captured, request):
+    """Each line once, and not on stderr, where schedulers look for errors."""
+    capture = request.getfixturevalue(captured)
+    with live_progress(True) as folder:  # stderr is captured here: no terminal
+        Tally(folder).add(PLANNED, 5)
+        for _ in range(2):  # two processes of a machine
+            Tally(folder).say("the encoder computes on a GPU [with brackets] " + "x" * 200)
+    line = "the encoder computes on a GPU [with brackets] " + "x" * 200
+    assert capture.readouterr() == (line + "\n", "")
+    Tally(folder).say("too late")
+    assert Tally(folder).said() == []
+
+
+def test_other_engines_show_nothing():
+    with live_progress(False) as folder:
+        assert folder is None
+    Tally(None).say("nobody sees it")
