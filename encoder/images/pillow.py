@@ -12,16 +12,11 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from encoder.errors import TruncatedError
+from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named
 from encoder.images.truncation import check_after, check_before
 
-# Formats that Pillow decodes by itself; others start programs, or are no photographs. TGA is the
-# last because it has no signature.
-_FORMATS = (*("PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "JPEG2000", "AVIF", "PPM", "TGA"),)
-# Those of which a part can be decoded; of the others there is all or nothing.
-_ROW_BY_ROW = {"PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA"}
-_HEIF_BRANDS = {
-    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-}
+_ROW_BY_ROW = {kind.name for kind in IMAGE_KINDS if kind.row_by_row}
+_HEIC = kind_named("HEIC")
 _lenient = threading.Lock()
 
 Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
@@ -74,7 +69,7 @@ def open_file(data: bytes) -> PillowFile:
         OSError, ValueError, SyntaxError: the header is damaged.
     """
     damage = ""
-    for name, opener in _openers(data[:16]):
+    for name, opener in _openers(data[:HEAD_BYTES]):
         try:
             image = opener(io.BytesIO(data), "")
         except (SyntaxError, IndexError, KeyError, TypeError, struct.error) as error:
@@ -82,7 +77,7 @@ def open_file(data: bytes) -> PillowFile:
                 damage = damage or f"a damaged {name} file: {error}"
             continue
         return PillowFile(*_stored_size(image), data, image)
-    _refuse_heif_without_its_package(data)
+    _refuse_heic_without_its_package(data)
     if damage:
         raise ValueError(damage)
     raise UnidentifiedImageError(
@@ -90,38 +85,46 @@ def open_file(data: bytes) -> PillowFile:
     )
 
 
-def _openers(prefix: bytes) -> Iterator[tuple[str, Opener]]:
-    for name in _known_formats():
-        opener, accepts = Image.OPEN[name]
-        accepted = accepts is None or accepts(prefix)
+def _openers(head: bytes) -> Iterator[tuple[str, Opener]]:
+    """The openers that accept a file, by name, in the order of the table of kinds."""
+    for kind in _kinds():
+        if kind is _HEIC:
+            if _is_heic(head) and (heic := _heic_opener()):
+                yield kind.name, heic
+            continue
+        opener, accepts = Image.OPEN[kind.name]
+        accepted = accepts is None or accepts(head[:16])
         if accepted and not isinstance(accepted, str):  # a text says why Pillow can't
-            yield name, opener
-        if name == "AVIF" and _is_heif(prefix) and (heif := _heif_opener()):
-            yield "HEIC", heif
+            yield kind.name, opener
 
 
 @functools.cache
-def _known_formats() -> list[str]:
+def _kinds() -> list[ImageKind]:
+    """The kinds that are decoded here; this build of Pillow may lack some of its formats."""
     Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]  # this Pillow may lack some
+    return [
+        kind
+        for kind in IMAGE_KINDS
+        if kind is _HEIC or (kind.decoder == "pillow" and kind.name in Image.OPEN)
+    ]
 
 
-def _is_heif(prefix: bytes) -> bool:
-    return prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS
+def _is_heic(head: bytes) -> bool:
+    return bool(_HEIC.signature and _HEIC.signature.match(head))
 
 
 @functools.cache
-def _heif_opener() -> Opener | None:
+def _heic_opener() -> Opener | None:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
         return None
-    opener: Opener = HeifImageFile  # used without registering it, which all of Pillow would see
+    opener: Opener = HeifImageFile  # used without registering it, which would change all of Pillow
     return opener
 
 
-def _refuse_heif_without_its_package(data: bytes) -> None:
-    if _is_heif(data) and _heif_opener() is None:
+def _refuse_heic_without_its_package(data: bytes) -> None:
+    if _is_heic(data[:HEAD_BYTES]) and _heic_opener() is None:
         raise UnidentifiedImageError(
             "a HEIC file, which takes the package pillow-heif: "
             "pip install 'image-collection-embeddings[heic]'"

@@ -1,50 +1,54 @@
-"""Which files are images, archives or lists: by their names, or by their first bytes."""
+"""Which files are images, archives or lists, by their names.
+
+A folder search takes files with an image's extension and archives. A file that is named takes part
+whatever its extension is. The kinds of images are in encoder.images.kinds.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import Final, Literal
 
-# Names that folders and archives are searched for. A file that is named takes whatever it is.
-IMAGE_EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".avif", ".jp2", ".j2k", ".jpx", ".heic", ".heif"),
-)
-TAR, ZIP, TFRECORD, PARQUET = "tar", "zip", "tfrecord", "parquet"
-TEXT, CSV, JSON_LINES = "text", "csv", "json lines"
+from encoder.images.kinds import IMAGE_EXTENSIONS
 
-_ARCHIVES = {
+ArchiveKind = Literal["tar", "zip", "tfrecord", "parquet"]
+TAR: Final = "tar"
+ZIP: Final = "zip"
+TFRECORD: Final = "tfrecord"
+PARQUET: Final = "parquet"
+
+ListKind = Literal["text", "csv", "json lines", "parquet"]
+TEXT: Final = "text"
+CSV: Final = "csv"
+JSON_LINES: Final = "json lines"
+
+_ARCHIVES: dict[ArchiveKind, re.Pattern[str]] = {
     TAR: re.compile(r"\.(tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", re.I),
     ZIP: re.compile(r"\.zip$", re.I),
-    # The second form is how TensorFlow names shards; its checkpoints have a .data before it.
+    # The second form is TensorFlow's for shards; in its checkpoints .data comes before it.
     TFRECORD: re.compile(
         r"(\.(tfrecords?|tfrec)(-\d+-of-\d+)?|(?<!\.data)-\d{5}-of-\d{5})(\.gz)?$", re.I
     ),
     PARQUET: re.compile(r"\.parquet$", re.I),
 }
-# A Parquet file is searched for only where it is named: many a folder has one of other data.
+# Folder searches skip Parquet files: many folders have some with other data.
 _IN_FOLDERS = (TAR, ZIP, TFRECORD)
-_LISTS = {
+_LISTS: dict[ListKind, re.Pattern[str]] = {
     TEXT: re.compile(r"\.(txt|lst|list)$", re.I),
     CSV: re.compile(r"\.(csv|tsv)$", re.I),
     JSON_LINES: re.compile(r"\.(jsonl|ndjson)$", re.I),
     PARQUET: _ARCHIVES[PARQUET],
 }
-HEAD_BYTES = 12
-_STARTS = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"),
-    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
-)
-_BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")
 
 
-def archive_kind(name: str) -> str:
-    """TAR, ZIP, TFRECORD or PARQUET; "" for what is no archive."""
-    return next((kind for kind, form in _ARCHIVES.items() if form.search(name)), "")
+def archive_kind(name: str) -> ArchiveKind | None:
+    """The kind of an archive, by its name; None for other files."""
+    return next((kind for kind, form in _ARCHIVES.items() if form.search(name)), None)
 
 
-def list_kind(name: str) -> str:
-    """TEXT, CSV, JSON_LINES or PARQUET; "" for what is no list of images."""
-    return next((kind for kind, form in _LISTS.items() if form.search(name)), "")
+def list_kind(name: str) -> ListKind | None:
+    """The kind of a list of images, by its name; None for other files."""
+    return next((kind for kind, form in _LISTS.items() if form.search(name)), None)
 
 
 def is_hidden(name: str) -> bool:
@@ -62,15 +66,6 @@ def is_searched(name: str) -> bool:
     return is_image_name(name) or (archive_kind(name) in _IN_FOLDERS and not is_hidden(name))
 
 
-def looks_like_image(head: bytes) -> bool:
-    """Whether a file that starts like this is an image, by the signature of its format."""
-    return (
-        head.startswith(_STARTS)
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or head[4:12] in _BRANDS
-    )
-
-
 def has_no_extension(name: str) -> bool:
-    """Whether a name says nothing of what is in the file; hidden files are left alone."""
+    """Whether only the content can show what a file is; hidden files are left alone."""
     return "." not in name.rpartition("/")[2] and not is_hidden(name)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from encoder.storage.registry import store_for
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
 from pipeline.inputs.archives.base import Kind, Member, Packing, translated_damage
-from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, archive_kind
+from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, ArchiveKind, archive_kind
 from pipeline.inputs.uris import path_of
 from pipeline.records import Image
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[ArchiveKind, Kind] = {
     TAR: tar_files,
     ZIP: zip_files,
     TFRECORD: tfrecord_files,
@@ -27,10 +27,10 @@ def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
         OSError, ChangedError and whatever the store raises: it can't be read now.
     """
     path = path_of(archive.uri)
-    kind = archive_kind(path)
+    name, kind = _kind_of(path)
     with translated_damage(), store_for(path).open(path, archive.version) as file:
-        members = _KINDS[kind].index(file, packing)
-        if kind in (TFRECORD, PARQUET):
+        members = kind.index(file, packing)
+        if name in (TFRECORD, PARQUET):
             yield from _numbered(members)
         else:
             yield from _last_of_each_name(members)
@@ -45,7 +45,14 @@ def read_archive(
     """
     path = path_of(archive)
     with translated_damage(), store_for(path).open(path, version) as file:
-        yield from _KINDS[archive_kind(path)].read(file, wanted, packing)
+        yield from _kind_of(path)[1].read(file, wanted, packing)
+
+
+def _kind_of(path: str) -> tuple[ArchiveKind, Kind]:
+    name = archive_kind(path)
+    if name is None:
+        raise ValueError(f"{path} is not an archive")
+    return name, _KINDS[name]
 
 
 def _last_of_each_name(members: Iterator[Member]) -> Iterator[Member]:

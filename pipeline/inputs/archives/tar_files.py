@@ -10,8 +10,9 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, cast
 
+from encoder.images.kinds import HEAD_BYTES, looks_like_image
 from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing
-from pipeline.inputs.file_kinds import HEAD_BYTES, has_no_extension, is_image_name, looks_like_image
+from pipeline.inputs.file_kinds import has_no_extension, is_image_name
 from pipeline.records import Image
 
 _COMPRESSIONS: tuple[tuple[bytes, Any], ...] = (

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
+from encoder.images.kinds import HEAD_BYTES, looks_like_image
 from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing
-from pipeline.inputs.file_kinds import HEAD_BYTES, looks_like_image
 from pipeline.records import Image
 
 _HEADER = struct.Struct("<QI")  # length, checksum of its eight bytes

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from encoder.images.kinds import HEAD_BYTES, looks_like_image
 from pipeline.inputs.archives.base import (
     SEGMENT_BYTES,
     ArchiveError,
@@ -14,7 +15,7 @@ from pipeline.inputs.archives.base import (
     Packing,
     translated_damage,
 )
-from pipeline.inputs.file_kinds import HEAD_BYTES, has_no_extension, is_image_name, looks_like_image
+from pipeline.inputs.file_kinds import has_no_extension, is_image_name
 from pipeline.records import Image
 
 _ENCRYPTED = 0x1

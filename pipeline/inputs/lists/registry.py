@@ -17,13 +17,13 @@ import pyarrow as pa
 from encoder.errors import InputError
 from encoder.storage.registry import is_remote, normalize, store_for
 from pipeline.dataset.values import plain_type
-from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, list_kind
+from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, ListKind, list_kind
 from pipeline.inputs.lists import csv_files, json_files, parquet_files, text_files
 from pipeline.inputs.lists.base import Kind, ListError
 from pipeline.records import Carried
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[ListKind, Kind] = {
     TEXT: text_files,
     CSV: csv_files,
     JSON_LINES: json_files,
@@ -58,7 +58,7 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
     """
     number = 0
     with _opened(path) as file:
-        for rows in _KINDS[list_kind(path)].rows(file, path, uri_column, carried):
+        for rows in _kind_of(path).rows(file, path, uri_column, carried):
             for row, uri in enumerate(rows.uris):
                 number += 1
                 values = tuple(column[row] for column in rows.carried) if rows.carried else None
@@ -74,7 +74,7 @@ def check_columns(path: str, uri_column: str) -> None:
         ListError: it can't, or has not.
     """
     with _opened(path) as file:
-        _KINDS[list_kind(path)].check_columns(file, path, uri_column)
+        _kind_of(path).check_columns(file, path, uri_column)
 
 
 def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
@@ -84,9 +84,16 @@ def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
         ListError: the list has no such column, or can't be read.
     """
     with _opened(path) as file:
-        found = _KINDS[list_kind(path)].carried_types(file, path, uri_column, keep)
+        found = _kind_of(path).carried_types(file, path, uri_column, keep)
     # Nullable: rows of other inputs have no value.
     return pa.schema([pa.field(field.name, plain_type(field.type)) for field in found])
+
+
+def _kind_of(path: str) -> Kind:
+    name = list_kind(path)
+    if name is None:
+        raise ValueError(f"{path} is not a list of images")
+    return _KINDS[name]
 
 
 class _opened:  # noqa: N801 - reads like contextlib.closing

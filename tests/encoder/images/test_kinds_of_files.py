@@ -235,8 +235,8 @@ def test_pixels_that_are_no_numbers(spec):
 
 def test_heic_without_its_package(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    pillow_files._heif_opener.cache_clear()
+    pillow_files._heic_opener.cache_clear()
     with pytest.raises(OSError, match=r"pip install 'image-collection-embeddings\[heic\]'"):
         decode_image(every_kind()["heic"], spec)
     monkeypatch.undo()
-    pillow_files._heif_opener.cache_clear()
+    pillow_files._heic_opener.cache_clear()

@@ -1,0 +1,115 @@
+"""The kinds of image files: one table of names, extensions, signatures and decoders.
+
+Which files a folder search takes, which files without an extension are images, and which decoders
+are tried all follow from this table. Imports neither Pillow nor NumPy.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+# So many first bytes of a file are enough to recognise its kind.
+HEAD_BYTES = 18
+
+Decoder = Literal["libjpeg-turbo", "pillow", "pillow-heif"]
+
+# Major brands of ISO base media files, at byte 8. Those of HEIC are from ISO/IEC 23008-12, annex B.
+_AVIF_BRANDS = ("avif", "avis")
+_HEIC_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1")
+# Sizes of a BMP's second header, at byte 14; the two letters of the first would fit many a text.
+_BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+
+
+class ImageKind(NamedTuple):
+    """One kind of image file.
+
+    Attributes:
+        name: the format's name in Pillow, where Pillow decodes it.
+        decoder: the library that decodes it.
+        extensions: that folders and archives are searched for, in lower case.
+        signature: matches the first bytes of each file; None where the kind has no signature.
+        row_by_row: whether rows before missing data can be decoded; otherwise it is all or nothing.
+    """
+
+    name: str
+    decoder: Decoder = "pillow"
+    extensions: tuple[str, ...] = ()
+    signature: re.Pattern[bytes] | None = None
+    row_by_row: bool = False
+
+
+def _starts_with(*forms: bytes) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(forms), re.DOTALL)
+
+
+def _media_file(brands: tuple[str, ...]) -> re.Pattern[bytes]:
+    return _starts_with(rb".{4}ftyp(?:" + "|".join(brands).encode() + rb")")
+
+
+# In the order in which decoders are tried: some accept files of others, and TGA accepts nearly any.
+IMAGE_KINDS = (
+    ImageKind(
+        "JPEG",
+        "libjpeg-turbo",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        _starts_with(rb"\xff\xd8\xff"),
+        row_by_row=True,
+    ),
+    ImageKind("PNG", "pillow", (".png",), _starts_with(rb"\x89PNG\r\n\x1a\n"), row_by_row=True),
+    ImageKind("GIF", "pillow", (".gif",), _starts_with(rb"GIF87a", rb"GIF89a"), row_by_row=True),
+    ImageKind("WEBP", "pillow", (".webp",), _starts_with(rb"RIFF.{4}WEBP")),
+    ImageKind(
+        "BMP",
+        "pillow",
+        (".bmp",),
+        _starts_with(
+            rb"BM.{12}(?:"
+            + b"|".join(re.escape(size.to_bytes(4, "little")) for size in _BMP_HEADER_SIZES)
+            + rb")"
+        ),
+        row_by_row=True,
+    ),
+    ImageKind("DIB", row_by_row=True),
+    ImageKind(
+        "TIFF",
+        "pillow",
+        (".tif", ".tiff"),
+        # Classic and BigTIFF, in both byte orders.
+        _starts_with(rb"II\*\0", rb"MM\0\*", rb"II\+\0\x08\0\0\0", rb"MM\0\+\0\x08\0\0"),
+        row_by_row=True,
+    ),
+    ImageKind(
+        "JPEG2000",
+        "pillow",
+        (".jp2", ".j2k", ".jpx"),
+        _starts_with(rb"\0\0\0\x0cjP  \r\n\x87\n", rb"\xff\x4f\xff\x51"),
+    ),
+    ImageKind("AVIF", "pillow", (".avif",), _media_file(_AVIF_BRANDS)),
+    ImageKind("HEIC", "pillow-heif", (".heic", ".heif"), _media_file(_HEIC_BRANDS)),
+    ImageKind("PPM", signature=_starts_with(rb"P[1-6]\s+[#\d]"), row_by_row=True),
+    ImageKind("TGA", row_by_row=True),
+)
+
+IMAGE_EXTENSIONS = tuple(extension for kind in IMAGE_KINDS for extension in kind.extensions)
+
+
+def kind_of(head: bytes) -> ImageKind | None:
+    """The kind of a file, by its first HEAD_BYTES bytes; None where no signature matches."""
+    for kind in IMAGE_KINDS:
+        if kind.signature and kind.signature.match(head):
+            return kind
+    return None
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file that starts with these bytes is an image, by the signature of its kind."""
+    return kind_of(head) is not None
+
+
+def kind_named(name: str) -> ImageKind:
+    """The kind of that name; KeyError where there is none."""
+    return _BY_NAME[name]
+
+
+_BY_NAME = {kind.name: kind for kind in IMAGE_KINDS}

@@ -1,0 +1,143 @@
+"""The table of image kinds, held to the files of every kind that are decoded."""
+
+import pathlib
+import struct
+
+import pytest
+
+from encoder.images.kinds import (
+    HEAD_BYTES,
+    IMAGE_EXTENSIONS,
+    IMAGE_KINDS,
+    kind_named,
+    kind_of,
+    looks_like_image,
+)
+from encoder.images.pillow import open_file
+from tests.support.image_files import every_kind, photograph, saved
+from tests.support.packed import tar, zipped
+
+# The kind that each file of tests.support.image_files is of, by the first word of its name.
+NAMES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "gif": "GIF",
+    "webp": "WEBP",
+    "bmp": "BMP",
+    "tiff": "TIFF",
+    "avif": "AVIF",
+    "heic": "HEIC",
+    "ppm": "PPM",
+    "pgm": "PPM",
+    "tga": "TGA",
+}
+BRANDS = {
+    **dict.fromkeys(("avif", "avis"), "AVIF"),
+    **dict.fromkeys(
+        ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1"), "HEIC"
+    ),
+}
+
+
+def name_of(label):
+    return "JPEG2000" if label.startswith("jpeg 2000") else NAMES[label.split()[0]]
+
+
+@pytest.mark.parametrize("label", every_kind())
+def test_every_file_is_recognised_by_its_first_bytes(label):
+    head = every_kind()[label][:HEAD_BYTES]
+    expected = kind_named(name_of(label))
+    assert kind_of(head) is (expected if expected.signature else None)
+
+
+def test_only_kinds_without_a_signature_go_unrecognised():
+    without = {kind.name for kind in IMAGE_KINDS if kind.signature is None}
+    assert without == {"DIB", "TGA"}
+
+
+@pytest.mark.parametrize("label", every_kind())
+def test_the_decoder_of_the_table_takes_the_file(label):
+    kind = kind_named(name_of(label))
+    if kind.decoder == "libjpeg-turbo":
+        return
+    found = open_file(every_kind()[label]).image.format
+    assert found == {"HEIC": "HEIF"}.get(kind.name, kind.name)
+
+
+@pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)
+def test_every_extension_belongs_to_one_kind(extension):
+    assert len([kind for kind in IMAGE_KINDS if extension in kind.extensions]) == 1
+    assert extension == extension.lower()
+
+
+def test_folders_are_searched_for_these():
+    text = (pathlib.Path(__file__).parents[3] / "docs" / "inputs.md").read_text()
+    listed = text.split("Image extensions: ")[1].split(".")[0].split()
+    assert sorted(f".{word}" for word in listed) == sorted(IMAGE_EXTENSIONS)
+
+
+@pytest.mark.parametrize(("brand", "name"), BRANDS.items())
+def test_brands_of_media_files(brand, name):
+    assert kind_of(b"\0\0\0\x1cftyp" + brand.encode() + b"\0\0\0\0mif1").name == name
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"II+\0\x08\0\0\0" + b"\x10" + bytes(7),
+        b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10",
+        b"II*\0\x08\0\0\0",
+        b"MM\0*\0\0\0\x08",
+    ],
+)
+def test_tiff_in_both_sizes_and_byte_orders(head):
+    assert kind_of(head).name == "TIFF"
+
+
+@pytest.mark.parametrize("size", [12, 40, 108, 124])
+def test_bmp_with_every_header(size):
+    assert kind_of(b"BM" + struct.pack("<IHHII", 1000, 0, 0, 54, size)).name == "BMP"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"BM",
+        b"BM is the code of a country, not a picture",
+        b"BMW, Audi and others\n",
+        b"GIF",
+        b"GIF88a",
+        b"P6",
+        b"PK\x03\x04",
+        b"%PDF-1.7\n",
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        b"\0\0\0\x18ftypisom\0\0\x02\0",
+        b"\0\0\0\x18ftypmp42\0\0\0\0",
+        b"II+\0" + bytes(12),  # a BigTIFF states that its offsets take 8 bytes
+        b"IIS\0",
+        b"\x89HDF\r\n\x1a\n",
+        b"\x7fELF\x02\x01\x01",
+        b"#!/bin/sh\n",
+    ],
+)
+def test_other_files_are_no_images(head):
+    assert not looks_like_image(head[:HEAD_BYTES])
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_files_without_an_extension_in_archives(tmp_path, make):
+    """As docs/inputs.md says: by their first bytes, whatever their kind."""
+    from pipeline.inputs.archives.base import Packing
+    from pipeline.inputs.archives.registry import index_archive
+    from pipeline.records import Image
+
+    files = [(f"d/{number}", data) for number, data in enumerate(every_kind().values())]
+    files += [("bmp", saved(photograph(), "BMP")), ("LICENSE", b"BM and other letters, a text")]
+    path = make(tmp_path / f"a.{make.__name__[:3]}", files)
+    state = path.stat()
+    archive = Image(str(path), f"{state.st_mtime_ns}-{state.st_size}", state.st_size)
+    found = {member.name for member in index_archive(archive, Packing())}
+    expected = {name for name, data in files if looks_like_image(data[:HEAD_BYTES])}
+    assert found == expected
+    assert len(files) - len(found) == 3  # two of TGA, which has no signature, and the text
