@@ -29,7 +29,7 @@ _RANDOM_IMAGES = 2
 
 
 def ignore(_: str) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 def extract(
@@ -58,9 +58,9 @@ def extract(
         model: a path that encoder.model_files.load takes (local or gs://), or a keras.Model.
         output: folder for the bundle, local or gs://; an older bundle there is replaced.
         layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
-        preprocess: what was done to pixels (0..255) in training: "caffe" (as VGG16 and ResNet50
-            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". By default
-            that of the keras.applications backbone which the network is built on, else "none".
+        preprocess: how pixels (0..255) were preprocessed in training: "caffe" (VGG16 and ResNet50
+            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". None takes
+            the mode of the keras.applications backbone that the network contains, else "none".
         resize, fit: how images of another size are brought to the input size.
         decode: "exact", or "fast": large JPEGs are decoded at a part of their size, which takes
             less time and changes vectors a little.
@@ -68,7 +68,7 @@ def extract(
         precision: dtype in which the layers compute; "tf32" is float32, multiplied as TF32 where a
             GPU can.
         trust, builder: see encoder.model_files.load.load_model.
-        say: gets one sentence for each thing that was decided and not asked for.
+        say: is called with one sentence for each choice that the caller left open.
 
     Returns:
         The encoder, read back from the bundle.
@@ -149,7 +149,7 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
 
 
 def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str], trust: bool) -> Encoder:
-    """Write the bundle; what was at the place before is replaced only by one that loads."""
+    """Write the bundle; an older one at the place is replaced only after the new one loads."""
     base = normalize_path(output)
     if base == os.path.dirname(normalize_path(spec.source)) and spec.source.endswith(MODEL_FILE):
         raise InputError(
@@ -171,7 +171,7 @@ def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str], trust:
 
 
 def _test_images(spec: EncoderSpec) -> Any:
-    """Random pixels, and edge values: black, white, and both side by side."""
+    """uint8 pixels, preprocessed: random, black, white, and black beside white."""
     shape = (_RANDOM_IMAGES + 3, spec.height, spec.width, spec.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels[-3:] = 0

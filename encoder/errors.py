@@ -1,10 +1,10 @@
-"""What can go wrong in a way that a user can act on."""
+"""Errors that a user can act on."""
 
 _LONGEST_MESSAGE = 300
 
 
 class InputError(ValueError):
-    """Something the caller gave is wrong; the message says what was found and what to do."""
+    """An argument is wrong; the message says what was found, what was expected and what to do."""
 
 
 class CutMismatchError(RuntimeError):
@@ -12,7 +12,7 @@ class CutMismatchError(RuntimeError):
 
 
 class TruncatedError(OSError):
-    """Data is missing from an image file."""
+    """An image file lacks data."""
 
 
 class LimitError(ValueError):
@@ -20,11 +20,11 @@ class LimitError(ValueError):
 
 
 class TooLargeError(ValueError):
-    """A file has more bytes than its reader takes."""
+    """A file has more bytes than the reader accepts."""
 
 
 class ChangedError(RuntimeError):
-    """A file is no longer in the state that the writer expected."""
+    """A file is not in the expected state: somebody else has written it meanwhile."""
 
 
 def shortened(error: BaseException) -> str:

@@ -24,7 +24,7 @@ def describe(
     Returns:
         ``{"name", "layers": [{"index", "negative_index", "name", "type", "output_shape",
         "parameters", "role"}], "auto": {"layer", "reason"}, "preprocess": {"mode", "reason"}}``.
-        The role is "input", "encoder", "tap", "cut off" or "" (where auto can't tell). Indices are
+        The role is "input", "encoder", "tap", "cut off" or "" (where auto finds no tap). Indices are
         None inside nested models.
     """
     graph = trace(model, input_size, input_name)
@@ -79,7 +79,7 @@ def print_description(description: dict[str, Any], console: Console) -> None:
 
 
 def _as_listed(graph: Graph) -> list[Step]:
-    """The steps in the order of ``model.layers``, a nested model before what is in it."""
+    """The steps in the order of ``model.layers``, a nested model before its own layers."""
     places = {layer.name: place for place, layer in enumerate(graph.model.layers)}
     keys, place = {}, 0
     for step in graph.steps:

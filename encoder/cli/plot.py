@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from encoder.errors import InputError
 
 _TALLEST = 260.0  # pixels, for the largest feature map
-_FLAT = 4.0  # for what has no height any more
+_FLAT = 4.0  # for vectors, which have no height
 _GAP, _MARGIN, _TOP, _BELOW = 3.0, 30.0, 60.0, 170.0
 _COLORS = {
     "input": "#7fb8c9",
@@ -25,7 +25,7 @@ _SHARPNESS = 2  # PNG pixels per unit
 
 
 class Bar(NamedTuple):
-    """One layer: where it stands (from the left, in pixels), its size, and what is written."""
+    """One layer: its distance from the left and its size in pixels, its role and its label."""
 
     left: float
     width: float
@@ -72,9 +72,9 @@ def layout(layers: list[dict[str, Any]]) -> list[Bar]:
         width = 4 + 1.5 * math.log2(max(1, shape[-1] or 1))
         size = "x".join("?" if side is None else str(side) for side in shape[1:])
         spatial = size.rpartition("x")[0]
-        told = spatial != before or row["role"] in ("input", "tap") or place == len(layers) - 1
+        labelled = spatial != before or row["role"] in ("input", "tap") or place == len(layers) - 1
         bars.append(
-            Bar(left, width, max(height, _FLAT), row["role"], row["name"], size if told else "")
+            Bar(left, width, max(height, _FLAT), row["role"], row["name"], size if labelled else "")
         )
         left, before = left + width + _GAP, spatial
     return bars

@@ -1,4 +1,4 @@
-"""How Keras and its backend are imported: set up for this machine, and without chatter."""
+"""Import Keras and its backend, configured for this machine and without their start-up messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKENDS = ("tensorflow", "jax")
 
 
 def check_backend() -> None:
-    """Raise InputError where KERAS_BACKEND names none that there is; quick, nothing is imported."""
+    """Raise InputError if KERAS_BACKEND names an unknown or missing backend; imports nothing."""
     name = os.environ.get("KERAS_BACKEND", _BACKENDS[0])
     if name not in _BACKENDS:
         raise InputError(f"KERAS_BACKEND is {name!r}; expected one of {', '.join(_BACKENDS)}")
@@ -24,15 +24,15 @@ def check_backend() -> None:
 
 
 def import_keras() -> None:
-    """Import Keras and its backend; what is printed meanwhile is shown only if the import fails.
+    """Import Keras and its backend; their messages are shown only if the import fails.
 
-    TensorFlow's first messages are written before its own log level takes effect, so nothing but
-    a closed ear helps. Whoever sets TF_CPP_MIN_LOG_LEVEL below 3 hears everything as usual.
+    TensorFlow writes its first messages before its own log level takes effect, so stderr is
+    redirected meanwhile. With TF_CPP_MIN_LOG_LEVEL set below 3 nothing is redirected.
 
-    oneDNN computes the convolutions, also on CPUs without AVX-512, where TensorFlow's default is
-    Eigen: it is faster there, too, and Eigen's last bits depend on the place in the batch.
-    TensorFlow heeds affinity, but not a container's share of the cores, so it is told. JAX would
-    take most of a GPU's memory at once.
+    oneDNN computes the convolutions on all CPUs. Without AVX-512, TensorFlow's default is Eigen,
+    which is slower and whose last bits depend on an image's place in the batch. TensorFlow respects
+    CPU affinity but not a container's CPU quota, so the number of threads is set here. JAX would
+    allocate most of a GPU's memory at once.
     """
     check_backend()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -1,4 +1,4 @@
-"""What this machine has to compute with, as far as its system says so without a backend."""
+"""The machine's CPUs, GPUs, cores and memory, as the operating system reports them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 _PCI = pathlib.Path("/sys/bus/pci/devices")
 _NVIDIA_VENDOR, _DISPLAY = "0x10de", "0x03"  # a maker and a kind of device, as PCI numbers them
 _BFLOAT16 = {"avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX"}
-# Images per call of a model on a CPU. Few are as fast as many; they fit its caches better, and the
-# first vectors are there sooner.
+# Images per call of a model on a CPU. Few are as fast as many: they fit the caches better, and the
+# first vectors come sooner.
 CPU_CALL = 8
-# What a call holds for each pixel of an image: 64 channels of float32, as in the first layers of
-# VGG and U-Net, before and behind a layer.
+# Memory of a call per pixel of an image: 64 channels of float32, as in the first layers of VGG and
+# U-Net, for the input and the output of a layer.
 _CALL_BYTES_PER_PIXEL = CPU_CALL * 64 * 4 * 2
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
 _OWN = pathlib.Path("/proc/self/cgroup")
 
 
 def precision_gain(computes_on_gpu: bool) -> str:
-    """What 16 bits gain here, in a sentence; see docs/performance.md for what was measured."""
+    """What 16 bits gain on this machine, in a sentence; docs/performance.md has the measurements."""
     if computes_on_gpu:
         return "here a GPU computes; bfloat16, float16 and tf32 are made for it"
     found = [name for flag, name in _BFLOAT16.items() if flag in _cpu_line("flags").split()]
@@ -41,7 +41,7 @@ def precision_gain(computes_on_gpu: bool) -> str:
 
 
 def cpu_name() -> str:
-    """Such as "2 cores of AMD EPYC"; the cores are those that this process may use."""
+    """The CPU and the cores that this process may use, such as "2 cores of AMD EPYC"."""
     cores = usable_cores()
     model = _cpu_line("model name") or platform.processor() or platform.machine()
     return f"{cores} {'core' if cores == 1 else 'cores'} of {model}"
@@ -65,7 +65,7 @@ def gpus_without_driver() -> int:
 
 
 def nvidia_driver() -> str:
-    """The version of the NVIDIA driver, such as "570.86.15"; empty where there is none."""
+    """The version of the NVIDIA driver, such as "570.86.15"; "" without a driver."""
     found = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)", _read(_NVIDIA / "version"))
     return found[1] if found else ""
 
@@ -87,7 +87,7 @@ def _read(path: pathlib.Path) -> str:
 
 
 def usable_cores() -> int:
-    """The cores of this machine, less where affinity or a container's quota (cgroups) says so."""
+    """The cores that this process may use: affinity and container quotas (cgroups) count."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -99,7 +99,7 @@ def usable_cores() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes of this machine's memory, less where a container's limit (cgroups) says so."""
+    """Bytes of memory that this process may use: container limits (cgroups) count."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = _limits("memory", "memory.max", ("memory.limit_in_bytes",))
     return min([memory, *(int(limit) for (limit,) in found if limit != "max")])
@@ -108,8 +108,9 @@ def usable_memory() -> int:
 def threads_per_call(height: int, width: int) -> int:
     """How many threads a call of a model gets on a CPU: one, or all cores.
 
-    One, and as many calls at once as there are cores: no core waits for another at the end of each
-    layer. Where these calls would hold more than a quarter of the memory, all cores for one call.
+    With one thread per call there are as many calls at once as cores, and no core waits for another
+    at the end of a layer. If these calls would hold more than a quarter of the memory, one call
+    gets all cores.
 
     Args:
         height: of the images, in pixels.
@@ -121,12 +122,12 @@ def threads_per_call(height: int, width: int) -> int:
 
 
 def _limits(controller: str, name: str, old_names: tuple[str, ...]) -> Iterator[list[str]]:
-    """The words in the files of each control group around this process that has them.
+    """The words in the limit files of each control group that this process belongs to.
 
     Args:
         controller: such as "cpu".
-        name: of the file in control groups of the second version.
-        old_names: of those in the first version, one word each.
+        name: of the file in cgroups version 2.
+        old_names: of the files in cgroups version 1, which hold one word each.
     """
     for line in _read(_OWN).splitlines():
         _, controllers, group = line.split(":", 2)
@@ -138,7 +139,7 @@ def _limits(controller: str, name: str, old_names: tuple[str, ...]) -> Iterator[
 
 def _words_above(root: pathlib.Path, group: str, files: tuple[str, ...]) -> Iterator[list[str]]:
     folder = root / group.lstrip("/")
-    # A container may be told the name that its group has outside, and sees it at the root.
+    # A container may see the group's name on the host, while its files are at the root.
     for each in (folder, *folder.parents):
         words = [word for file in files for word in _read(each / file).split()]
         if words:

@@ -31,7 +31,7 @@ class Encoder:
     Attributes:
         spec: everything that decides its vectors; the contents of ``encoder.json``.
         model: the keras.Model, preprocessed float32 images to (n, dim).
-        devices: what computes: every GPU, each with weights of its own, or the CPU.
+        devices: every GPU, each with its own copy of the weights; or the CPU.
     """
 
     def __init__(self, model: Any, spec: EncoderSpec) -> None:
@@ -45,7 +45,7 @@ class Encoder:
         self._lock = threading.Lock()
         self._turns = itertools.count()
         self._copies = [self._compiled(device) for device in self.devices]
-        # Calls that are under way while the next one is made ready.
+        # How many calls may be in flight.
         self._ahead = sum(device.calls for device in self.devices)
 
     def _compiled(self, device: Device) -> Compute:
@@ -59,16 +59,16 @@ class Encoder:
     def embed(
         self, images: NDArray[np.uint8], batch_size: int | None = None
     ) -> NDArray[np.float32]:
-        """Embed images, 8 in a call of the model at most on a CPU, 256 on a GPU.
+        """Embed images, at most 8 in a call of the model on a CPU, 256 on a GPU.
 
-        Several GPUs take calls in turn, and while one is computed, the next is on its way. A GPU
-        that has not enough memory gets half as many images a call from then on.
+        Several GPUs take calls in turn; the next call is sent while one is computed. After an
+        out-of-memory error, calls have half as many images from then on.
 
         Args:
             images: uint8 (n, height, width, channels), RGB order, as decode gives them.
-            batch_size: make calls of exactly so many images, or of those 8 or 256 where these are
-                fewer, and fill the last one up. The last bits of a vector depend on how many images
-                are computed together; this way they are the same whatever comes with an image.
+            batch_size: images in each call, at most 8 or 256; the last call is filled up. The last
+                bits of a vector depend on how many images are computed together; with a fixed
+                number, an image's vector does not depend on the other images.
 
         Returns:
             float32 (n, dim).
@@ -105,7 +105,7 @@ class Encoder:
             call = images[start : start + size]
             if fill:
                 call = _filled(call, size)
-            elif self._backend.fixed_shapes:  # few of which are compiled this way
+            elif self._backend.fixed_shapes:  # so that few shapes are compiled
                 call = _filled(call, 1 << (len(call) - 1).bit_length())
             compute = self._copies[next(self._turns) % len(self._copies)]
             running.append((start, compute(call)))
@@ -117,7 +117,7 @@ class Encoder:
 
     def _halve(self, size: int) -> None:
         with self._lock:
-            if self._most < size:  # another thread has seen it, too
+            if self._most < size:  # another thread has halved it already
                 return
             self._most = size // 2
         logging.getLogger(__name__).warning(
@@ -127,7 +127,7 @@ class Encoder:
 
     @property
     def computes_on(self) -> str:
-        """The devices and what drives them, and why it is no GPU, as one line."""
+        """The devices, the backend and the precision, and why there is no GPU, in one line."""
         names = [device.name for device in self.devices]
         counts = {name: names.count(name) for name in names}
         text = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
@@ -145,20 +145,20 @@ class Encoder:
         )
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Decode an image file to uint8 (height, width, channels), as the spec says.
+        """Decode an image file to uint8 (height, width, channels), as the spec defines.
 
-        See ``docs/images.md`` for what is decoded, and how.
+        ``docs/images.md`` lists the formats and the rules.
 
         Raises:
-            OSError, ValueError, SyntaxError, MemoryError: the data is no image, a damaged one, one
-                of which data is missing, or one of more than 200 million pixels.
+            OSError, ValueError, SyntaxError, MemoryError: the data is no image, the image is
+                damaged or truncated, or it has more than 200 million pixels.
         """
         return decode_image(data, self.spec).pixels
 
     def warm_up(self, batch_size: int) -> None:
         """Compile, so that the first real batch is as fast as the others.
 
-        A GPU also sees a whole batch, for which it then has its kernels and its memory.
+        A GPU also computes a full batch, so that its kernels are loaded and its memory allocated.
         """
         spec = self.spec
         if self.devices[0].is_gpu or self._backend.fixed_shapes:
@@ -168,13 +168,13 @@ class Encoder:
 
 
 def _filled(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """So many images, black ones behind those that are there."""
+    """The images, filled up to a count with black ones."""
     missing = count - len(images)
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
 
 
 def _compute_in(model: Any, dtype: str) -> None:
-    """Let the layers compute in another dtype; weights stay float32, and so does the pooling."""
+    """Make the layers compute in another dtype; weights and pooling stay float32."""
     for layer in model.layers:
         if not layer.name.startswith(POOLING_PREFIX):
             layer.dtype_policy = keras.DTypePolicy(f"mixed_{dtype}")

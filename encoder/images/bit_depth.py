@@ -1,5 +1,7 @@
-"""Pixels of 12, 16 or 32 bits a channel, scaled to 8: never clipped, never guessed by one image
-where the file says how many bits it means."""
+"""Pixels of 12, 16 or 32 bits a channel, scaled to 8 bits.
+
+Values are never clipped. If the file states its number of bits, that decides, not the values.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale a grayscale image of more than 8 bits to mode L, or LA where a value is transparent.
 
     - Unsigned 16 bits keep their high byte, as Pillow does for colour; 12 bits likewise.
-    - 32-bit and signed integers, and floats: floats within 0..1 are taken times 255, other values
-      within 0..255 as they are, within 0..65535 as 16 bits, and any others from the least to the
-      greatest.
+    - 32-bit and signed integers, and floats: floats within 0..1 are multiplied by 255; other values
+      within 0..255 are rounded; values within 0..65535 keep their high byte; all others are scaled
+      from the smallest to the greatest.
 
     Args:
-        image: of any mode; one with 8 bits a channel or less is given back as it is.
+        image: of any mode; an image with 8 bits a channel or less is returned as it is.
 
     Raises:
-        ValueError: there are values that are no numbers, or infinite.
+        ValueError: some values are NaN or infinite.
     """
     if not (image.mode.startswith("I;16") or image.mode in ("I", "F")):
         return image
@@ -45,7 +47,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _declares_16_bits(image: Image.Image, values: NDArray[Any]) -> bool:
-    """Whether the file, not the values, says that white is 65535 (PGM, and signed TIFF)."""
+    """Whether the file states that white is 65535 (PGM, and signed TIFF)."""
     declared = image.format == "PPM" or _tag(image, _BITS_PER_SAMPLE, 32) == 16
     return declared and values.size > 0 and int(values.min()) >= 0
 

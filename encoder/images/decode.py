@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the pixels that an encoder takes."""
+"""Decode an image file to the pixels that an encoder takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-_REDUCING_GAP = 2  # times the size in view that a fast decode leaves at least, as in Pillow
+# A fast decode leaves at least this many times the size that is resized to, as in Pillow.
+_REDUCING_GAP = 2
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,13 +50,13 @@ Admit = Callable[[int], AbstractContextManager[None]]
 
 
 class DecodedImage(NamedTuple):
-    """An image at the size and with the channels that the spec asks for.
+    """An image with the size and the channels of the spec.
 
     Attributes:
         pixels: (height, width, channels) uint8.
         stored_width: pixels, as in the file, before its orientation is applied.
         stored_height: pixels, likewise.
-        truncated: data was missing, and what was there has been decoded.
+        truncated: whether data was missing, and the rest was decoded.
     """
 
     pixels: NDArray[np.uint8]
@@ -72,21 +73,21 @@ def decode_image(
 ) -> DecodedImage:
     """Decode an image file and bring it to the spec's size and channels.
 
-    The format is told by the content. The EXIF orientation is applied, transparent pixels are laid
-    over ``spec.background``, 16 bits and floats are scaled to 8 bits, colour profiles are not
-    applied; of several frames or pages the first counts. No warning leaves this function.
+    The content decides the format. The EXIF orientation is applied, transparent pixels are laid
+    over ``spec.background``, 16 bits and floats are scaled to 8 bits, colour profiles are ignored,
+    and only the first frame or page is decoded. No warning leaves this function.
 
     Args:
         data: the file.
         spec: the encoder's.
-        limits: what is decoded and what is refused.
-        admit: entered with the number of pixels, as stored, when the header has been read, and left
-            when the image is decoded and resized: the caller's means to bound how many are held at
-            once.
+        limits: the largest image, and whether truncated images are decoded.
+        admit: a context manager around decoding and resizing. It is entered with the number of
+            pixels as stored, after the header is read: so the caller can bound the pixels that are
+            decoded at the same time.
 
     Raises:
         LimitError: the image has too many pixels; nothing was decoded.
-        encoder.errors.TruncatedError: data is missing, and that isn't allowed. An OSError.
+        encoder.errors.TruncatedError: data is missing, and that is not allowed. An OSError.
         PIL.UnidentifiedImageError: the data is not an image in any known format. An OSError.
         OSError, ValueError, SyntaxError, MemoryError: the image is damaged.
     """
@@ -97,9 +98,9 @@ def decode_image(
             return _decode(data, spec, limits, admit)
     except (OSError, ValueError, SyntaxError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:  # of a GIF whose frame is larger than its canvas
+    except Image.DecompressionBombError as error:  # a GIF frame that is larger than its canvas
         raise LimitError(f"{error}; expected at most {limits.max_pixels:,} pixels") from error
-    except Exception as error:  # a damaged file leads Pillow to any of them
+    except Exception as error:  # damaged files make Pillow raise all kinds of errors
         raise ValueError(f"a damaged image file: {type(error).__name__}: {error}") from error
 
 
@@ -127,13 +128,13 @@ def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None)
 
 
 def _eighths(file: jpeg.JpegFile, spec: EncoderSpec) -> int:
-    """The least part of its size, in eighths, at which a JPEG has pixels enough for resizing."""
+    """The smallest size, in eighths of the stored one, that leaves enough pixels for resizing."""
     bare = Image.new("L", (1, 1))
     bare.info.update(file.metadata)
     size = (spec.width, spec.height)
     width, height = size[::-1] if _orientation(bare) in _SIDEWAYS else size
     enough = any if spec.fit == "pad" else all  # a padded image fills one side only
-    for eighths in (1, 2, 4):  # a size between two of them takes as long as the larger
+    for eighths in (1, 2, 4):  # other sizes take as long as the next larger one
         sides = ((file.width, width), (file.height, height))
         if enough(eighths * stored >= 8 * _REDUCING_GAP * wanted for stored, wanted in sides):
             return eighths
@@ -141,7 +142,7 @@ def _eighths(file: jpeg.JpegFile, spec: EncoderSpec) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, as EXIF has it; Pillow's TIFF, and the HEIC reader, have turned it upright before."""
+    """EXIF's orientation, 1 to 8; the readers of TIFF and HEIC have turned the image already."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block may raise anything; the image is shown as stored
@@ -158,19 +159,20 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         over = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
         image = Image.alpha_composite(ground, over)
-    if image.mode not in ("1", "L"):  # RGB first: gray is made of the same colours in any mode
+    if image.mode not in ("1", "L"):  # through RGB, so that gray is the same for every mode
         image = _in_mode(image, "RGB")
     return _in_mode(image, "RGB" if spec.channels == 3 else "L")
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    return image if image.mode == mode else image.convert(mode)  # which else copies every pixel
+    return image if image.mode == mode else image.convert(mode)  # convert would copy every pixel
 
 
 def _view(image: Image.Image, file: jpeg.JpegFile | PillowFile, orientation: int) -> Box:
-    """Where the picture lies in its upright pixels.
+    """The picture's box in its upright pixels.
 
-    The last column and row of a JPEG that was decoded at a part of its size lie partly beyond it.
+    A JPEG that was decoded at a part of its size may have a last column and row that the picture
+    fills only in part.
     """
     across, down = image.size
     width, height = map(float, image.size)

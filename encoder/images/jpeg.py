@@ -1,4 +1,6 @@
-"""JPEG files, by libjpeg-turbo with its complaints heard: Pillow drops them, half-grey or not."""
+"""JPEG files, decoded by libjpeg-turbo. Its warnings count; Pillow ignores them, even for half-grey
+images.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,15 @@ _RESTARTS = range(0xD0, 0xD8)
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MOST_SCANS = 500  # libjpeg-turbo's own advice against files that take hours
 
-# What libjpeg-turbo complains of while no data is missing. Bytes left over before a restart marker
-# are not in it: they say that the pixels before it came out wrong.
+# Warnings of libjpeg-turbo that don't mean missing data. Extra bytes before a restart marker are not
+# among them: the pixels before that marker are wrong then.
 _HARMLESS = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters for sequential"
 )
-_UNHEARD = "?"  # decoded by Pillow, which tells nothing
-# Any bytes that decode to something else than the zeros which libjpeg puts for missing data.
+_UNKNOWN = "?"  # decoded by Pillow, which reports no warning
+# Bytes that don't decode to zeros, which is what libjpeg puts in for missing data.
 _FILLER = bytes.fromhex("35a65c93d2694b1e") * 32
-# A decoder that waits for its next restart marker finds it in here; one that has finished doesn't.
+# With all restart markers, so that a decoder which waits for its next one finds it.
 _RESTARTED_FILLER = _FILLER + b"".join(bytes([0xFF, code]) + _FILLER for code in _RESTARTS)
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
@@ -45,8 +47,8 @@ class JpegFile(NamedTuple):
         width: pixels, as stored.
         height: pixels, as stored.
         components: 1 is grayscale, 3 is colour, 4 is CMYK.
-        adobe: whether Adobe's marker is there, whose CMYK values are inverted.
-        stream: the file without its metadata, of which libjpeg-turbo complains needlessly.
+        adobe: whether Adobe's marker is there, which means that CMYK values are inverted.
+        stream: the file without its metadata, which makes libjpeg-turbo warn needlessly.
         metadata: ``exif`` and ``xmp``, as bytes.
         eighths: of the stored size that the image is decoded at: 8, or 4, 2, 1 for less work.
     """
@@ -60,10 +62,10 @@ class JpegFile(NamedTuple):
     eighths: int = 8
 
     def load(self, allow_truncated: bool) -> tuple[Image.Image, bool]:
-        """Decode to an L, RGB or CMYK image, and say whether data is missing.
+        """Decode to an L, RGB or CMYK image; the flag tells whether data is missing.
 
-        The image has ``eighths`` of the stored size, rounded up; all of it where the subsampling is
-        one that only Pillow knows.
+        The image has ``eighths`` of the stored size, rounded up; or the full size where only Pillow
+        supports the subsampling.
 
         Raises:
             TruncatedError: data is missing, and that is not allowed.
@@ -84,7 +86,7 @@ class JpegFile(NamedTuple):
         return Image.frombytes("CMYK", (ink.shape[1], ink.shape[0]), ink.tobytes())
 
     def _decode(self) -> tuple[NDArray[np.uint8], str]:
-        """The pixels, as good as they come, and libjpeg-turbo's first complaint."""
+        """The pixels as far as they can be decoded, and libjpeg-turbo's first warning."""
         if self.components not in (1, 3, 4):
             raise ValueError(f"the JPEG file has {self.components} components; expected 1, 3 or 4")
         space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[self.components]
@@ -93,27 +95,27 @@ class JpegFile(NamedTuple):
             return simplejpeg.decode_jpeg(self.stream, space, **size), ""
         except ValueError as error:
             complaint = str(error)
-        if "subsampling" in complaint:  # TurboJPEG knows six kinds of it, libjpeg all
-            return _by_pillow(self.stream), _UNHEARD
+        if "subsampling" in complaint:  # TurboJPEG supports six kinds, libjpeg all
+            return _by_pillow(self.stream), _UNKNOWN
         return simplejpeg.decode_jpeg(self.stream, space, strict=False, **size), complaint
 
     def _least_size(self) -> dict[str, int]:
-        """What makes simplejpeg take the wanted size: it takes the smallest that is no less."""
+        """Arguments that make simplejpeg decode at ``eighths``: it takes the smallest size above."""
         if self.eighths == 8:
             return {}
         width, height = (-(-side * self.eighths // 8) for side in (self.width, self.height))
         return {"min_width": width, "min_height": height}
 
     def _missing(self, pixels: NDArray[np.uint8], complaint: str) -> str:
-        """What the complaint says to be missing; empty when nothing is.
+        """What is missing according to the warning; "" for nothing.
 
-        Only the first complaint is told. When that one is harmless, another may have followed. So
-        more bytes are put where scans end: a decoder that has all it needs skips them, one that
-        was in want of data makes other pixels from them.
+        libjpeg-turbo reports only its first warning. If that one is harmless, others may have
+        followed. So bytes are added where scans end: a decoder that had all data skips them, and
+        one that lacked data makes other pixels of them.
         """
         if not complaint:
             return ""
-        if complaint != _UNHEARD and not _HARMLESS.search(complaint):
+        if complaint != _UNKNOWN and not _HARMLESS.search(complaint):
             return complaint
         whole = self._replace(eighths=8)  # at a smaller size, the last bits of a block don't show
         if self.eighths < 8:
@@ -151,14 +153,14 @@ def read_header(data: bytes) -> JpegFile:
         raise TruncatedError("the JPEG file is truncated: it ends before its pixels begin")
     height, width = int.from_bytes(frame[5:7], "big"), int.from_bytes(frame[7:9], "big")
     head = [b"\xff\xd8", _JFIF if jfif else b""]
-    if adobe >= 0:  # with a transform that libjpeg knows, else it complains of the one it takes
+    if adobe >= 0:  # with a transform that libjpeg supports, else it warns
         head.append(_ADOBE + bytes([min(adobe, 1 if frame[9] == 3 else 2)]))
     stream = b"".join([*head, *kept, data[start:]])
     return JpegFile(width, height, frame[9], adobe >= 0, stream, metadata)
 
 
 def check_stream(data: bytes) -> None:
-    """Raise TruncatedError or ValueError when a JPEG stream, as TIFF holds them, isn't whole."""
+    """Raise TruncatedError or ValueError if a JPEG stream inside a TIFF file is incomplete."""
     read_header(data).load(allow_truncated=False)
 
 
@@ -187,7 +189,7 @@ def _add_metadata(segment: bytes, metadata: dict[str, bytes]) -> None:
 
 
 def _unfinished(stream: bytes) -> str:
-    """What the scans leave open; libjpeg accepts a file that lacks whole ones without a word."""
+    """What the scans leave undefined; libjpeg accepts files that lack whole scans."""
     wanted: dict[int, NDArray[np.int64]] = {}
     progressive, scans = False, 0
     for code, start, end in _markers(stream):
@@ -223,9 +225,9 @@ def _with_filler(stream: bytes) -> bytes:
 
 
 def _by_pillow(stream: bytes) -> NDArray[np.uint8]:
-    # With an end it never finds the file too short, and what is missing is found otherwise.
+    # With an end marker Pillow accepts the file; missing data is found by other means.
     with JpegImagePlugin.JpegImageFile(io.BytesIO(stream + b"\xff\xd9")) as image:
         pixels = np.asarray(image)
     if pixels.ndim == 2:
         return pixels[:, :, np.newaxis]
-    return 255 - pixels if pixels.shape[2] == 4 else pixels  # it takes any CMYK to be Adobe's
+    return 255 - pixels if pixels.shape[2] == 4 else pixels  # it treats every CMYK image as Adobe's

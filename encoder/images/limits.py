@@ -1,4 +1,4 @@
-"""What may be decoded."""
+"""Limits of decoding."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What is decoded.
+    """Which images are decoded.
 
     Attributes:
         max_pixels: width times height, as stored; the largest phone cameras have 16320 x 12240.
-        allow_truncated: whether an image of which data is missing is decoded as far as it goes.
+        allow_truncated: whether images that lack data are decoded as far as possible.
     """
 
     max_pixels: int = 200_000_000

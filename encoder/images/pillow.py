@@ -36,7 +36,7 @@ class PillowFile(NamedTuple):
     image: ImageFile.ImageFile
 
     def load(self, allow_truncated: bool) -> tuple[Image.Image, bool]:
-        """Decode, and say whether data is missing.
+        """Decode the image; the flag tells whether data is missing.
 
         Raises:
             TruncatedError: data is missing, and that is not allowed or leaves nothing to show.
@@ -44,7 +44,7 @@ class PillowFile(NamedTuple):
         """
         if not allow_truncated:
             return _decode(self), False
-        # Pillow's switch belongs to the whole process; whoever may have turned it on comes here.
+        # Pillow's switch is global to the process, so one thread at a time may turn it on.
         with _lenient:
             try:
                 return _decode(self), False
@@ -59,10 +59,10 @@ class PillowFile(NamedTuple):
 
 
 def open_file(data: bytes) -> PillowFile:
-    """Read the header of an image file, whose format is told by its content.
+    """Read the header of an image file; the content decides the format.
 
-    Not by Image.open: it minds Pillow's own limit of pixels, which is one for the whole process
-    and speaks up by a warning first, and it hides what is wrong with a damaged file.
+    Image.open is not used: it applies Pillow's own limit of pixels, which is global to the process,
+    and it hides why a damaged file can't be read.
 
     Raises:
         PIL.UnidentifiedImageError: the data is not an image in any known format.
@@ -94,7 +94,7 @@ def _openers(head: bytes) -> Iterator[tuple[str, Opener]]:
             continue
         opener, accepts = Image.OPEN[kind.name]
         accepted = accepts is None or accepts(head[:16])
-        if accepted and not isinstance(accepted, str):  # a text says why Pillow can't
+        if accepted and not isinstance(accepted, str):  # a text is the reason why Pillow can't
             yield kind.name, opener
 
 
@@ -132,7 +132,7 @@ def _refuse_heic_without_its_package(data: bytes) -> None:
 
 
 def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size is that of the upright image
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow reports the upright size
         return int(image.tag_v2[256]), int(image.tag_v2[257])
     return image.size
 
@@ -142,7 +142,7 @@ def _decode(file: PillowFile, check: bool = True) -> Image.Image:
     if check:
         check_before(image, file.data)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Else Pillow makes it, and minds its own limit of pixels.
+        # Without this, Pillow creates it, and applies its own limit of pixels.
         image.im = Image.new(image.mode, (file.width, file.height)).im
     try:
         image.load()
@@ -153,7 +153,7 @@ def _decode(file: PillowFile, check: bool = True) -> Image.Image:
     if check:
         check_after(image, file.data)
     if image.format == "HEIF" and not (b"irot" in file.data or b"imir" in file.data):
-        # The reader drops EXIF's orientation for that of the container, also where it has none.
+        # The reader drops EXIF's orientation even if the container has none.
         image.getexif()[ExifTags.Base.Orientation] = image.info.get("original_orientation") or 1
     if image.format == "PNG":
         _mend_transparency(image, file.data)
@@ -161,7 +161,7 @@ def _decode(file: PillowFile, check: bool = True) -> Image.Image:
 
 
 def _mend_transparency(image: Image.Image, data: bytes) -> None:
-    """Scale the transparent colour as Pillow scaled the pixels that are compared to it."""
+    """Scale the transparent colour in the way Pillow scaled the pixels."""
     bits, transparent = data[24], image.info.get("transparency")
     if image.mode == "L" and bits in (2, 4) and isinstance(transparent, int):
         image.info["transparency"] = transparent * (255 // (2**bits - 1))

@@ -1,4 +1,4 @@
-"""Pillow's warnings and log lines, kept away from users while this thread decodes an image."""
+"""Suppress Pillow's warnings and log lines while this thread decodes an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _OnlyWhileDecoding(type):
 
 
 class _AnyWarning(Warning, metaclass=_OnlyWhileDecoding):
-    """Is every category of warnings, in a thread that decodes an image, and none in others."""
+    """Matches every category of warnings in a thread that decodes an image, and none in others."""
 
 
 def _is_elsewhere(record: logging.LogRecord) -> bool:
@@ -30,11 +30,11 @@ def _is_elsewhere(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let no warning through from this thread, and change nothing for the others.
+    """Suppress warnings of this thread; other threads keep theirs.
 
-    Pillow warns of odd metadata, without the file's name, and logs to stderr where nobody set up
-    logging. The filters of Python's warnings belong to the whole process, and ``catch_warnings``
-    swaps them for every thread; this adds filters that act only in threads that are in here.
+    Pillow warns about odd metadata, without the file's name, and logs to stderr if logging is not
+    configured. Python's warning filters are global to the process, and ``catch_warnings`` replaces
+    them for every thread; this adds a filter that acts only in threads inside this block.
     """
     _silence_tiff()
     if warnings.filters[:1] != [("ignore", None, _AnyWarning, None, 0)]:
@@ -49,10 +49,10 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def _silence_tiff() -> None:
-    """Keep TIFF's decoders from writing to stderr what Pillow raises as an error anyway.
+    """Keep TIFF decoders from writing errors to stderr; Pillow raises them anyway.
 
-    For libtiff that is so in the whole process, but only for the copy of it inside Pillow.
+    This affects the whole process, but only Pillow's own copy of libtiff.
     """
     logging.getLogger("PIL.TiffImagePlugin").addFilter(_is_elsewhere)
-    with contextlib.suppress(OSError, AttributeError):  # a build that hides libtiff goes on talking
+    with contextlib.suppress(OSError, AttributeError):  # a build of Pillow that hides libtiff
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)

@@ -1,5 +1,5 @@
-"""What an ``--input`` names: folders, globs, lists, archives, and the stores that hold them.
+"""Inputs: folders, globs, lists and archives of images, and the stores that hold them.
 
-In: the text of an ``--input``. Out: ``Image`` records and carried columns. Beam only in
-``stores.s3`` and ``stores.beam``. Imported by ``runs`` and what is above it; imports ``dataset``.
+In: the text of an ``--input``. Out: ``Image`` records and carried columns. Only ``stores.s3`` and
+``stores.beam`` import Beam. Imported by ``runs`` and the layers above; imports ``dataset``.
 """

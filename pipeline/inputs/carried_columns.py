@@ -1,4 +1,4 @@
-"""The columns that a dataset carries besides its own, found before the job starts."""
+"""Find the carried columns of a dataset and their types, before the job starts."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from pipeline.records import EMBEDDINGS
 
 
 def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str | None) -> None:
-    """See to it that lists which are named one by one can be read and have a column of uris.
+    """Check that each list that is an input of its own can be read and has a column of uris.
 
     Raises:
-        InputError: one has not.
+        InputError: a list can't be read or has no such column.
     """
     for source in inputs:
         try:
@@ -49,10 +49,19 @@ def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str | Non
 def carried_columns(
     inputs: Sequence[Input], keep: Sequence[str], uri_column: str, image_field: str | None
 ) -> pa.Schema:
-    """The types of the columns that --keep names, from every manifest among the inputs.
+    """The types of the columns in --keep, from all manifests and Parquet files of the inputs.
+
+    Args:
+        inputs: of the run.
+        keep: the names of the columns.
+        uri_column: the column of uris, in manifests.
+        image_field: the column of images that the user chose; None for none.
+
+    Returns:
+        a field for each column, with a type that fits all files.
 
     Raises:
-        InputError: no manifest, a column that one has not, or types that do not go together.
+        InputError: there is no such file, one lacks a column, or the types do not fit together.
     """
     if not keep:
         return NO_COLUMNS
@@ -73,7 +82,7 @@ def carried_columns(
             except ListError as error:
                 raise InputError(f"--keep: {error}") from error
             except ArchiveError:
-                continue  # a damaged file; it becomes a failure
+                continue  # a damaged file, which becomes a failure
     if not found:
         raise InputError(
             f"--keep {','.join(keep)}: no input is a manifest (CSV, JSON Lines or Parquet) or a "
@@ -85,10 +94,17 @@ def carried_columns(
 def dataset_columns(
     output: str, spec: EncoderSpec, carried: pa.Schema, truncated: bool
 ) -> pa.Schema:
-    """Those that the dataset carries already, and those of this run.
+    """The dataset's extra columns: those it has already, and those of this run.
+
+    Args:
+        output: the dataset.
+        spec: of the encoder.
+        carried: the carried columns of this run.
+        truncated: whether this run writes the column `truncated`.
 
     Raises:
         InputError: a name is taken, or a column has another type in the dataset.
+        JobError: the dataset can't be read.
     """
     own = schema_of(EMBEDDINGS, spec).names
     for name in (*carried.names, *((TRUNCATED.name,) if truncated else ())):

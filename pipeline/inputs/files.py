@@ -1,4 +1,7 @@
-"""Which files there are: on disk, through links and never in circles, or in a bucket."""
+"""List the files of an input, on disk or in a bucket.
+
+On disk, links are followed; a folder is never entered again from inside itself.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,20 @@ from pipeline.records import Image
 
 
 class Unreadable(NamedTuple):
-    """A folder below an input that could not be read. Nothing is known of what is in it."""
+    """A folder below an input that could not be read, and why; its files are unknown."""
 
     folder: str
     error: str
 
 
 def list_files(source: Input) -> Iterator[Image | Unreadable]:
-    """The files of an input that exist now: images, archives and lists alike.
+    """The files of an input that exist now: images, archives and lists.
+
+    A file that can't be an image is an Image with an error.
 
     Raises:
-        OSError: the input's own folder is missing or can't be read; nothing may be concluded then.
+        OSError: the input's own folder is missing or can't be read. The listing is then incomplete,
+            and no image may be taken for deleted.
     """
     if is_remote(source.base):
         yield from _list_remote(source)
@@ -45,15 +51,15 @@ def list_files(source: Input) -> Iterator[Image | Unreadable]:
 
 
 def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
-    """The image at a path or gs:// address; with an error where there can be none.
+    """The image at a path; with an error where there is something else.
 
     Args:
-        path: absolute, or gs://.
+        path: absolute, or an address such as gs://.
         source: the text of the input.
-        expected: what is not there is an error; otherwise it has vanished, and is not given.
+        expected: give an error for a missing file, too; otherwise it gives no image.
 
     Raises:
-        TimeoutError: the store was asked until the deadline.
+        TimeoutError: the store did not answer before the deadline.
     """
     uri = uri_of(path)
     try:
@@ -61,28 +67,31 @@ def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
     except TimeoutError:
         raise
     except OSError as error:
-        yield Image(uri, "", 0, str(error.strerror or error), source=source)
+        yield Image(uri, "", 0, error=str(error.strerror or error), source=source)
         return
     except ValueError as error:  # a null byte in the name
-        yield Image(uri, "", 0, str(error), source=source)
+        yield Image(uri, "", 0, error=str(error), source=source)
         return
     if info is not None:
         yield Image(uri, info.version, info.bytes, source=source)
-    elif is_remote(path):
-        if expected:
-            yield Image(uri, "", 0, f"there is no such object{_alone(path)}", source=source)
-    elif os.path.isdir(path):
-        yield Image(uri, "", 0, "a folder, not a file", source=source)
-    elif os.path.exists(path):
-        yield Image(uri, "", 0, "not a regular file", source=source)
-    elif os.path.islink(path):
-        target = readable(os.readlink(path))
-        yield Image(uri, "", 0, f"broken link to {target!r}", source=source)
-    elif expected:
-        yield Image(uri, "", 0, f"there is no such file{_alone(path)}", source=source)
+    elif problem := _problem_with(path, expected):
+        yield Image(uri, "", 0, error=problem, source=source)
 
 
-def _alone(path: str) -> str:
+def _problem_with(path: str, expected: bool) -> str | None:
+    """Why a path is not a file; None for a missing file that was not expected."""
+    if is_remote(path):
+        return f"there is no such object{_packed_hint(path)}" if expected else None
+    if os.path.isdir(path):
+        return "a folder, not a file"
+    if os.path.exists(path):
+        return "not a regular file"
+    if os.path.islink(path):
+        return f"broken link to {readable(os.readlink(path))!r}"
+    return f"there is no such file{_packed_hint(path)}" if expected else None
+
+
+def _packed_hint(path: str) -> str:
     hint = "; what is packed in an archive can't be named alone, name the archive"
     return hint if archive_of(path) else ""
 
@@ -94,12 +103,18 @@ def _list_remote(source: Input) -> Iterator[Image]:
     store = store_for(source.base)
     for info in store.list_files(source.base, source.start(), source.is_deep()):
         if source.takes(info.path):
-            clash = "looks like a part of an archive; rename it" if archive_of(info.path) else ""
-            yield Image(*info, error=clash, source=source.text)
+            clash = "looks like a part of an archive; rename it" if archive_of(info.path) else None
+            yield Image(info.path, info.version, info.bytes, error=clash, source=source.text)
 
 
 class _Folder(NamedTuple):
-    """A folder to be read, the folders above it, and how many levels may be entered below."""
+    """A folder to list.
+
+    Attributes:
+        path: of the folder.
+        depth: how many levels of folders to list, this one included; None for all.
+        above: (device, inode) of the folders above it.
+    """
 
     path: str
     depth: int | None
@@ -107,7 +122,7 @@ class _Folder(NamedTuple):
 
 
 def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadable]:
-    """Paths of what is no folder; not recursive, since trees may be deeper than Python's stack."""
+    """Paths of everything but folders. Not recursive: trees may be deeper than Python's stack."""
     waiting = [_Folder(base, depth, frozenset())]
     while waiting:
         folder = waiting.pop()
@@ -118,7 +133,7 @@ def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadab
         except FileNotFoundError:
             if not folder.above:
                 raise
-            continue  # it vanished meanwhile, with all that was in it
+            continue  # deleted meanwhile, with all its files
         except OSError as error:
             if not folder.above:
                 raise
@@ -134,7 +149,7 @@ def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadab
             path = join(folder.path, entry.name)
             try:
                 is_folder = entry.is_dir()
-            except OSError as error:  # a link in a circle, or to where nobody may go
+            except OSError as error:  # a circular link, or one without permission
                 is_folder = False
                 if error.errno != errno.ELOOP and not is_searched(entry.name):
                     yield Unreadable(path, str(error.strerror or error))

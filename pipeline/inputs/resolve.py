@@ -1,4 +1,4 @@
-"""From the files of an input to images: lists are read, archives are told apart from images."""
+"""From the files of an input to images and archives: reads the lists among the files."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _LOOK_AHEAD = 4096
 
 
 class ListSettings(NamedTuple):
-    """How lists are read, and where is kept what they named.
+    """How lists are read, and where the uris that they name are stored.
 
     Attributes:
-        uri_column: of manifests.
+        uri_column: the column of uris, in manifests.
         carried: columns to carry over, with their types.
-        output, encoder_id: of the dataset.
-        remember: write down what lists name, for the runs to come.
+        output: the dataset.
+        encoder_id: of the dataset's encoder.
+        remember: store the uris that lists name, for later runs.
     """
 
     uri_column: str
@@ -50,14 +51,15 @@ Found = Image | Unreadable | ListState
 
 
 def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
-    """The images and archives of an input, folders that can't be read, and the lists it read.
+    """The images and archives of an input, the folders that can't be read, and the lists it read.
 
     Raises:
-        OSError, JobError: the input can't be listed; nothing may be concluded then.
+        OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
     """
     for found in list_files(source):
         if isinstance(found, Unreadable):
-            yield Image(f"{uri_of(found.folder)}/", "", 0, found.error, source=source.text)
+            uri = f"{uri_of(found.folder)}/"
+            yield Image(uri, "", 0, error=found.error, source=source.text)
             yield found
         elif not found.error and is_list(
             source, path_of(found.uri), settings.uri_column, packing.image_field
@@ -68,10 +70,16 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
 
 
 def is_list(source: Input, path: str, uri_column: str, image_field: str | None) -> bool:
-    """Whether a file of an input is a list; of a Parquet file the columns tell.
+    """Whether a file of an input is a list. Reads the columns of a Parquet file to decide.
+
+    Args:
+        source: the input.
+        path: of the file.
+        uri_column: the column of uris, in manifests.
+        image_field: the column of images that the user chose; None for none.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     if not source.takes_as_list(path):
         return False
@@ -81,19 +89,19 @@ def is_list(source: Input, path: str, uri_column: str, image_field: str | None) 
         with translated_damage(), store_for(path).open(path) as file:
             return is_manifest(pq.read_schema(file), uri_column, image_field)
     except ArchiveError:
-        return False  # a damaged file: as an archive it becomes a failure
+        return False  # damaged: taken as an archive, which becomes a failure
 
 
 def is_archive(image: Image) -> bool:
-    """Whether what was listed is an archive, which has yet to be looked into."""
-    return not image.archive and bool(archive_kind(image.uri))
+    """Whether a listed file is an archive, whose images have yet to be listed."""
+    return not image.archive and archive_kind(image.uri) is not None
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
     named = NamedUris(uri_of(path))
     try:
         entries = read_list(path, settings.uri_column, settings.carried)
-        for image in _looked_at(entries, source.text):
+        for image in _images_of(entries, source.text):
             named.add(image.uri)
             yield image
     except ListError as error:
@@ -102,12 +110,12 @@ def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[F
         yield named.write(settings.output, settings.encoder_id)
 
 
-def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
+def _images_of(entries: Iterator[Entry], text: str) -> Iterator[Image]:
     timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
     look = functools.partial(_image_of, text=text, timeouts=timeouts)
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
-            # In a bucket each takes a request; on disk a thread would take longer than the look.
+            # Threads pay off only in buckets, where each look is a request.
             remote = any(is_remote(entry.path) for entry in some)
             for images in (pool.map if remote else map)(look, some):
                 yield from images
@@ -115,12 +123,13 @@ def _looked_at(entries: Iterator[Entry], text: str) -> Iterator[Image]:
 
 def _image_of(entry: Entry, text: str, timeouts: ConsecutiveTimeouts) -> list[Image]:
     if entry.error:
-        return [Image(readable(entry.path), "", 0, entry.error, source=text, carried=entry.carried)]
+        uri = readable(entry.path)
+        return [Image(uri, "", 0, error=entry.error, source=text, carried=entry.carried)]
     try:
         found = list(look_at(entry.path, text, expected=True))
     except TimeoutError as error:
         timeouts.record(error)
-        found = [Image(uri_of(entry.path), "", 0, str(error), source=text)]
+        found = [Image(uri_of(entry.path), "", 0, error=str(error), source=text)]
     else:
         timeouts.record()
     return [each._replace(carried=entry.carried) for each in found]

@@ -1,4 +1,4 @@
-"""A store that answers nothing any more ends the run; one object that can't be had does not."""
+"""Abort the run after many time-outs in a row; a single unreachable object only fails itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pipeline.errors import JobError
 
 
 class ConsecutiveTimeouts:
-    """Counts requests in a row that were given up.
+    """Counts time-outs in a row.
 
-    Otherwise each of a million images would be tried until its deadline, one after the other.
+    Without it, a run would try each of a million images until its deadline, one after another.
 
     Args:
-        most: requests in a row that may be given up.
+        most: how many requests in a row may time out.
     """
 
     def __init__(self, most: int) -> None:
@@ -19,10 +19,14 @@ class ConsecutiveTimeouts:
         self._count = 0
 
     def record(self, error: Exception | None = None) -> None:
-        """Take how a request has ended.
+        """Record the outcome of a request.
+
+        Args:
+            error: that the request ended with; None if it succeeded. Only a TimeoutError counts,
+                anything else starts the count anew.
 
         Raises:
-            JobError: too many have been given up.
+            JobError: more requests in a row timed out than are allowed.
         """
         self._count = self._count + 1 if isinstance(error, TimeoutError) else 0
         if self._count > self._most:

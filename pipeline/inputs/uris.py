@@ -1,8 +1,8 @@
-"""How files and packed images are named: uris, and the way back to paths.
+"""The uris of files and of packed images, and the way back to paths.
 
-A uri is an absolute local path or an object's gs:// address, as it is. What is packed in an
-archive is written ``ARCHIVE#NAME``. A local path that can't be written like that, since it is not
-UTF-8 or since it looks like something packed, is written as a percent-encoded ``file://`` uri.
+The uri of a file is its absolute local path or its address, such as gs://, unchanged. The uri of
+an image in an archive is ``ARCHIVE#NAME``. A local path that is not UTF-8, or that looks like the
+uri of a packed image, becomes a percent-encoded ``file://`` uri.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from encoder.storage.base import FILE_PREFIX
 from encoder.storage.registry import is_remote, path_of_file_uri
 from pipeline.inputs.file_kinds import archive_kind
 
-_ENCODED_NAME = "bytes:"  # before a packed name that is not UTF-8, percent-encoded
+_ENCODED_NAME = "bytes:"  # marks a packed name that is percent-encoded since it is not UTF-8
 
 
 def member_uri(archive: str, name: str) -> str:
-    """The uri of what is packed under a name in an archive."""
+    """The uri of the image that is packed under a name in an archive.
+
+    Args:
+        archive: its uri.
+        name: bytes that are not UTF-8 as surrogates, as os.fsdecode gives them.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -28,25 +33,25 @@ def member_uri(archive: str, name: str) -> str:
     return f"{archive}#{name}"
 
 
-def archive_of(uri: str) -> str:
-    """The uri of the archive that something is packed in; "" for a file of its own."""
+def archive_of(uri: str) -> str | None:
+    """The uri of the archive that holds a packed image; None for an image in a file of its own."""
     place = uri.find("#")
     while place >= 0:
         if archive_kind(uri[:place]):
             return uri[:place]
         place = uri.find("#", place + 1)
-    return ""
+    return None
 
 
 def uri_of(path: str) -> str:
-    """The uri of a file, from its absolute path or its gs:// address. See path_of."""
+    """The uri of a file, from its absolute path or its address; path_of is the inverse."""
     if is_remote(path) or (_is_utf8(path) and not archive_of(path)):
         return path
     return pathlib.PurePosixPath(path).as_uri()
 
 
 def path_of(uri: str) -> str:
-    """The path or address of a file, from its uri. Any text is taken; most are their own path."""
+    """The path or address of a file, from its uri. Never raises: other text stays as it is."""
     if not uri.startswith(FILE_PREFIX):
         return uri
     with contextlib.suppress(InputError):
@@ -55,7 +60,7 @@ def path_of(uri: str) -> str:
 
 
 def readable(text: str) -> str:
-    """A path or message as text that can be written; what is not UTF-8 becomes \\udcNN."""
+    """A path or message as valid UTF-8; bytes of a name that are not become ``\\udcNN``."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Waits for what a device computes, and gives it: float32 (n, dim).
+# Waits until a device has finished, and gives the vectors: float32 (n, dim).
 Fetch = Callable[[], NDArray[np.float32]]
-# Lets a device begin with uint8 (n, height, width, channels).
+# Starts a device on images, uint8 (n, height, width, channels).
 Compute = Callable[[NDArray[np.uint8]], Fetch]
-# A model and uint8 images to float32 (n, dim), in operations of Keras.
+# Takes a model and uint8 images and gives float32 (n, dim), in operations of Keras.
 Forward = Callable[[Callable[[Any], Any], Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What computes.
+    """A GPU, or the CPU.
 
     Attributes:
-        is_gpu: whether it is one.
-        name: as people know it, such as "NVIDIA H100 80GB HBM3".
-        handle: by which the backend knows it.
-        calls: how many it computes at once, in a thread each.
+        is_gpu: whether it is a GPU.
+        name: for people, such as "NVIDIA H100 80GB HBM3".
+        handle: the backend's own name or object for it.
+        calls: how many calls it computes at once, in a thread each.
     """
 
     is_gpu: bool
@@ -40,8 +40,9 @@ class Backend(abc.ABC):
     """One of Keras's backends.
 
     Attributes:
-        name, package: for people, and for Python.
-        fixed_shapes: whether every new number of images is compiled anew.
+        name: for people.
+        package: the Python package.
+        fixed_shapes: whether the model is compiled again for every new number of images.
     """
 
     name: str
@@ -50,15 +51,14 @@ class Backend(abc.ABC):
 
     @property
     def version(self) -> str:
-        """Of the backend."""
+        """The version of the backend's package."""
         return str(importlib.import_module(self.package).__version__)
 
     @abc.abstractmethod
     def devices(self) -> list[Device]:
-        """The GPUs, all of them and none but them; where there is none, the CPU.
+        """All GPUs that the backend can use; without one, the CPU.
 
-        A GPU's memory is taken as it is needed, not all at once. A GPU that is there and can't be
-        used is left out.
+        GPU memory is allocated as it is needed, not all at once.
         """
 
     @abc.abstractmethod
@@ -69,13 +69,13 @@ class Backend(abc.ABC):
 
         Args:
             model: keras.Model, preprocessed float32 images to (n, dim).
-            forward: what to compute with it.
-            shape: of an image.
-            precision: of the spec. "tf32" lets float32 be multiplied as TF32 where a GPU can;
-                otherwise it never is.
+            forward: the computation, with the model as its argument.
+            shape: of an image: (height, width, channels).
+            precision: of the spec. "tf32" allows GPUs to multiply float32 as TF32; all others
+                forbid it.
             device: one of devices().
         """
 
     @abc.abstractmethod
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether an error says that the device has not enough memory."""
+        """Whether an error means that the device has too little memory."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward
 from encoder.compute.machine import cpu_name
 
-_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}  # others say it by their dtype
+_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}  # others follow from their dtype
 
 
 class Jax(Backend):

@@ -26,12 +26,12 @@ class TensorFlow(Backend):
         gpus = tf.config.get_visible_devices("GPU")
         try:
             for gpu in gpus:
-                with contextlib.suppress(RuntimeError):  # it is in use already
+                with contextlib.suppress(RuntimeError):  # TensorFlow has initialised it already
                     tf.config.experimental.set_memory_growth(gpu, True)
             details = tf.config.experimental.get_device_details
             names = [details(gpu).get("device_name", "GPU") for gpu in gpus]
             logical = tf.config.list_logical_devices("GPU")
-        except (RuntimeError, tf.errors.OpError):  # a driver that can't be talked to
+        except (RuntimeError, tf.errors.OpError):  # a driver that doesn't answer
             tf.config.set_visible_devices([], "GPU")
             names, logical = [], []
         if logical:
@@ -56,7 +56,7 @@ class TensorFlow(Backend):
                 copy.set_weights(model.get_weights())
                 model = copy
             # XLA is slower than oneDNN on a CPU, and free batch sizes would recompile it on a GPU.
-            # Keras keeps autograph out of its layers anyway, and it takes half a second.
+            # Keras keeps autograph out of its layers anyway; without it, half a second is saved.
             compiled = tf.function(
                 lambda images: forward(lambda pixels: model(pixels, training=False), images),
                 input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
@@ -80,7 +80,7 @@ class TensorFlow(Backend):
 
 
 def _calls_at_once() -> int:
-    """One for each core, where a call has one thread; TensorFlow's calls share their threads."""
+    """One call per core where a call has one thread; else one call, which uses all threads."""
     return usable_cores() if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1" else 1
 
 
