@@ -25,6 +25,7 @@ from encoder.storage import base as storage
 from encoder.storage.gcs import client as gcs_client_module
 from encoder.storage.gcs.client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
+from tests.support.dataset import Dataset
 from tests.support.gcs.server import serving
 
 
@@ -95,6 +96,12 @@ def images(tmp_path: pathlib.Path) -> pathlib.Path:
     for seed in range(5):
         write_image(folder / f"{'ab'[seed % 2]}" / f"{seed}.{'jpg' if seed < 3 else 'png'}", seed)
     return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: pathlib.Path, small_bundle: pathlib.Path, capsys) -> Dataset:
+    """A dataset that is still empty, with the small encoder."""
+    return Dataset(tmp_path / "out", small_bundle, tmp_path, capsys)
 
 
 @pytest.fixture(scope="session")

@@ -14,46 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.__main__ import main
 from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
 from tests.support import folders
 from tests.support.packed import example, parquet, picture, record, tar, zipped
-
-
-@pytest.fixture
-def job(tmp_path, small_bundle, capsys):
-    """Runs the job over inputs with further options; gives the run record's counts."""
-
-    def run(*inputs, options=(), code=0, command="run"):
-        words = [command, "--encoder", small_bundle, "--output", tmp_path / "out", *options]
-        for each in inputs:
-            words += ["--input", each]
-        found = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert found == code, err
-        if code or command != "run":
-            return err or out
-        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-        path = tmp_path / "out" / "runs" / f"{list(manifest['runs'])[-1]}.json"
-        counts = json.loads(path.read_text())
-        assert counts["listed"] == sum(
-            counts[name] for name in ("unchanged", "resumed", "embedded", "failed")
-        )
-        table = ds.dataset(tmp_path / "out" / "embeddings").to_table()
-        assert len(set(table["uri"].to_pylist())) == table.num_rows
-        names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "failed")
-        return {name: counts[name] for name in names if counts[name]}
-
-    return run
-
-
-def rows(tmp_path, kind="embeddings"):
-    """uri (without the test's folder) -> row, by plain pyarrow."""
-    if not (tmp_path / "out" / kind).exists():
-        return {}
-    table = ds.dataset(tmp_path / "out" / kind).to_table().to_pylist()
-    return {row["uri"].replace(f"{tmp_path}/", ""): row for row in table}
 
 
 @pytest.fixture
@@ -77,11 +41,11 @@ def everything(tmp_path):
     return base
 
 
-def test_every_kind_of_input_gives_the_same_vectors(job, everything, tmp_path, monkeypatch):
+def test_every_kind_of_input_gives_the_same_vectors(dataset, everything, tmp_path, monkeypatch):
     inputs = [everything, f"{everything}/*.parquet", f"{everything}/f.txt", f"{everything}/*.csv"]
     options = ["--id-feature", "id"]
-    assert job(*inputs, options=options) == {"listed": 24, "new": 24, "embedded": 24}
-    found = rows(tmp_path)
+    assert dataset.run(*inputs, options=options) == {"listed": 24, "new": 24, "embedded": 24}
+    found = dataset.rows()
     for n in range(4):
         expected = found[f"in/loose/{n}.png"]
         for archive in ("a.tar", "b.tar.gz", "c.zip", "d.tfrecord", "e.parquet"):
@@ -98,20 +62,20 @@ def test_every_kind_of_input_gives_the_same_vectors(job, everything, tmp_path, m
         raise AssertionError("an archive that has not changed was opened")
 
     monkeypatch.setattr("pipeline.inputs.archives.members.index_archive", never)
-    assert job(*inputs, options=options) == {"listed": 24, "unchanged": 24}
-    assert job(everything / "loose") == {"listed": 4, "unchanged": 4}
-    assert len(rows(tmp_path)) == 24
+    assert dataset.run(*inputs, options=options) == {"listed": 24, "unchanged": 24}
+    assert dataset.run(everything / "loose") == {"listed": 4, "unchanged": 4}
+    assert len(dataset.rows()) == 24
 
 
-def test_an_archive_that_changes(job, tmp_path):
+def test_an_archive_that_changes(dataset, tmp_path):
     path = tmp_path / "a.tar"
     tar(path, [("1.png", picture(1)), ("2.png", picture(2)), ("3.png", picture(3))])
-    job(path)
-    old = rows(tmp_path)
+    dataset.run(path)
+    old = dataset.rows()
     tar(path, [("1.png", picture(1)), ("3.png", picture(33)), ("4.png", picture(4))])
     planned = "listed 3 new 1 changed 2 unchanged 0 resumed 0 deleted 1"
-    assert job(path, command="plan").split() == planned.split()
-    assert job(path) == {
+    assert dataset.job(path, command="plan").out.split() == planned.split()
+    assert dataset.run(path) == {
         "listed": 3,
         "new": 1,
         "changed": 1,
@@ -119,41 +83,41 @@ def test_an_archive_that_changes(job, tmp_path):
         "deleted": 1,
         "embedded": 2,
     }
-    new = rows(tmp_path)
+    new = dataset.rows()
     assert sorted(new) == ["a.tar#1.png", "a.tar#3.png", "a.tar#4.png"]
     assert new["a.tar#1.png"]["embedding"] == old["a.tar#1.png"]["embedding"]
     assert new["a.tar#3.png"]["embedding"] != old["a.tar#3.png"]["embedding"]
     path.unlink()
     write_image(tmp_path / "b" / "x.png", 1)
-    message = job(tmp_path, code=1)
+    message = dataset.run(tmp_path, code=1)
     assert "3 of the 3 known images are gone" in message
     assert "--allow-deletes" in message
-    assert len(rows(tmp_path)) == 4  # of which one waits to be taken over
-    assert job(tmp_path, options=["--allow-deletes"])["deleted"] == 3
-    assert len(rows(tmp_path)) == 1
+    assert len(dataset.rows()) == 4  # of which one waits to be taken over
+    assert dataset.run(tmp_path, options=["--allow-deletes"])["deleted"] == 3
+    assert len(dataset.rows()) == 1
 
 
-def test_a_tar_that_is_cut_keeps_what_it_had_and_is_a_failure(job, tmp_path):
+def test_a_tar_that_is_cut_keeps_what_it_had_and_is_a_failure(dataset, tmp_path):
     path = tmp_path / "a.tar"
     whole = tar(path, [(f"{n}.png", picture(n)) for n in range(9)]).read_bytes()
-    job(path)
+    dataset.run(path)
     path.write_bytes(whole[: 5 * 1024 + 600])  # in the sixth picture
     counts = {"listed": 10, "changed": 1, "unchanged": 8, "new": 1, "failed": 2}
-    assert job(path) == counts
-    failed = rows(tmp_path, "failures")
+    assert dataset.run(path) == counts
+    failed = dataset.rows("failures")
     assert sorted(failed) == ["a.tar", "a.tar#5.png"]
     assert failed["a.tar"]["stage"] == failed["a.tar#5.png"]["stage"] == "decode"
     assert "unexpected end of data" in failed["a.tar"]["message"]
     assert "the archive ends after 88 of this file's" in failed["a.tar#5.png"]["message"]
-    assert len(rows(tmp_path)) == 8
-    assert job(path) == {"listed": 10, "unchanged": 10}
+    assert len(dataset.rows()) == 8
+    assert dataset.run(path) == {"listed": 10, "unchanged": 10}
     path.write_bytes(whole)
     counts = {"listed": 9, "changed": 1, "unchanged": 8, "embedded": 1, "deleted": 1}
-    assert job(path) == counts
-    assert rows(tmp_path, "failures") == {}
+    assert dataset.run(path) == counts
+    assert dataset.rows("failures") == {}
 
 
-def test_bad_things_in_archives_cost_only_themselves(job, tmp_path):
+def test_bad_things_in_archives_cost_only_themselves(dataset, tmp_path):
     good = picture(1)
     fine = [(f"fine{n}.png", good) for n in range(5)]
     tar(tmp_path / "a.tar", [*fine, ("cut.png", good[:-30]), ("text.jpg", b"hello")])
@@ -162,9 +126,9 @@ def test_bad_things_in_archives_cost_only_themselves(job, tmp_path):
     (tmp_path / "b.tfrecord").write_bytes(data)
     (tmp_path / "c.zip").write_bytes(b"hello")
     (tmp_path / "d.tar").touch()
-    assert job(tmp_path) == {"listed": 12, "new": 12, "embedded": 7, "failed": 5}
-    assert sorted(rows(tmp_path))[4:] == ["a.tar#fine4.png", "b.tfrecord#0", "b.tfrecord#2"]
-    failed = rows(tmp_path, "failures")
+    assert dataset.run(tmp_path) == {"listed": 12, "new": 12, "embedded": 7, "failed": 5}
+    assert sorted(dataset.rows())[4:] == ["a.tar#fine4.png", "b.tfrecord#0", "b.tfrecord#2"]
+    failed = dataset.rows("failures")
     assert {uri: row["error"] for uri, row in failed.items()} == {
         "a.tar#cut.png": "TruncatedError",
         "a.tar#text.jpg": "UnidentifiedImageError",
@@ -173,72 +137,72 @@ def test_bad_things_in_archives_cost_only_themselves(job, tmp_path):
         "d.tar": "ArchiveError",
     }
     assert {row["stage"] for row in failed.values()} == {"decode"}
-    assert job(tmp_path) == {"listed": 12, "unchanged": 12}
+    assert dataset.run(tmp_path) == {"listed": 12, "unchanged": 12}
     counts = {"listed": 12, "new": 5, "unchanged": 7, "failed": 5}
-    assert job(tmp_path, options=["--retry-failures"]) == counts
+    assert dataset.run(tmp_path, options=["--retry-failures"]) == counts
 
 
-def test_a_list_speaks_only_of_what_it_named_before(job, tmp_path):
+def test_a_list_speaks_only_of_what_it_named_before(dataset, tmp_path):
     for n in range(6):
         write_image(tmp_path / "img" / f"{n}.png", n)
     one, two = tmp_path / "one.txt", tmp_path / "two.jsonl"
     one.write_text("img/0.png\nimg/1.png\nimg/2.png\nimg/none.png\n")
     two.write_text('{"uri": "img/3.png"}\n{"uri": "img/2.png"}\n')
-    assert job(one) == {"listed": 4, "new": 4, "embedded": 3, "failed": 1}
-    assert job(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
+    assert dataset.run(one) == {"listed": 4, "new": 4, "embedded": 3, "failed": 1}
+    assert dataset.run(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
     one.write_text("img/0.png\nimg/5.png\n")
-    assert job(one, command="plan").split()[-1] == "3"  # 1, 2 and none
+    assert dataset.job(one, command="plan").out.split()[-1] == "3"  # 1, 2 and none
     lists = sorted((tmp_path / "out" / "lists").rglob("*.parquet"))
     counts = {"listed": 2, "new": 1, "unchanged": 1, "deleted": 3, "embedded": 1}
-    assert job(one, options=["--allow-deletes"]) == counts
-    assert sorted(rows(tmp_path)) == ["img/0.png", "img/3.png", "img/5.png"]
-    assert rows(tmp_path, "failures") == {}
-    assert job(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
+    assert dataset.run(one, options=["--allow-deletes"]) == counts
+    assert sorted(dataset.rows()) == ["img/0.png", "img/3.png", "img/5.png"]
+    assert dataset.rows("failures") == {}
+    assert dataset.run(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
     assert len(lists) == len(sorted((tmp_path / "out" / "lists").rglob("*.parquet"))) == 2
     one.write_text("")
-    message = job(one, code=1)
+    message = dataset.run(one, code=1)
     assert "no image was found" in message
-    assert len(rows(tmp_path)) == 4
-    assert job(one, options=["--allow-empty"]) == {"deleted": 2}
+    assert len(dataset.rows()) == 4
+    assert dataset.run(one, options=["--allow-empty"]) == {"deleted": 2}
 
 
-def test_a_list_that_can_not_be_read_changes_nothing(job, tmp_path):
+def test_a_list_that_can_not_be_read_changes_nothing(dataset, tmp_path):
     write_image(tmp_path / "a.png", 1)
     path = tmp_path / "m.csv"
     path.write_text("uri\na.png\n")
-    job(path)
+    dataset.run(path)
     path.write_text("file\na.png\n")
-    message = job(path, code=2)
+    message = dataset.run(path, code=2)
     assert "has no column 'uri'" in message
-    message = job(f"{tmp_path}/*.csv", code=1)
+    message = dataset.run(f"{tmp_path}/*.csv", code=1)
     assert "has no column 'uri'" in message
     assert "m.csv" in message
-    assert len(rows(tmp_path)) == 1
+    assert len(dataset.rows()) == 1
 
 
-def test_columns_are_carried_over_with_their_types(job, tmp_path):
+def test_columns_are_carried_over_with_their_types(dataset, tmp_path):
     for n in range(5):
         write_image(tmp_path / "img" / f"{n}.png", n)
     path = tmp_path / "m.csv"
     path.write_text("uri,label,score\n" + "".join(f"img/{n}.png,{n},{n}.5\n" for n in range(3)))
-    job(tmp_path / "img")
+    dataset.run(tmp_path / "img")
     # An unchanged image gets its values without a call of the model.
-    counts = job(tmp_path / "img", path, options=["--keep", "label,score"])
+    counts = dataset.run(tmp_path / "img", path, options=["--keep", "label,score"])
     assert counts == {"listed": 5, "unchanged": 5}
-    dataset = ds.dataset(tmp_path / "out" / "embeddings")
-    assert dataset.schema.names[-3:] == ["sha256", "label", "score"]
-    assert dataset.schema.types[-2:] == [pa.int64(), pa.float64()]
-    found = rows(tmp_path)
+    schema = ds.dataset(tmp_path / "out" / "embeddings").schema
+    assert schema.names[-3:] == ["sha256", "label", "score"]
+    assert schema.types[-2:] == [pa.int64(), pa.float64()]
+    found = dataset.rows()
     assert (found["img/2.png"]["label"], found["img/2.png"]["score"]) == (2, 2.5)
     assert found["img/4.png"]["label"] is None
     # A run without --keep leaves them alone, and a changed value is taken over.
     write_image(tmp_path / "img" / "5.png", 5)
-    assert job(tmp_path / "img") == {"listed": 6, "new": 1, "unchanged": 5, "embedded": 1}
+    assert dataset.run(tmp_path / "img") == {"listed": 6, "new": 1, "unchanged": 5, "embedded": 1}
     path.write_text("uri,label,score\nimg/0.png,70,0.5\nimg/5.png,5,5\n")
     parts = sorted((tmp_path / "out" / "embeddings").rglob("*.parquet"))
     assert len(parts) == 2
-    job(tmp_path / "img", path, options=["--keep", "score", "--keep", "label"])
-    found = rows(tmp_path)
+    dataset.run(tmp_path / "img", path, options=["--keep", "score", "--keep", "label"])
+    found = dataset.rows()
     assert {uri: row["label"] for uri, row in found.items()} == {
         "img/0.png": 70,
         "img/1.png": 1,
@@ -248,20 +212,20 @@ def test_columns_are_carried_over_with_their_types(job, tmp_path):
         "img/4.png": None,
     }
     before = sorted((tmp_path / "out" / "embeddings").rglob("*.parquet"))
-    job(tmp_path / "img", path, options=["--keep", "score,label"])
+    dataset.run(tmp_path / "img", path, options=["--keep", "score,label"])
     assert sorted((tmp_path / "out" / "embeddings").rglob("*.parquet")) == before
     frame = pd.read_parquet(tmp_path / "out" / "embeddings")
     assert frame["label"].count() == 4
     assert open_dataset(tmp_path / "out").to_table().num_rows == 6
 
 
-def test_columns_of_a_parquet_file_of_images(job, tmp_path):
+def test_columns_of_a_parquet_file_of_images(dataset, tmp_path):
     path = parquet(tmp_path / "a.parquet", [picture(1), picture(2)], label=["x", None])
-    assert job(path)["embedded"] == 2
-    assert job(path, options=["--keep", "label"]) == {"listed": 2, "unchanged": 2}
-    assert [row["label"] for row in rows(tmp_path).values()] == ["x", None]
-    assert job(path) == {"listed": 2, "unchanged": 2}
-    assert [row["label"] for row in rows(tmp_path).values()] == ["x", None]
+    assert dataset.run(path)["embedded"] == 2
+    assert dataset.run(path, options=["--keep", "label"]) == {"listed": 2, "unchanged": 2}
+    assert [row["label"] for row in dataset.rows().values()] == ["x", None]
+    assert dataset.run(path) == {"listed": 2, "unchanged": 2}
+    assert [row["label"] for row in dataset.rows().values()] == ["x", None]
 
 
 @pytest.mark.parametrize(
@@ -272,52 +236,52 @@ def test_columns_of_a_parquet_file_of_images(job, tmp_path):
         ("label,label", "--keep names a column twice"),
     ],
 )
-def test_columns_that_can_not_be_carried(job, tmp_path, keep, message):
+def test_columns_that_can_not_be_carried(dataset, tmp_path, keep, message):
     import re
 
     path = tmp_path / "m.csv"
     path.write_text("uri,label,width\na.png,1,2\n")
-    assert re.search(message, job(path, options=["--keep", keep], code=2))
+    assert re.search(message, dataset.run(path, options=["--keep", keep], code=2))
     (tmp_path / "img").mkdir()
-    err = job(tmp_path / "img", options=["--keep", "label"], code=2)
+    err = dataset.run(tmp_path / "img", options=["--keep", "label"], code=2)
     assert "--keep label: no input is a manifest" in err
 
 
-def test_a_column_that_has_another_type_in_the_dataset(job, tmp_path):
+def test_a_column_that_has_another_type_in_the_dataset(dataset, tmp_path):
     write_image(tmp_path / "a.png", 1)
     path = tmp_path / "m.csv"
     path.write_text("uri,label\na.png,1\n")
-    job(path, options=["--keep", "label"])
+    dataset.run(path, options=["--keep", "label"])
     path.write_text("uri,label\na.png,word\n")
-    assert "label" in job(path, options=["--keep", "label"], code=2)
-    assert rows(tmp_path)["a.png"]["label"] == 1
+    assert "label" in dataset.run(path, options=["--keep", "label"], code=2)
+    assert dataset.rows()["a.png"]["label"] == 1
 
 
-def test_limits(job, tmp_path):
+def test_limits(dataset, tmp_path):
     write_image(tmp_path / "img" / "small.png", 1, size=(10, 10))
     write_image(tmp_path / "img" / "large.png", 2, size=(100, 100))
     options = ["--max-pixels", 9999]
-    assert job(tmp_path / "img", options=options)["failed"] == 1
-    assert "--max-pixels" in rows(tmp_path, "failures")["img/large.png"]["message"]
+    assert dataset.run(tmp_path / "img", options=options)["failed"] == 1
+    assert "--max-pixels" in dataset.rows("failures")["img/large.png"]["message"]
     shutil.rmtree(tmp_path / "out")
     small = (tmp_path / "img" / "small.png").stat().st_size
-    assert job(tmp_path / "img", options=["--max-bytes", small])["failed"] == 1
-    assert "--max-bytes" in rows(tmp_path, "failures")["img/large.png"]["message"]
-    assert "--max-bytes is 0" in job(tmp_path / "img", options=["--max-bytes", 0], code=2)
+    assert dataset.run(tmp_path / "img", options=["--max-bytes", small])["failed"] == 1
+    assert "--max-bytes" in dataset.rows("failures")["img/large.png"]["message"]
+    assert "--max-bytes is 0" in dataset.run(tmp_path / "img", options=["--max-bytes", 0], code=2)
 
 
-def test_truncated_images_are_embedded_only_on_request_and_the_row_says_so(job, tmp_path):
+def test_truncated_images_are_embedded_only_on_request_and_the_row_says_so(dataset, tmp_path):
     whole = write_image(tmp_path / "img" / "whole.jpg", 1, size=(200, 200))
     data = whole.read_bytes()
     (tmp_path / "img" / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
     # libjpeg fills this one with gray and only warns; Pillow says nothing
     (tmp_path / "img" / "gray.jpg").write_bytes(data[: len(data) * 2 // 3] + b"\xff\xd9")
-    counts = job(tmp_path / "img", options=["--max-failure-ratio", "0.9"])
+    counts = dataset.run(tmp_path / "img", options=["--max-failure-ratio", "0.9"])
     assert counts == {"listed": 3, "new": 3, "embedded": 1, "failed": 2}
-    assert set(rows(tmp_path, "failures")) == {"img/cut.jpg", "img/gray.jpg"}
-    counts = job(tmp_path / "img", options=["--allow-truncated", "--retry-failures"])
+    assert set(dataset.rows("failures")) == {"img/cut.jpg", "img/gray.jpg"}
+    counts = dataset.run(tmp_path / "img", options=["--allow-truncated", "--retry-failures"])
     assert counts == {"listed": 3, "new": 2, "unchanged": 1, "embedded": 2}
-    found = rows(tmp_path)
+    found = dataset.rows()
     assert {uri: row["truncated"] for uri, row in found.items()} == {
         "img/whole.jpg": False,
         "img/cut.jpg": True,
@@ -325,7 +289,7 @@ def test_truncated_images_are_embedded_only_on_request_and_the_row_says_so(job, 
     }
 
 
-def test_a_dirty_file_system(job, tmp_path):
+def test_a_dirty_file_system(dataset, tmp_path):
     base = os.fsencode(tmp_path / "img")
     names = [b"a b.png", b"c#d.png", b"50%.png", b"[1].png", b"new\nline.png", b"\xff\xfe.png"]
     names += ["\N{CAT FACE}.PNG".encode(), b"x.jpg/inside.png", b"t.tar#m.png", b"-dash.png"]
@@ -342,33 +306,33 @@ def test_a_dirty_file_system(job, tmp_path):
         file.truncate(1 << 40)
     os.mkfifo(folder / "pipe.jpg")
     (folder / "notes.txt").write_text("no image")
-    assert job(folder) == {"listed": 15, "new": 15, "embedded": 10, "failed": 5}
-    found = rows(tmp_path)
+    assert dataset.run(folder) == {"listed": 15, "new": 15, "embedded": 10, "failed": 5}
+    found = dataset.rows()
     assert "file://" in next(uri for uri in found if "%FF" in uri)
-    assert sorted(rows(tmp_path, "failures")) == [
+    assert sorted(dataset.rows("failures")) == [
         f"img/{name}" for name in ("broken.png", "circle.png", "pipe.jpg", "sparse.jpg", "zero.jpg")
     ]
-    assert job(folder)["unchanged"] == 12  # listing errors are tried again
+    assert dataset.run(folder)["unchanged"] == 12  # listing errors are tried again
     for name in names:
         os.remove(base + b"/" + name)
     write_image(folder / "last.png", 1)
-    assert job(folder, options=["--allow-deletes"])["deleted"] == 10
+    assert dataset.run(folder, options=["--allow-deletes"])["deleted"] == 10
 
 
-def test_a_folder_that_may_not_be_entered_loses_nothing(job, tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_entered_loses_nothing(dataset, tmp_path, monkeypatch):
     for name in ("open/a.png", "closed/b.png", "closed/c.png"):
         write_image(tmp_path / "img" / name, len(name))
     tar(tmp_path / "img" / "closed" / "d.tar", [("e.png", picture(1))])
-    job(tmp_path / "img")
+    dataset.run(tmp_path / "img")
     folders.close(monkeypatch, "closed")
-    assert job(tmp_path / "img") == {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
-    assert rows(tmp_path, "failures")["img/closed/"]["message"] == "Permission denied"
-    assert len(rows(tmp_path)) == 4
+    assert dataset.run(tmp_path / "img") == {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
+    assert dataset.rows("failures")["img/closed/"]["message"] == "Permission denied"
+    assert len(dataset.rows()) == 4
     monkeypatch.undo()
-    assert job(tmp_path / "img") == {"listed": 4, "unchanged": 4, "deleted": 1}
+    assert dataset.run(tmp_path / "img") == {"listed": 4, "unchanged": 4, "deleted": 1}
 
 
-def test_files_that_vanish_or_change_after_listing(job, tmp_path, monkeypatch):
+def test_files_that_vanish_or_change_after_listing(dataset, tmp_path, monkeypatch):
     for n in range(6):
         write_image(tmp_path / "img" / f"{n}.png", n)
     path = tar(tmp_path / "img" / "a.tar", [("x.png", picture(1)), ("y.png", picture(2))])
@@ -384,31 +348,31 @@ def test_files_that_vanish_or_change_after_listing(job, tmp_path, monkeypatch):
         return sort(todo)
 
     monkeypatch.setattr("pipeline.steps.read._place", meddle)
-    assert job(tmp_path / "img") == {"listed": 8, "new": 8, "embedded": 5, "failed": 3}
-    failed = rows(tmp_path, "failures")
+    assert dataset.run(tmp_path / "img") == {"listed": 8, "new": 8, "embedded": 5, "failed": 3}
+    failed = dataset.rows("failures")
     assert {uri: row["stage"] for uri, row in failed.items()} == dict.fromkeys(
         ("img/0.png", "img/a.tar#x.png", "img/a.tar#y.png"), "read"
     )
     state = (tmp_path / "img" / "1.png").stat()
-    assert rows(tmp_path)["img/1.png"]["version"] == f"{state.st_mtime_ns}-{state.st_size}"
+    assert dataset.rows()["img/1.png"]["version"] == f"{state.st_mtime_ns}-{state.st_size}"
     monkeypatch.undo()
     counts = {"listed": 7, "changed": 2, "unchanged": 5, "deleted": 1, "embedded": 2}
-    assert job(tmp_path / "img") == counts
+    assert dataset.run(tmp_path / "img") == counts
 
 
-def test_the_same_image_reached_twice_is_one_row(job, everything):
+def test_the_same_image_reached_twice_is_one_row(dataset, everything):
     inputs = [everything / "loose", f"{everything}/**/*.png", f"{everything}/f.txt"]
     inputs += [f"{everything}/a.tar", f"{everything}/*.tar", f"{everything}/loose/1.png"]
-    assert job(*inputs) == {"listed": 8, "new": 8, "embedded": 8}
+    assert dataset.run(*inputs) == {"listed": 8, "new": 8, "embedded": 8}
 
 
-def test_archives_with_workers_in_several_processes(job, everything, tmp_path):
+def test_archives_with_workers_in_several_processes(dataset, everything, tmp_path):
     workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    counts = job(everything, options=workers)
+    counts = dataset.run(everything, options=workers)
     assert counts == {"listed": 20, "new": 20, "embedded": 20}
 
 
-def test_a_webdataset_folder_of_shards(job, tmp_path):
+def test_a_webdataset_folder_of_shards(dataset, tmp_path):
     for shard in range(3):
         files = [
             (f"{shard}{n:03}.{ending}", data)
@@ -416,27 +380,27 @@ def test_a_webdataset_folder_of_shards(job, tmp_path):
             for ending, data in (("jpg", picture(n, "JPEG")), ("cls", b"1"), ("json", b"{}"))
         ]
         tar(tmp_path / "in" / f"shard-{shard}.tar", files) if shard else (tmp_path / "in").mkdir()
-    assert job(f"{tmp_path}/in/shard-{{1..2}}.tar")["embedded"] == 20
+    assert dataset.run(f"{tmp_path}/in/shard-{{1..2}}.tar")["embedded"] == 20
     with tarfile.open(tmp_path / "in" / "shard-1.tar", "a") as archive:
         info = tarfile.TarInfo("late.jpg")
         info.size = len(picture(50, "JPEG"))
         import io
 
         archive.addfile(info, io.BytesIO(picture(50, "JPEG")))
-    counts = job(f"{tmp_path}/in/*.tar")
+    counts = dataset.run(f"{tmp_path}/in/*.tar")
     assert counts == {"listed": 21, "new": 1, "unchanged": 20, "embedded": 1}
 
 
-def test_a_list_of_archives(job, tmp_path):
+def test_a_list_of_archives(dataset, tmp_path):
     for n in range(3):
         tar(tmp_path / f"{n}.tar", [("a.png", picture(n)), ("b.png", picture(n + 10))])
     path = tmp_path / "shards.csv"
     path.write_text("uri,day\n0.tar,5\n1.tar,6\n")
-    assert job(path, options=["--keep", "day"])["embedded"] == 4
+    assert dataset.run(path, options=["--keep", "day"])["embedded"] == 4
     path.write_text("uri,day\n1.tar,7\n2.tar,8\n")
     counts = {"listed": 4, "new": 2, "unchanged": 2, "deleted": 2, "embedded": 2}
-    assert job(path, options=["--keep", "day"]) == counts
-    assert {uri: row["day"] for uri, row in rows(tmp_path).items()} == {
+    assert dataset.run(path, options=["--keep", "day"]) == counts
+    assert {uri: row["day"] for uri, row in dataset.rows().items()} == {
         "1.tar#a.png": 7,
         "1.tar#b.png": 7,
         "2.tar#a.png": 8,
@@ -444,24 +408,24 @@ def test_a_list_of_archives(job, tmp_path):
     }
 
 
-def test_a_run_over_archives_that_died_is_taken_up(job, everything, tmp_path, monkeypatch):
+def test_a_run_over_archives_that_died_is_taken_up(dataset, everything, tmp_path, monkeypatch):
     from pipeline.errors import JobError
 
     def die(*_):
         raise JobError("killed before the commit")
 
     monkeypatch.setattr("pipeline.steps.commit.commit", die)
-    assert "killed" in job(everything, code=1)
+    assert "killed" in dataset.run(everything, code=1)
     monkeypatch.undo()
     tar(everything / "a.tar", [("0.png", picture(0)), ("9.png", picture(9))])
-    counts = job(everything)
+    counts = dataset.run(everything)
     # Of the new archive one picture is known by its content, and the rest had been embedded.
-    assert counts == {"listed": 18, "new": 1, "unchanged": 1, "embedded": 1}
-    assert len(rows(tmp_path)) == 18
-    assert "a.tar#1.png" not in {uri.rpartition("/")[2] for uri in rows(tmp_path)}
+    assert counts == {"listed": 18, "new": 1, "unchanged": 1, "resumed": 16, "embedded": 1}
+    assert len(dataset.rows()) == 18
+    assert "a.tar#1.png" not in {uri.rpartition("/")[2] for uri in dataset.rows()}
 
 
-def test_one_photograph_in_many_forms_has_one_vector(job, tmp_path):
+def test_one_photograph_in_many_forms_has_one_vector(dataset, tmp_path):
     """Lossless formats, 16 bits, and the eight orientations of EXIF, through the whole job."""
     from tests.support.image_files import photograph, png, saved
 
@@ -492,12 +456,12 @@ def test_one_photograph_in_many_forms_has_one_vector(job, tmp_path):
         exif[0x0112] = orientation
         image = Image.fromarray(np.ascontiguousarray(stored))
         (base / f"turned{orientation}.png").write_bytes(saved(image, "PNG", exif=exif))
-    assert job(base) == {"listed": 13, "new": 13, "embedded": 13}
-    vectors = np.array([row["embedding"] for row in rows(tmp_path).values()])
+    assert dataset.run(base) == {"listed": 13, "new": 13, "embedded": 13}
+    vectors = np.array([row["embedding"] for row in dataset.rows().values()])
     np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], vectors.shape), rtol=1e-5)
 
 
-def test_a_tree_of_a_hundred_thousand_files(job, tmp_path):
+def test_a_tree_of_a_hundred_thousand_files(dataset, tmp_path):
     """Planned in one go; each file of its own in a folder, or in a crowd."""
     picture_bytes = picture(1)
     for n in range(1000):
@@ -507,12 +471,12 @@ def test_a_tree_of_a_hundred_thousand_files(job, tmp_path):
         first.write_bytes(picture_bytes)
         for k in range(1, 100):
             os.link(first, folder / f"{k}.png")
-    planned = job(tmp_path / "in", command="plan").split()
+    planned = dataset.job(tmp_path / "in", command="plan").out.split()
     assert planned[:4] == ["listed", "100000", "new", "100000"] or planned[1] == "100,000"
     shutil.rmtree(tmp_path / "in")
 
 
-def test_names_that_are_not_utf8_in_all_places(job, tmp_path):
+def test_names_that_are_not_utf8_in_all_places(dataset, tmp_path):
     """As a folder, a glob, a file, a list, an archive, and where a failure speaks of them."""
     odd = tmp_path / os.fsdecode(b"\xff")
     (odd / "img").mkdir(parents=True)
@@ -521,62 +485,62 @@ def test_names_that_are_not_utf8_in_all_places(job, tmp_path):
     (odd / "list.txt").write_text("img/a.png\nftp://x/y.png\n")
     tar(odd / "b.tar", [("c.png", picture(2)), ("d.png", picture(3))])
     expected = {"listed": 4, "new": 4, "embedded": 3, "failed": 1}
-    assert job(odd) == expected
-    found = rows(tmp_path)
+    assert dataset.run(odd) == expected
+    found = dataset.rows()
     assert len(found) == 3
     assert all(uri.startswith("file://") for uri in found)
-    assert job(odd / "b.tar") == {"listed": 2, "unchanged": 2}
-    assert job(f"{odd}/*.tar") == {"listed": 2, "unchanged": 2}
+    assert dataset.run(odd / "b.tar") == {"listed": 2, "unchanged": 2}
+    assert dataset.run(f"{odd}/*.tar") == {"listed": 2, "unchanged": 2}
     counts = {"listed": 2, "new": 1, "unchanged": 1, "failed": 1}
-    assert job(odd / "list.txt", options=["--max-failure-ratio", "0.6"]) == counts
+    assert dataset.run(odd / "list.txt", options=["--max-failure-ratio", "0.6"]) == counts
     (odd / "list.txt").write_text("img/a.png\n")
-    assert job(odd / "list.txt") == {"listed": 1, "unchanged": 1, "deleted": 1}
+    assert dataset.run(odd / "list.txt") == {"listed": 1, "unchanged": 1, "deleted": 1}
 
 
-def test_an_archive_that_two_inputs_reach_loses_a_member(job, tmp_path):
+def test_an_archive_that_two_inputs_reach_loses_a_member(dataset, tmp_path):
     path = tmp_path / "in" / "a.tar"
     path.parent.mkdir()
     tar(path, [("1.png", picture(1)), ("2.png", picture(2))])
     manifest = tmp_path / "m.csv"
     manifest.write_text("uri,label\nin/a.tar,x\n")
     options = ["--keep", "label"]
-    assert job(path.parent, path, manifest, options=options)["embedded"] == 2
-    assert {row["label"] for row in rows(tmp_path).values()} == {"x"}
+    assert dataset.run(path.parent, path, manifest, options=options)["embedded"] == 2
+    assert {row["label"] for row in dataset.rows().values()} == {"x"}
     tar(path, [("1.png", picture(1))])
     counts = {"listed": 1, "unchanged": 1, "deleted": 1}
-    assert job(path.parent, path, manifest, options=options) == counts
+    assert dataset.run(path.parent, path, manifest, options=options) == counts
 
 
-def test_another_feature_is_another_image(job, tmp_path):
+def test_another_feature_is_another_image(dataset, tmp_path):
     path = tmp_path / "a.tfrecord"
     path.write_bytes(record(example(left=picture(1), right=picture(2), id="x")))
-    job(path, options=["--image-feature", "left"])
-    old = rows(tmp_path)["a.tfrecord#0"]
+    dataset.run(path, options=["--image-feature", "left"])
+    old = dataset.rows()["a.tfrecord#0"]
     counts = {"listed": 1, "changed": 1, "embedded": 1}
-    assert job(path, options=["--image-feature", "right"]) == counts
-    assert rows(tmp_path)["a.tfrecord#0"]["embedding"] != old["embedding"]
+    assert dataset.run(path, options=["--image-feature", "right"]) == counts
+    assert dataset.rows()["a.tfrecord#0"]["embedding"] != old["embedding"]
     counts = {"listed": 1, "new": 1, "deleted": 1, "embedded": 1}
     options = ["--image-feature", "left", "--id-feature", "id", "--allow-deletes"]
-    assert job(path, options=options) == counts
-    assert list(rows(tmp_path)) == ["a.tfrecord#x"]
+    assert dataset.run(path, options=options) == counts
+    assert list(dataset.rows()) == ["a.tfrecord#x"]
 
 
-def test_carried_values_outlive_a_run_that_does_not_know_them(job, tmp_path):
+def test_carried_values_outlive_a_run_that_does_not_know_them(dataset, tmp_path):
     write_image(tmp_path / "img" / "a.png", 1)
     path = tmp_path / "m.csv"
     path.write_text("uri,label,split\nimg/a.png,7,train\n")
-    job(path, options=["--keep", "label,split"])
+    dataset.run(path, options=["--keep", "label,split"])
     write_image(tmp_path / "img" / "a.png", 2)
-    assert job(tmp_path / "img")["changed"] == 1
-    row = rows(tmp_path)["img/a.png"]
+    assert dataset.run(tmp_path / "img")["changed"] == 1
+    row = dataset.rows()["img/a.png"]
     assert (row["label"], row["split"]) == (7, "train")
     path.write_text("uri,label\nimg/a.png,8\n")
-    job(path, options=["--keep", "label"])
-    row = rows(tmp_path)["img/a.png"]
+    dataset.run(path, options=["--keep", "label"])
+    row = dataset.rows()["img/a.png"]
     assert (row["label"], row["split"]) == (8, "train")
 
 
-def test_a_damaged_parquet_file_costs_itself(job, tmp_path):
+def test_a_damaged_parquet_file_costs_itself(dataset, tmp_path):
     for name in ("a", "b"):
         parquet(tmp_path / f"{name}.parquet", [picture(1), picture(2)], label=[1, 2])
     path = tmp_path / "a.parquet"
@@ -585,25 +549,25 @@ def test_a_damaged_parquet_file_costs_itself(job, tmp_path):
     data[footer : footer + 30] = b"\xff" * 30
     path.write_bytes(data)
     for options in ([], ["--keep", "label"]):
-        counts = job(f"{tmp_path}/*.parquet", options=options)
+        counts = dataset.run(f"{tmp_path}/*.parquet", options=options)
         assert counts["listed"] == 3
-    assert list(rows(tmp_path, "failures")) == ["a.parquet"]
-    assert rows(tmp_path, "failures")["a.parquet"]["stage"] == "decode"
+    assert list(dataset.rows("failures")) == ["a.parquet"]
+    assert dataset.rows("failures")["a.parquet"]["stage"] == "decode"
 
 
-def test_a_manifest_with_digests_is_no_archive(job, tmp_path):
+def test_a_manifest_with_digests_is_no_archive(dataset, tmp_path):
     write_image(tmp_path / "a.png", 1)
     table = pa.table({"uri": ["a.png"], "digest": [b"123"]})
     pq.write_table(table, tmp_path / "m.parquet")
-    assert job(tmp_path / "m.parquet")["embedded"] == 1
-    assert list(rows(tmp_path)) == ["a.png"]
+    assert dataset.run(tmp_path / "m.parquet")["embedded"] == 1
+    assert list(dataset.rows()) == ["a.png"]
 
 
-def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeypatch):
+def test_copied_renamed_and_repacked_images_need_no_model(dataset, tmp_path, monkeypatch):
     for n in range(5):
         write_image(tmp_path / "img" / f"{n}.png", n, size=(30 + n, 20))
-    job(tmp_path / "img")
-    old = rows(tmp_path)
+    dataset.run(tmp_path / "img")
+    old = dataset.rows()
 
     def never(*_):
         raise AssertionError("the encoder was loaded")
@@ -614,8 +578,8 @@ def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeyp
     shutil.copy(tmp_path / "img" / "2.png", tmp_path / "img" / "3.png")
     tar(tmp_path / "img" / "a.tar", [("4.png", (tmp_path / "img" / "4.png").read_bytes())])
     counts = {"listed": 7, "new": 3, "changed": 1, "unchanged": 3, "deleted": 1, "embedded": 4}
-    assert job(tmp_path / "img") == counts
-    new = rows(tmp_path)
+    assert dataset.run(tmp_path / "img") == counts
+    new = dataset.rows()
     for uri, source in (("new", 0), ("copy", 1), ("3", 2), ("a.tar#4", 4)):
         row, origin = new[f"img/{uri}.png"], old[f"img/{source}.png"]
         for name in ("embedding", "sha256", "width", "height", "bytes"):
@@ -626,14 +590,14 @@ def test_copied_renamed_and_repacked_images_need_no_model(job, tmp_path, monkeyp
     assert (record["copied"], record["encoder_loads"]) == (4, 0)
 
 
-def test_a_run_with_nothing_to_do_loads_no_encoder(job, tmp_path, monkeypatch):
+def test_a_run_with_nothing_to_do_loads_no_encoder(dataset, tmp_path, monkeypatch):
     write_image(tmp_path / "img" / "a.png", 1)
-    job(tmp_path / "img")
+    dataset.run(tmp_path / "img")
     monkeypatch.setattr("pipeline.embedding.handler.import_keras", lambda: pytest.fail("loaded"))
-    assert job(tmp_path / "img") == {"listed": 1, "unchanged": 1}
+    assert dataset.run(tmp_path / "img") == {"listed": 1, "unchanged": 1}
 
 
-def test_the_log_of_changes(job, tmp_path, monkeypatch):
+def test_the_log_of_changes(dataset, tmp_path, monkeypatch):
     """Played through: each run's changes, and what several amount to."""
     from pipeline.dataset.changes import changes_since
     from pipeline.errors import JobError
@@ -645,14 +609,14 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
     img = tmp_path / "img"
     for n in range(4):
         write_image(img / f"{n}.png", n)
-    job(img, options=["--run-id", "r1"])
+    dataset.run(img, options=["--run-id", "r1"])
     assert since("") == {f"{n}.png": "added" for n in range(4)}
     assert since("r1") == {}
     write_image(img / "0.png", 50)
     (img / "1.png").write_text("broken")
     os.utime(img / "2.png", ns=(1, 1))
     (img / "3.png").rename(img / "3b.png")
-    job(img, options=["--run-id", "r2"])
+    dataset.run(img, options=["--run-id", "r2"])
     expected = {
         "0.png": "changed",
         "1.png": "removed",
@@ -669,10 +633,10 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
         raise JobError("killed before the commit")
 
     monkeypatch.setattr("pipeline.steps.commit.commit", die)
-    job(img, options=["--run-id", "dead"], code=1)
+    dataset.run(img, options=["--run-id", "dead"], code=1)
     monkeypatch.undo()
     assert since("r1") == expected
-    job(img, options=["--run-id", "r3"])
+    dataset.run(img, options=["--run-id", "r3"])
     assert since("r2") == {
         "0.png": "removed",
         "1.png": "added",
@@ -688,7 +652,7 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
     }
     manifest = tmp_path / "m.csv"
     manifest.write_text("uri,label\nimg/1.png,7\n")
-    job(img, manifest, options=["--run-id", "r4", "--keep", "label"])
+    dataset.run(img, manifest, options=["--run-id", "r4", "--keep", "label"])
     assert since("r3") == {"1.png": "changed"}  # its label is new
     logs = {path.parent.name for path in (tmp_path / "out" / "changes").rglob("*.parquet")}
     assert logs == {"run=r1", "run=r2", "run=r3", "run=r4"}
@@ -696,7 +660,7 @@ def test_the_log_of_changes(job, tmp_path, monkeypatch):
         since("r9")
 
 
-def test_the_log_of_changes_of_touched_images(job, tmp_path, monkeypatch):
+def test_the_log_of_changes_of_touched_images(dataset, tmp_path, monkeypatch):
     """A new version of the same content is a change only where a carried value is another."""
     from pipeline.errors import JobError
 
@@ -708,7 +672,9 @@ def test_the_log_of_changes_of_touched_images(job, tmp_path, monkeypatch):
     def run(name, labels, code=0):
         rows = "".join(f"img/{n}.png,{label}\n" for n, label in enumerate(labels))
         (tmp_path / "m.csv").write_text("uri,label\n" + rows)
-        return job(tmp_path / "m.csv", options=["--run-id", name, "--keep", "label"], code=code)
+        return dataset.run(
+            tmp_path / "m.csv", options=["--run-id", name, "--keep", "label"], code=code
+        )
 
     def touch(*numbers):
         for n in numbers:

@@ -15,70 +15,46 @@ from tests.conftest import write_image
 
 
 @pytest.fixture
-def shell(images, small_bundle, tmp_path, capsys):
+def shell(images, dataset):
     """Runs a command over the images; gives exit code, stdout and stderr."""
 
-    def run(*more, command="run", source=images, bundle=small_bundle, output=tmp_path / "out"):
-        code = main(
-            [command, "--input", str(source), "--encoder", str(bundle), "--output", str(output)]
-            + [str(each) for each in more]
-        )
-        return code, *capsys.readouterr()
+    def run(*more, source=images, **settings):
+        return dataset.job(source, options=more, **settings)
 
     return run
 
 
-def rows(tmp_path, kind="embeddings"):
-    """By plain pyarrow over the folder, without knowing about the manifest."""
-    table = ds.dataset(tmp_path / "out" / kind, partitioning="hive").to_table()
-    return {os.path.basename(row["uri"]): row for row in table.to_pylist()}, table.num_rows
-
-
-def record(tmp_path):
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    return json.loads(
-        (tmp_path / "out" / "runs" / f"{list(manifest['runs'])[-1]}.json").read_text()
-    )
-
-
-def counts(tmp_path):
-    names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "failed", "resumed")
-    found = record(tmp_path)
-    assert found["listed"] == sum(found[n] for n in ("unchanged", "resumed", "embedded", "failed"))
-    return {name: found[name] for name in names if found[name]}
-
-
-def test_a_first_run(shell, tmp_path, images):
+def test_a_first_run(shell, tmp_path, images, dataset):
     code, out, _ = shell("--run-id", "first")
     assert code == 0
-    found, number = rows(tmp_path)
+    found = dataset.by_name()
     assert sorted(found) == ["0.jpg", "1.jpg", "2.jpg", "3.png", "4.png"]
-    assert number == 5
+    assert len(found) == 5
     one = found["3.png"]
     assert one["uri"] == str(images / "b" / "3.png")
     assert (one["width"], one["height"]) == (40, 30)
     assert one["bytes"] == (images / "b" / "3.png").stat().st_size
-    assert one["run"] == "first"
-    assert counts(tmp_path) == {"listed": 5, "new": 5, "embedded": 5}
-    assert record(tmp_path)["encoder_loads"] == 1
+    assert dataset.runs() == {"first"}
+    assert dataset.counts() == {"listed": 5, "new": 5, "embedded": 5}
+    assert dataset.record()["encoder_loads"] == 1
     assert "embedded   5" in out
     assert open_dataset(tmp_path / "out").count_rows() == 5
 
 
-def test_a_second_run_embeds_nothing_and_says_so(shell, tmp_path):
+def test_a_second_run_embeds_nothing_and_says_so(shell, tmp_path, dataset):
     shell()
     before = sorted((tmp_path / "out" / "embeddings").rglob("*.parquet"))
     code, out, _ = shell()
     assert code == 0
     assert "nothing to do" in out
-    assert counts(tmp_path) == {"listed": 5, "unchanged": 5}
-    assert record(tmp_path)["encoder_loads"] == 0
+    assert dataset.counts() == {"listed": 5, "unchanged": 5}
+    assert dataset.record()["encoder_loads"] == 0
     assert sorted((tmp_path / "out" / "embeddings").rglob("*.parquet")) == before
 
 
-def test_new_changed_touched_and_removed_files(shell, tmp_path, images):
+def test_new_changed_touched_and_removed_files(shell, tmp_path, images, dataset):
     shell()
-    old, _ = rows(tmp_path)
+    old = dataset.by_name()
     write_image(images / "new.png", 77)
     write_image(images / "a" / "0.jpg", 88)
     os.utime(images / "b" / "1.jpg", ns=(10**18, 10**18))
@@ -86,7 +62,7 @@ def test_new_changed_touched_and_removed_files(shell, tmp_path, images):
     planned = "listed 5 new 1 changed 2 unchanged 2 resumed 0 deleted 1"
     assert shell(command="plan")[1].split() == planned.split()
     assert shell()[0] == 0
-    assert counts(tmp_path) == {
+    assert dataset.counts() == {
         "listed": 5,
         "new": 1,
         "changed": 1,
@@ -94,9 +70,9 @@ def test_new_changed_touched_and_removed_files(shell, tmp_path, images):
         "deleted": 1,
         "embedded": 2,
     }
-    found, number = rows(tmp_path)
+    found = dataset.by_name()
     assert sorted(found) == ["0.jpg", "1.jpg", "2.jpg", "4.png", "new.png"]
-    assert number == 5
+    assert len(found) == 5
     assert found["0.jpg"]["embedding"] != old["0.jpg"]["embedding"]
     assert found["1.jpg"]["embedding"] == old["1.jpg"]["embedding"]
     assert found["1.jpg"]["version"].startswith(f"{10**18}-")
@@ -110,7 +86,7 @@ def test_plan_writes_nothing(shell, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
+def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images, dataset):
     good = (images / "a" / "0.jpg").read_bytes()
     (images / "truncated.jpg").write_bytes(good[: len(good) // 2])
     (images / "empty.jpg").touch()
@@ -118,9 +94,9 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
     (images / "broken.jpg").symlink_to("nowhere")
     code, out, err = shell()
     assert (code, err) == (0, "")
-    assert rows(tmp_path)[1] == 5
-    failed, number = rows(tmp_path, "failures")
-    assert number == 4
+    assert len(dataset.rows()) == 5
+    failed = dataset.by_name("failures")
+    assert len(failed) == 4
     assert {name: (row["stage"], row["error"]) for name, row in failed.items()} == {
         "truncated.jpg": ("decode", "TruncatedError"),
         "empty.jpg": ("decode", "UnidentifiedImageError"),
@@ -131,34 +107,34 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images):
     assert "the file is empty (0 bytes)" in out
     # What can't be decoded waits for a new version; what could not be read is tried again.
     assert shell()[0] == 0
-    assert counts(tmp_path) == {"listed": 9, "new": 1, "unchanged": 8, "failed": 1}
-    assert rows(tmp_path, "failures")[1] == 4
+    assert dataset.counts() == {"listed": 9, "new": 1, "unchanged": 8, "failed": 1}
+    assert len(dataset.rows("failures")) == 4
     (images / "text.jpg").write_bytes(good)
     (images / "broken.jpg").unlink()
     shell()
-    assert sorted(rows(tmp_path, "failures")[0]) == ["empty.jpg", "truncated.jpg"]
-    assert rows(tmp_path)[1] == 6
+    assert sorted(dataset.by_name("failures")) == ["empty.jpg", "truncated.jpg"]
+    assert len(dataset.rows()) == 6
     shell("--retry-failures")
-    assert counts(tmp_path) == {"listed": 8, "new": 2, "unchanged": 6, "failed": 2}
+    assert dataset.counts() == {"listed": 8, "new": 2, "unchanged": 6, "failed": 2}
 
 
-def test_a_file_that_can_not_be_read(shell, tmp_path, images):
+def test_a_file_that_can_not_be_read(shell, tmp_path, images, dataset):
     """Opens, but gives an input/output error, for root as well; a bad sector looks like that."""
     (images / "bad.jpg").symlink_to("/proc/self/mem")
     assert shell()[0] == 0
-    failed, number = rows(tmp_path, "failures")
-    assert number == 1
+    failed = dataset.by_name("failures")
+    assert len(failed) == 1
     assert (failed["bad.jpg"]["stage"], failed["bad.jpg"]["error"]) == ("read", "OSError")
-    assert rows(tmp_path)[1] == 5
+    assert len(dataset.rows()) == 5
     (images / "bad.jpg").unlink()
     write_image(images / "bad.jpg", 9)
     assert shell()[0] == 0
-    assert counts(tmp_path)["embedded"] == 1
-    assert rows(tmp_path)[1] == 6
+    assert dataset.counts()["embedded"] == 1
+    assert len(dataset.rows()) == 6
     assert not list((tmp_path / "out" / "failures").rglob("*.parquet"))
 
 
-def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
+def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch, dataset):
     from encoder.storage.local import LocalStore
 
     read = LocalStore.read
@@ -170,13 +146,13 @@ def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch):
 
     monkeypatch.setattr(LocalStore, "read", refuse)
     assert shell()[0] == 0
-    failed, number = rows(tmp_path, "failures")
-    assert number == 1
+    failed = dataset.by_name("failures")
+    assert len(failed) == 1
     assert (failed["0.jpg"]["stage"], failed["0.jpg"]["error"]) == ("read", "PermissionError")
     monkeypatch.undo()
     assert shell()[0] == 0
-    assert counts(tmp_path) == {"listed": 5, "new": 1, "unchanged": 4, "embedded": 1}
-    assert rows(tmp_path)[1] == 5
+    assert dataset.counts() == {"listed": 5, "new": 1, "unchanged": 4, "embedded": 1}
+    assert len(dataset.rows()) == 5
     assert not list((tmp_path / "out" / "failures").rglob("*.parquet"))
 
 
@@ -192,43 +168,43 @@ def test_a_run_in_which_every_image_fails(shell, tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_an_empty_listing_deletes_nothing(shell, tmp_path, images):
+def test_an_empty_listing_deletes_nothing(shell, tmp_path, images, dataset):
     shell()
     shutil.rmtree(images)
     images.mkdir()
     code, _, err = shell()
     assert code == 1
     assert "--allow-empty" in err
-    assert rows(tmp_path)[1] == 5
+    assert len(dataset.rows()) == 5
     assert shell("--allow-empty")[0] == 0
     assert not list((tmp_path / "out" / "embeddings").rglob("*.parquet"))
-    assert counts(tmp_path) == {"deleted": 5}
+    assert dataset.counts() == {"deleted": 5}
     assert open_dataset(tmp_path / "out").count_rows() == 0
 
 
-def test_inputs_speak_only_of_their_own(shell, tmp_path, images):
+def test_inputs_speak_only_of_their_own(shell, tmp_path, images, dataset):
     assert shell(source=images / "a" / "*.*")[0] == 0
     assert shell(source=images / "b" / "*.*")[0] == 0
-    assert rows(tmp_path)[1] == 5
+    assert len(dataset.rows()) == 5
     (images / "a" / "0.jpg").unlink()
     (images / "b" / "1.jpg").unlink()
     shell(source=images / "b" / "*.*")
-    assert sorted(rows(tmp_path)[0]) == ["0.jpg", "2.jpg", "3.png", "4.png"]
+    assert sorted(dataset.by_name()) == ["0.jpg", "2.jpg", "3.png", "4.png"]
     shell("--input", images / "b", source=images / "a")
-    assert sorted(rows(tmp_path)[0]) == ["2.jpg", "3.png", "4.png"]
+    assert sorted(dataset.by_name()) == ["2.jpg", "3.png", "4.png"]
 
 
-def test_another_encoder_has_its_own_folder(shell, tmp_path, small_model_file):
+def test_another_encoder_has_its_own_folder(shell, tmp_path, small_model_file, dataset):
     import encoder
 
     shell()
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     assert shell(bundle=tmp_path / "second")[0] == 0
     assert len(list((tmp_path / "out" / "embeddings").iterdir())) == 2
-    assert counts(tmp_path) == {"listed": 5, "new": 5, "embedded": 5}
+    assert dataset.counts() == {"listed": 5, "new": 5, "embedded": 5}
 
 
-def test_a_left_over_that_is_damaged_is_given_up(shell, tmp_path, small_bundle):
+def test_a_left_over_that_is_damaged_is_given_up(shell, tmp_path, small_bundle, dataset):
     from encoder.spec import read_spec
 
     spec = read_spec(small_bundle)
@@ -237,7 +213,7 @@ def test_a_left_over_that_is_damaged_is_given_up(shell, tmp_path, small_bundle):
     (folder / "part-0123456789abcdef01234567.parquet").write_bytes(b"PAR1 and no more")
     code, _, err = shell()
     assert (code, err) == (0, "")
-    assert rows(tmp_path)[1] == 5
+    assert len(dataset.rows()) == 5
     assert not folder.exists()
 
 
@@ -252,7 +228,7 @@ def test_a_live_part_that_is_damaged_is_named(shell, tmp_path):
     assert "Traceback" not in err
 
 
-def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, monkeypatch):
+def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, monkeypatch, dataset):
     def killed(*_):
         raise RuntimeError("killed before the commit")
 
@@ -264,9 +240,9 @@ def test_what_a_run_that_died_had_done_is_taken_over(shell, tmp_path, images, mo
     os.utime(images / "a" / "0.jpg", ns=(10**18, 10**18))
     (images / "b" / "1.jpg").unlink()
     assert shell()[0] == 0
-    assert counts(tmp_path) == {"listed": 4, "unchanged": 1, "resumed": 3}
-    assert record(tmp_path)["encoder_loads"] == 0
-    assert rows(tmp_path)[1] == 4
+    assert dataset.counts() == {"listed": 4, "unchanged": 1, "resumed": 3}
+    assert dataset.record()["encoder_loads"] == 0
+    assert len(dataset.rows()) == 4
 
 
 def test_ctrl_c(shell, monkeypatch):
@@ -315,11 +291,11 @@ def test_status(shell, tmp_path, capsys):
     assert " first " in out
 
 
-def test_workers_in_other_processes_load_once(shell, tmp_path):
+def test_workers_in_other_processes_load_once(shell, tmp_path, dataset):
     code, _, err = shell("--direct_num_workers=2", "--direct_running_mode=multi_processing")
     assert (code, err) == (0, "")
-    assert rows(tmp_path)[1] == 5
-    assert record(tmp_path)["encoder_loads"] == 1
+    assert len(dataset.rows()) == 5
+    assert dataset.record()["encoder_loads"] == 1
 
 
 @pytest.mark.parametrize(

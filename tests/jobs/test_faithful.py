@@ -10,7 +10,7 @@ import pytest
 
 import encoder
 from encoder.__main__ import main as encoder_main
-from pipeline.__main__ import main as pipeline_main
+from tests.support.dataset import Dataset
 
 
 def assert_faithful(dataset, bundle, network, layer, preprocess):
@@ -29,8 +29,7 @@ def assert_faithful(dataset, bundle, network, layer, preprocess):
 
 
 def run(photos, bundle, output):
-    words = ["run", "--input", photos, "--encoder", bundle, "--output", output]
-    assert pipeline_main([str(word) for word in words]) == 0
+    Dataset(output, bundle).run(photos)
 
 
 def test_vgg16_on_photographs(photo_folder, vgg16_bundle, vgg16_weights, tmp_path):

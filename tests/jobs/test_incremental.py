@@ -1,17 +1,14 @@
 """Rules of incremental runs that had no test of their own; docs/reprocessing.md has them all."""
 
 import contextlib
-import json
 import os
 import pathlib
 import re
 
-import pyarrow.dataset as ds
 import pytest
 
 import encoder
 from encoder.spec import read_spec
-from pipeline.__main__ import main
 from pipeline.dataset.reader import open_dataset
 from pipeline.embedding.handler import LoadedEncoder
 from tests.conftest import write_image
@@ -20,22 +17,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(images, small_bundle, tmp_path, capsys):
-    """Runs the job; gives the counts of the record that are not 0, or the error."""
+def run(images, dataset):
+    """Runs the job, by default over the images; most of them may be gone."""
 
-    def run(*inputs, bundle=small_bundle, code=0):
-        words = ["run", "--encoder", bundle, "--output", tmp_path / "out", "--allow-deletes"]
-        for each in inputs or [images]:
-            words += ["--input", each]
-        found = main([str(word) for word in words])
-        _, err = capsys.readouterr()
-        assert found == code, err
-        if code:
-            return err
-        runs = json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]
-        record = json.loads((tmp_path / "out" / "runs" / f"{list(runs)[-1]}.json").read_text())
-        names = ("listed", "new", "changed", "unchanged", "deleted", "embedded", "resumed")
-        return {name: record[name] for name in names if record[name]}
+    def run(*inputs, **options):
+        return dataset.run(*(inputs or [images]), options=["--allow-deletes"], **options)
 
     return run
 
@@ -52,37 +38,28 @@ def dying(where="pipeline.steps.commit.commit"):
         yield
 
 
-def rows(tmp_path, bundle=None):
-    """By glob: name -> row; no uri is there twice."""
-    folder = tmp_path / "out" / "embeddings"
-    table = ds.dataset(folder / f"encoder={read_spec(bundle).id}" if bundle else folder).to_table()
-    found = {os.path.basename(row["uri"]): row for row in table.to_pylist()}
-    assert len(found) == table.num_rows
-    return found
-
-
-def test_a_changed_image_has_only_its_new_row(run, images, tmp_path):
+def test_a_changed_image_has_only_its_new_row(run, images, tmp_path, dataset):
     run()
-    old = rows(tmp_path)["0.jpg"]
+    old = dataset.by_name()["0.jpg"]
     path = write_image(images / "a" / "0.jpg", 50)
     counts = {"listed": 5, "changed": 1, "unchanged": 4, "embedded": 1}
     assert run() == counts
-    new = rows(tmp_path)["0.jpg"]
+    new = dataset.by_name()["0.jpg"]
     assert new["embedding"] != old["embedding"]
     assert new["sha256"] != old["sha256"]
     assert new["version"] == f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
 
 
-def test_a_gone_image_loses_its_row(run, images, tmp_path):
+def test_a_gone_image_loses_its_row(run, images, tmp_path, dataset):
     run()
     (images / "a" / "0.jpg").unlink()
     assert run() == {"listed": 4, "unchanged": 4, "deleted": 1}
-    assert sorted(rows(tmp_path)) == ["1.jpg", "2.jpg", "3.png", "4.png"]
+    assert sorted(dataset.by_name()) == ["1.jpg", "2.jpg", "3.png", "4.png"]
 
 
-def test_a_touched_image_keeps_its_vector(run, images, tmp_path, monkeypatch):
+def test_a_touched_image_keeps_its_vector(run, images, tmp_path, monkeypatch, dataset):
     run()
-    old = rows(tmp_path)["0.jpg"]
+    old = dataset.by_name()["0.jpg"]
     os.utime(images / "a" / "0.jpg", ns=(10**18, 10**18))
 
     def never(*_):
@@ -90,22 +67,22 @@ def test_a_touched_image_keeps_its_vector(run, images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(LoadedEncoder, "embed", never)
     assert run() == {"listed": 5, "unchanged": 5}
-    new = rows(tmp_path)["0.jpg"]
+    new = dataset.by_name()["0.jpg"]
     assert new["version"].startswith(f"{10**18}-")
     assert {**new, "version": ""} == {**old, "version": ""}
 
 
-def test_another_encoder_leaves_all_rows_alone(run, images, tmp_path, small_model_file):
+def test_another_encoder_leaves_all_rows_alone(run, images, tmp_path, small_model_file, dataset):
     run()
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.parquet")}
     (images / "a" / "0.jpg").unlink()
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     assert run(bundle=tmp_path / "second") == {"listed": 4, "new": 4, "embedded": 4}
     assert {path: path.read_bytes() for path in before} == before
-    assert len(rows(tmp_path, tmp_path / "second")) == 4
+    assert len(dataset.rows(bundle=tmp_path / "second")) == 4
 
 
-def test_a_listing_that_fails_deletes_nothing(run, images, tmp_path, monkeypatch):
+def test_a_listing_that_fails_deletes_nothing(run, images, tmp_path, monkeypatch, dataset):
     write_image(tmp_path / "other" / "x.png", 9)
     run(images, tmp_path / "other")
     before = (tmp_path / "out" / "manifest.json").read_bytes()
@@ -120,21 +97,21 @@ def test_a_listing_that_fails_deletes_nothing(run, images, tmp_path, monkeypatch
     monkeypatch.setattr("os.scandir", refusing)
     assert "Input/output error" in run(images, tmp_path / "other", code=1)
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
-    assert len(rows(tmp_path)) == 6
+    assert len(dataset.by_name()) == 6
 
 
-def test_a_list_speaks_of_what_it_named_in_a_run_that_died(run, images, tmp_path):
+def test_a_list_speaks_of_what_it_named_in_a_run_that_died(run, images, tmp_path, dataset):
     path = tmp_path / "list.txt"
     path.write_text("images/a/0.jpg\nimages/b/1.jpg\n")
     with dying():
         assert "killed" in run(path, code=1)
     path.write_text("images/b/1.jpg\n")
     assert run(path) == {"listed": 1, "resumed": 1}
-    assert sorted(rows(tmp_path)) == ["1.jpg"]
+    assert sorted(dataset.by_name()) == ["1.jpg"]
 
 
 def test_a_list_speaks_of_what_it_named_in_a_run_that_died_after_others_have_run(
-    run, images, tmp_path
+    run, images, tmp_path, dataset
 ):
     path = tmp_path / "list.txt"
     path.write_text("images/a/0.jpg\n")
@@ -145,11 +122,11 @@ def test_a_list_speaks_of_what_it_named_in_a_run_that_died_after_others_have_run
     run(images / "b" / "3.png")
     path.write_text("images/a/2.jpg\n")
     run(path)
-    assert sorted(rows(tmp_path)) == ["2.jpg", "3.png"]
+    assert sorted(dataset.by_name()) == ["2.jpg", "3.png"]
 
 
 def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
-    run, images, tmp_path, small_model_file, small_bundle
+    run, images, tmp_path, small_model_file, small_bundle, dataset
 ):
     """A run is killed before its clean-up; that with its encoder does not speak of the row."""
     run()
@@ -160,7 +137,7 @@ def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
     run(bundle=tmp_path / "second")
     run(images / "b")
     expected = ["1.jpg", "2.jpg", "3.png", "4.png"]
-    assert sorted(rows(tmp_path, small_bundle)) == expected
+    assert sorted(dataset.by_name(bundle=small_bundle)) == expected
     dataset = open_dataset(tmp_path / "out", read_spec(small_bundle).id)
     assert (
         sorted(os.path.basename(uri) for uri in dataset.to_table()["uri"].to_pylist()) == expected

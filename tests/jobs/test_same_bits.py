@@ -13,6 +13,7 @@ import encoder
 import pipeline
 from pipeline.__main__ import main
 from tests.conftest import write_image
+from tests.support.dataset import Dataset
 
 IMAGES = 21  # two batches and a rest, or one batch and most of another
 
@@ -32,8 +33,7 @@ def world(tmp_path_factory):
 
 def vectors(folder, name, *more, given=None):
     output = folder / name
-    words = ["--input", str(given or folder / "photos"), "--encoder", str(folder / "bundle")]
-    assert main(["run", *words, "--output", str(output), *more]) == 0
+    Dataset(output, folder / "bundle").run(given or folder / "photos", options=more)
     rows = pipeline.open_dataset(str(output)).to_table().to_pylist()
     found = {row["uri"].rsplit("/", 1)[1]: np.float32(row["embedding"]).tobytes() for row in rows}
     assert len(found) == len(rows) == IMAGES

@@ -10,8 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from encoder.storage.local import LocalStore
-from pipeline.__main__ import main
 from tests.conftest import write_image
+from tests.support.dataset import Dataset
 
 STORE_CALLS = ("write", "write_if", "delete")
 
@@ -33,10 +33,9 @@ def make_collection(base, bundle):
 
 def run(images, bundle, output, *options):
     """A run that has to succeed; gives its record."""
-    words = ["run", "--input", images, "--encoder", bundle, "--output", output, *options]
-    assert main([str(word) for word in words]) == 0
-    last = list(manifest_of(output)["runs"])[-1]
-    return json.loads((pathlib.Path(output) / "runs" / f"{last}.json").read_text())
+    dataset = Dataset(output, bundle)
+    dataset.run(images, options=options)
+    return dataset.record()
 
 
 def copy_of(output, tmp_path, number=0):
@@ -80,7 +79,7 @@ def kill_at(monkeypatch, number, after, command):
 
 
 def manifest_of(output):
-    return json.loads((pathlib.Path(output) / "manifest.json").read_text())
+    return Dataset(output).manifest()
 
 
 def edit_manifest(output, change):

@@ -4,6 +4,7 @@ import pathlib
 import struct
 
 import pytest
+from PIL import Image
 
 from encoder.images.kinds import (
     HEAD_BYTES,
@@ -70,6 +71,13 @@ def test_every_extension_belongs_to_one_kind(extension):
     assert extension == extension.lower()
 
 
+@pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)
+def test_every_extension_belongs_to_the_kind_that_pillow_gives_it(extension):
+    (kind,) = [kind for kind in IMAGE_KINDS if extension in kind.extensions]
+    heic = dict.fromkeys((".heic", ".heif"), "HEIC")  # of pillow-heif, which is not registered
+    assert kind.name == {**Image.registered_extensions(), **heic}[extension]
+
+
 def test_folders_are_searched_for_these():
     text = (pathlib.Path(__file__).parents[3] / "docs" / "inputs.md").read_text()
     listed = text.split("Image extensions: ")[1].split(".")[0].split()
@@ -94,9 +102,16 @@ def test_tiff_in_both_sizes_and_byte_orders(head):
     assert kind_of(head).name == "TIFF"
 
 
-@pytest.mark.parametrize("size", [12, 40, 108, 124])
+@pytest.mark.parametrize("size", [12, 40, 52, 56, 64, 108, 124])
 def test_bmp_with_every_header(size):
     assert kind_of(b"BM" + struct.pack("<IHHII", 1000, 0, 0, 54, size)).name == "BMP"
+
+
+@pytest.mark.parametrize(
+    "head", [b"P6\n64 48\n255\n", b"P5\n# by a camera\n64 48\n", b"P6\n1000000\n#", b"P4 8 8\n\xff"]
+)
+def test_netpbm_with_and_without_comments(head):
+    assert kind_of(head[:HEAD_BYTES]).name == "PPM"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +124,8 @@ def test_bmp_with_every_header(size):
         b"GIF",
         b"GIF88a",
         b"P6",
+        b"P2 3 rooms, a kitchen",
+        b"P1 2026-11-27 a text",
         b"PK\x03\x04",
         b"%PDF-1.7\n",
         b"RIFF\x24\0\0\0WAVEfmt ",
@@ -130,13 +147,13 @@ def test_files_without_an_extension_in_archives(tmp_path, make):
     """As docs/inputs.md says: by their first bytes, whatever their kind."""
     from pipeline.inputs.archives.base import Packing
     from pipeline.inputs.archives.registry import index_archive
-    from pipeline.records import Image
+    from pipeline.records import Image as ListedImage
 
     files = [(f"d/{number}", data) for number, data in enumerate(every_kind().values())]
     files += [("bmp", saved(photograph(), "BMP")), ("LICENSE", b"BM and other letters, a text")]
     path = make(tmp_path / f"a.{make.__name__[:3]}", files)
     state = path.stat()
-    archive = Image(str(path), f"{state.st_mtime_ns}-{state.st_size}", state.st_size)
+    archive = ListedImage(str(path), f"{state.st_mtime_ns}-{state.st_size}", state.st_size)
     found = {member.name for member in index_archive(archive, Packing())}
     expected = {name for name, data in files if looks_like_image(data[:HEAD_BYTES])}
     assert found == expected

@@ -11,12 +11,10 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
+from tests.support.dataset import Dataset
 from tests.support.packed import picture, tar
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -141,16 +139,12 @@ def alive(session: int) -> list[str]:
 
 def rows(output: pathlib.Path, kind: str = "embeddings") -> dict[str, dict[str, Any]]:
     """By plain pyarrow over the folder: uri -> row. No uri is there twice."""
-    if not (output / kind).exists():
-        return {}
-    return _by_uri(ds.dataset(output / kind, exclude_invalid_files=False).to_table())
+    return Dataset(output, root="/nothing").rows(kind)
 
 
 def committed(output: pathlib.Path) -> dict[str, dict[str, Any]]:
     """The last committed state: uri -> row."""
-    if not (output / "manifest.json").exists():
-        return {}
-    return _by_uri(open_dataset(output).to_table())
+    return Dataset(output).committed()
 
 
 def state_of(table: dict[str, dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -198,15 +192,4 @@ def count_rows(path: pathlib.Path) -> int:
 
 def last_record(output: pathlib.Path) -> dict[str, Any]:
     """The record of the last committed run; its counts add up."""
-    manifest = json.loads((output / "manifest.json").read_text())
-    path = output / "runs" / f"{list(manifest['runs'])[-1]}.json"
-    record: dict[str, Any] = json.loads(path.read_text())
-    names = ("unchanged", "resumed", "embedded", "failed")
-    assert record["listed"] == sum(record[name] for name in names)
-    return record
-
-
-def _by_uri(table: pa.Table) -> dict[str, dict[str, Any]]:
-    found = {row["uri"]: row for row in table.to_pylist()}
-    assert len(found) == table.num_rows, "a uri has several rows"
-    return found
+    return Dataset(output).record()

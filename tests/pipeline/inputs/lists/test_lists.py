@@ -263,7 +263,7 @@ def test_values_are_the_same():
 def test_odd_csv(tmp_path, text):
     path = tmp_path / "m.csv"
     path.write_bytes(text)
-    assert entries(path, ["n"])[0] == (f"{tmp_path}/a.jpg", "", (1,))
+    assert entries(path, ["n"])[0] == (f"{tmp_path}/a.jpg", None, (1,))
 
 
 def test_names_in_csv_that_are_not_utf8(tmp_path):

@@ -19,18 +19,17 @@ from encoder.storage.ranged_file import opened_in_ranges
 from pipeline.inputs.stores.beam import BeamStore
 from pipeline.inputs.stores.read_only import InputStore
 from tests.conftest import write_image
-from tests.support.store_runs import counts, rows, run_over
 
 ROOT = pathlib.Path(__file__).parents[4]
 
 
 @pytest.fixture
-def shell(small_bundle, tmp_path, capsys):
+def shell(dataset):
     """Runs the job; gives exit code and stderr."""
 
     def run(source, *more):
-        code = run_over(tmp_path, small_bundle, source, *more)
-        return code, capsys.readouterr().err
+        done = dataset.job(source, options=more)
+        return done.code, done.err
 
     return run
 
@@ -160,19 +159,19 @@ def test_hdfs_needs_options(hdfs, shell):
     assert "--input hdfs://: hdfs_host is not set" in err
 
 
-def test_hdfs(hdfs, shell, tmp_path):
+def test_hdfs(hdfs, shell, tmp_path, dataset):
     for name in ("1.png", "deep/er/2.png"):
         write_image(hdfs / name, len(name))
     (hdfs / "deep" / "empty.png").touch()
     (hdfs / "nothing.png").mkdir()
     for _ in range(2):
         assert shell("hdfs://data", *HDFS_OPTIONS)[0] == 0
-    assert set(rows(tmp_path)) == {"hdfs://data/1.png", "hdfs://data/deep/er/2.png"}
-    assert set(rows(tmp_path, "failures")) == {"hdfs://data/deep/empty.png"}
-    assert counts(tmp_path) == {"listed": 3, "unchanged": 3}
+    assert set(dataset.rows()) == {"hdfs://data/1.png", "hdfs://data/deep/er/2.png"}
+    assert set(dataset.rows("failures")) == {"hdfs://data/deep/empty.png"}
+    assert dataset.counts() == {"listed": 3, "unchanged": 3}
     (hdfs / "1.png").unlink()
     assert shell("hdfs://data", *HDFS_OPTIONS)[0] == 0
-    assert set(rows(tmp_path)) == {"hdfs://data/deep/er/2.png"}
+    assert set(dataset.rows()) == {"hdfs://data/deep/er/2.png"}
     code, err = shell("hdfs://none", *HDFS_OPTIONS)
     assert code == 2
     assert "--input hdfs://none: hdfs://none: File /none/ does not exist." in err

@@ -19,7 +19,7 @@ from pipeline.__main__ import main
 from pipeline.inputs.stores import s3 as s3_module
 from pipeline.inputs.stores.s3 import S3Store, client_for
 from tests.conftest import write_image
-from tests.support.store_runs import counts, rows, run_over
+from tests.support.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +74,18 @@ def tar_of(members):
 
 
 @pytest.fixture
-def shell(s3, small_bundle, tmp_path, capsys):
+def dataset(small_bundle, tmp_path, capsys):
+    """A dataset of what is in the bucket."""
+    return Dataset(tmp_path / "out", small_bundle, "s3://photos", capsys)
+
+
+@pytest.fixture
+def shell(s3, dataset):
     """Runs a command over what is in the bucket; gives exit code, stdout and stderr."""
 
-    def run(*more, source="s3://photos", bundle=small_bundle, **options):
-        code = run_over(tmp_path, bundle, source, *more, **options)
-        return code, *capsys.readouterr()
+    def run(*more, source="s3://photos", **settings):
+        inputs = [source] if isinstance(source, str) else source
+        return dataset.job(*inputs, options=more, **settings)
 
     return run
 
@@ -232,23 +238,23 @@ def test_without_credentials(s3, no_credentials, monkeypatch):
         store_for("s3://photos").read("s3://photos/a.jpg")
 
 
-def test_a_life_of_a_dataset(s3, shell, tmp_path):
+def test_a_life_of_a_dataset(s3, shell, tmp_path, dataset):
     for seed in range(6):
         put(s3, f"sub/{seed}.{'png' if seed else 'JPG'}", picture(tmp_path, seed))
     put(s3, "notes.txt")
     put(s3, "pack.tar", tar_of({"x/7.png": picture(tmp_path, 7), "8.png": picture(tmp_path, 8)}))
     put(s3, "broken.png", picture(tmp_path, 9)[:200])
     assert shell()[0] == 0
-    assert counts(tmp_path) == {"listed": 9, "new": 9, "embedded": 8, "failed": 1}
-    found = rows(tmp_path)
+    assert dataset.counts() == {"listed": 9, "new": 9, "embedded": 8, "failed": 1}
+    found = dataset.rows()
     assert {"sub/0.JPG", "sub/5.png", "pack.tar#x/7.png", "pack.tar#8.png"} < set(found)
     assert len(found) == 8
     etag = s3.head_object(Bucket="photos", Key="sub/1.png")["ETag"].strip('"')
     assert found["sub/1.png"]["version"] == etag
-    assert rows(tmp_path, "failures")["broken.png"]["stage"] == "decode"
+    assert dataset.rows("failures")["broken.png"]["stage"] == "decode"
 
     assert "nothing to do" in shell()[1]
-    assert counts(tmp_path) == {"listed": 9, "unchanged": 9}
+    assert dataset.counts() == {"listed": 9, "unchanged": 9}
 
     put(s3, "sub/1.png", picture(tmp_path, 11))
     s3.delete_object(Bucket="photos", Key="sub/2.png")
@@ -257,28 +263,28 @@ def test_a_life_of_a_dataset(s3, shell, tmp_path):
     told = [line.split() for line in out.splitlines() if not line.endswith(" 0")]
     assert told == [["listed", "8"], ["changed", "1"], ["unchanged", "7"], ["deleted", "1"]]
     assert shell()[0] == 0
-    assert counts(tmp_path) == {
+    assert dataset.counts() == {
         "listed": 8,
         "changed": 1,
         "unchanged": 7,
         "deleted": 1,
         "embedded": 1,
     }
-    assert rows(tmp_path)["sub/1.png"]["embedding"] != found["sub/1.png"]["embedding"]
-    assert "sub/2.png" not in rows(tmp_path)
+    assert dataset.rows()["sub/1.png"]["embedding"] != found["sub/1.png"]["embedding"]
+    assert "sub/2.png" not in dataset.rows()
 
 
-def test_a_glob_leaves_the_rest_alone(s3, shell, tmp_path):
+def test_a_glob_leaves_the_rest_alone(s3, shell, tmp_path, dataset):
     for name in ("a/1.png", "a/2.jpg", "b/3.png"):
         put(s3, name, picture(tmp_path, len(name) + ord(name[0])))
     assert shell(source="s3://photos/**/*.png")[0] == 0
-    assert set(rows(tmp_path)) == {"a/1.png", "b/3.png"}
+    assert set(dataset.rows()) == {"a/1.png", "b/3.png"}
     s3.delete_object(Bucket="photos", Key="b/3.png")
     assert shell(source="s3://photos/a/*.{png,jpg}")[0] == 0
-    assert set(rows(tmp_path)) == {"a/1.png", "a/2.jpg", "b/3.png"}
+    assert set(dataset.rows()) == {"a/1.png", "a/2.jpg", "b/3.png"}
 
 
-def test_lists(s3, shell, tmp_path):
+def test_lists(s3, shell, tmp_path, dataset):
     for seed in range(3):
         put(s3, f"sub/{seed}.png", picture(tmp_path, seed))
     put(s3, "lists/there.csv", b"uri,label\n../sub/0.png,zero\ns3://photos/sub/1.png,one\n")
@@ -286,14 +292,14 @@ def test_lists(s3, shell, tmp_path):
     here.write_text("s3://photos/sub/2.png\ns3://photos/sub/none.png\nftp://host/x.png\n")
     code, *_ = shell("--keep", "label", source=["s3://photos/lists/there.csv", str(here)])
     assert code == 0
-    found = {uri: row["label"] for uri, row in rows(tmp_path).items()}
+    found = {uri: row["label"] for uri, row in dataset.rows().items()}
     assert found == {"sub/0.png": "zero", "sub/1.png": "one", "sub/2.png": None}
-    failed = {uri: row["message"] for uri, row in rows(tmp_path, "failures").items()}
+    failed = {uri: row["message"] for uri, row in dataset.rows("failures").items()}
     assert failed["sub/none.png"] == "there is no such object"
     assert "unknown scheme ftp://" in failed[f"{here}#3"]
 
 
-def test_archives(s3, shell, tmp_path):
+def test_archives(s3, shell, tmp_path, dataset):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("1.png", picture(tmp_path, 1))
@@ -303,11 +309,11 @@ def test_archives(s3, shell, tmp_path):
     put(s3, "b.parquet", file.getvalue())
     source = ["s3://photos/a.zip", "s3://photos/b.parquet"]
     assert shell(source=source)[0] == 0
-    assert set(rows(tmp_path)) == {"a.zip#1.png", "b.parquet#0", "b.parquet#1"}
+    assert set(dataset.rows()) == {"a.zip#1.png", "b.parquet#0", "b.parquet#1"}
     assert "nothing to do" in shell(source=source)[1]
 
 
-def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeypatch):
+def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeypatch, dataset):
     for seed in range(4):
         put(s3, f"{seed}.png", picture(tmp_path, seed))
     listing = S3Store.list_files
@@ -322,16 +328,16 @@ def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(S3Store, "list_files", meddle)
         assert shell()[0] == 0
-    failed = rows(tmp_path, "failures")
+    failed = dataset.rows("failures")
     assert {uri: (row["stage"], row["error"]) for uri, row in failed.items()} == {
         "1.png": ("read", "FileNotFoundError"),
         "2.png": ("read", "ChangedError"),
     }
     assert shell()[0] == 0
-    assert set(rows(tmp_path)) == {"0.png", "2.png", "3.png"}
+    assert set(dataset.rows()) == {"0.png", "2.png", "3.png"}
 
 
-def test_a_listing_that_fails_removes_nothing(s3, shell, tmp_path):
+def test_a_listing_that_fails_removes_nothing(s3, shell, tmp_path, dataset):
     put(s3, "1.png", picture(tmp_path, 1))
     assert shell()[0] == 0
     s3.delete_object(Bucket="photos", Key="1.png")
@@ -341,18 +347,18 @@ def test_a_listing_that_fails_removes_nothing(s3, shell, tmp_path):
     code, _, err = shell(source="s3://no-such-bucket/*.png")
     assert code == 2
     assert "--input s3://no-such-bucket/*.png: s3://no-such-bucket: there is no bucket" in err
-    assert set(rows(tmp_path)) == {"1.png"}
+    assert set(dataset.rows()) == {"1.png"}
 
 
-def test_an_encoder_in_a_bucket(s3, shell, small_bundle, tmp_path):
+def test_an_encoder_in_a_bucket(s3, shell, small_bundle, tmp_path, dataset):
     put(s3, "images/1.png", picture(tmp_path, 1))
     for path in small_bundle.iterdir():
         put(s3, f"bundle/{path.name}", path.read_bytes())
     assert shell(source="s3://photos/images", bundle="s3://photos/bundle")[0] == 0
-    assert set(rows(tmp_path)) == {"images/1.png"}
+    assert set(dataset.rows()) == {"images/1.png"}
 
 
-def test_options_reach_worker_processes(s3, server, shell, tmp_path, monkeypatch):
+def test_options_reach_worker_processes(s3, server, shell, tmp_path, monkeypatch, dataset):
     put(s3, "1.png", picture(tmp_path, 1))
     put(s3, "list.csv", b"uri\n1.png\n")
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -363,7 +369,7 @@ def test_options_reach_worker_processes(s3, server, shell, tmp_path, monkeypatch
         source="s3://photos/list.csv",
     )
     assert code == 0
-    assert set(rows(tmp_path)) == {"1.png"}
+    assert set(dataset.rows()) == {"1.png"}
 
 
 def test_outputs_are_refused(shell):
