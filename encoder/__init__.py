@@ -1,4 +1,4 @@
-"""The encoder of a trained Keras network: find it, cut it out, prove it equal, keep it."""
+"""Find the encoder of a trained Keras network, cut it out, verify the cut and save it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # Any: users' type checkers would reject calls of an object
     if name in _HOMES:
         return getattr(importlib.import_module(f"encoder.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'encoder' has no attribute {name!r}")

@@ -4,7 +4,7 @@ _LONGEST_MESSAGE = 300
 
 
 class InputError(ValueError):
-    """An argument is wrong; the message says what was found, what was expected and what to do."""
+    """An argument is wrong; the message contains what was found, what was expected, what to do."""
 
 
 class CutMismatchError(RuntimeError):
@@ -24,10 +24,10 @@ class TooLargeError(ValueError):
 
 
 class ChangedError(RuntimeError):
-    """A file is not in the expected state: somebody else has written it meanwhile."""
+    """A file is not in the expected state: another process has written it meanwhile."""
 
 
 def shortened(error: BaseException) -> str:
-    """The beginning of an error's message, in one line; Keras prints whole configs and arrays."""
+    """An error's message in one line, cut where it is long: Keras prints configs and arrays."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]} ..."

@@ -1,4 +1,4 @@
-"""What people see at the terminal: one line for an error, and no chatter of libraries."""
+"""Terminal output: one line per error, and none of the libraries' own messages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from encoder.errors import InputError
 
 @contextlib.contextmanager
 def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
-    """Nothing reaches stderr while the block runs, not from C++ nor from child processes either.
+    """Hold back all output to stderr in this block, also from C++ and from child processes.
 
     Args:
-        tell_errors: show after all what was held back where the block raises.
+        tell_errors: print the held-back output after all if the block raises.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as heard:
-        os.dup2(heard.fileno(), 2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
         except BaseException:
             if tell_errors:
-                heard.seek(0)
-                os.write(stderr, heard.read())
+                held_back.seek(0)
+                os.write(stderr, held_back.read())
             raise
         finally:
             os.dup2(stderr, 2)
@@ -39,12 +39,12 @@ def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
 
 
 def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verbose: bool) -> int:
-    """Say in one line on stderr what went wrong; gives the exit code of a command.
+    """Print an error in one line on stderr; return the exit code of the command.
 
     Args:
-        error: what a command raised.
-        foreseen: kinds of errors whose message is meant for users as it is.
-        verbose: print the traceback, too.
+        error: the error that the command raised.
+        foreseen: classes of errors whose messages are written for users.
+        verbose: whether to print the traceback, too.
     """
     if isinstance(error, KeyboardInterrupt):
         print("interrupted; start it again to go on where it was", file=sys.stderr)
@@ -60,27 +60,27 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
 
 
 def finish(code: int) -> NoReturn:
-    """End this process with an exit code, once libraries have tidied up and all printed is out.
+    """Exit with a code, after the libraries' exit handlers have run and all output is flushed.
 
-    Python itself isn't taken down in an orderly way: a thread of Arrow that lets go of a buffer
-    just then asks for an interpreter that is going away, and that aborts a process whose work was
-    done. A test in a hundred saw it, one in six on a busy machine.
+    This skips Python's own shutdown: a thread of Arrow that releases a buffer during it needs the
+    interpreter, and its failure aborts the process although the work is done. Without
+    this, one test run in a hundred aborted, and one in six on a busy machine.
     """
-    atexit._run_exitfuncs()  # such as those that remove temporary files
+    atexit._run_exitfuncs()  # for example, to remove temporary files
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # the reader is gone, as with "| head", or the disk is full
+        except OSError:  # the reader has exited, as in "| head", or the disk is full
             code = code or 1
     os._exit(code)
 
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import large libraries in this block: it takes a fifth less time.
+    """Import large libraries in this block without garbage collection, in a fifth less time.
 
-    The garbage collector would look through what they make over and over, and find none. What is
-    there at the end stays as long as the process, so it isn't looked at later either.
+    The collector would scan the new objects again and again without finding garbage. They live as
+    long as the process, so later collections skip them, too.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -1,4 +1,8 @@
-"""Embed a large image collection with an encoder bundle, on Apache Beam, and keep it current."""
+"""Embed a large image collection with an encoder bundle, on Apache Beam, and keep it up to date.
+
+In: images, and an encoder bundle. Out: a dataset of Parquet files, one vector per image. Imports
+``encoder``, never the other way round; docs/architecture.md shows the floors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.runs.job import Job
     from pipeline.runs.new_job import new_job
 
-# Loaded on first use: reading a dataset needs no Beam.
+# Loaded on first use, so that reading a dataset does not import Beam.
 _HOMES = {
     "Job": "runs.job",
     "JobOptions": "options",

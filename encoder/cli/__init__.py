@@ -1,4 +1,4 @@
-"""``python -m encoder``: commands, and what they print or draw.
+"""``python -m encoder``: the commands and their output.
 
-In: the words of a command line. Out: an exit code. Nothing imports it but ``encoder.__main__``.
+In: the words of a command line. Out: an exit code. Only ``encoder.__main__`` imports it.
 """

@@ -1,8 +1,8 @@
-"""What ``python -m encoder inspect`` shows of a trained network."""
+"""Describe a trained network for ``python -m encoder inspect``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,38 +15,88 @@ from encoder.network.backbones import recognize
 from encoder.network.graph import Graph, Step, makers_of, trace
 from encoder.network.taps import auto_tap
 
+if TYPE_CHECKING:
+    import keras
+
+Role = Literal["input", "encoder", "tap", "cut off", ""]
+
+
+class LayerRow(TypedDict):
+    """One use of a layer; `index` and `negative_index` are None inside nested models.
+
+    `role` is "" for all layers but inputs if "auto" finds no tap.
+    """
+
+    index: int | None
+    negative_index: int | None
+    name: str
+    type: str
+    output_shape: list[int | None]
+    parameters: int
+    role: Role
+
+
+class AutoTap(TypedDict):
+    """The layer that "auto" takes, None if it finds no tap, and the reason."""
+
+    layer: str | None
+    reason: str
+
+
+class Preprocess(TypedDict):
+    """The preprocessing mode that fits the network, and the reason."""
+
+    mode: str
+    reason: str
+
+
+class Description(TypedDict):
+    """What ``inspect --json`` prints."""
+
+    name: str
+    layers: list[LayerRow]
+    auto: AutoTap
+    preprocess: Preprocess
+
 
 def describe(
-    model: Any, input_size: tuple[int, int] | None = None, input_name: str | None = None
-) -> dict[str, Any]:
-    """A model's layers, and what "auto" takes, as plain values.
+    model: keras.Model, input_size: tuple[int, int] | None = None, input_name: str | None = None
+) -> Description:
+    """A model's layers, the tap that "auto" takes, and the preprocessing that fits.
 
-    Returns:
-        ``{"name", "layers": [{"index", "negative_index", "name", "type", "output_shape",
-        "parameters", "role"}], "auto": {"layer", "reason"}, "preprocess": {"mode", "reason"}}``.
-        The role is "input", "encoder", "tap", "cut off" or "" (where auto finds no tap). Indices are
-        None inside nested models.
+    Args:
+        model: the trained network.
+        input_size: (height, width) in pixels, for a network that takes any size.
+        input_name: the image input of a network with several inputs.
+
+    Raises:
+        InputError: the network can't be traced from an image input.
     """
     graph = trace(model, input_size, input_name)
     try:
         tap = auto_tap(graph)
     except InputError as error:
-        auto: dict[str, Any] = {"layer": None, "reason": str(error)}
+        auto: AutoTap = {"layer": None, "reason": str(error)}
         needed = None
     else:
         auto = {"layer": tap.step.name, "reason": tap.reason}
         needed = makers_of(graph, tap.step.outputs)
     rows = [_row(graph, step, needed, auto["layer"]) for step in _as_listed(graph)]
-    for row in rows:  # a nested model is needed where anything in it is
+    for row in rows:  # a nested model belongs to the encoder if one of its layers does
         inner = [other["role"] for other in rows if other["name"].startswith(f"{row['name']}/")]
         if row["role"] == "cut off" and set(inner) & {"encoder", "tap"}:
             row["role"] = "encoder"
-    preprocess = recognize(graph)._asdict()
-    return {"name": model.name, "layers": rows, "auto": auto, "preprocess": preprocess}
+    found = recognize(graph)
+    return {
+        "name": model.name,
+        "layers": rows,
+        "auto": auto,
+        "preprocess": {"mode": found.mode, "reason": found.reason},
+    }
 
 
-def print_description(description: dict[str, Any], console: Console) -> None:
-    """The description as a table for people."""
+def print_description(description: Description, console: Console) -> None:
+    """Print the description as a table."""
     table = Table(
         title=f"{description['name']}: {len(description['layers'])} layers",
         box=SIMPLE_HEAD,
@@ -79,26 +129,18 @@ def print_description(description: dict[str, Any], console: Console) -> None:
 
 
 def _as_listed(graph: Graph) -> list[Step]:
-    """The steps in the order of ``model.layers``, a nested model before its own layers."""
+    """The steps in the order of ``model.layers``; a nested model comes before its layers."""
     places = {layer.name: place for place, layer in enumerate(graph.model.layers)}
     keys, place = {}, 0
     for step in graph.steps:
         outermost = step.name.partition("/")[0].partition(":")[0]
-        place = places.get(outermost, place)  # an operation stays behind the layer before it
+        place = places.get(outermost, place)  # an operation follows the layer before it
         keys[step.name] = (-1 if step.is_input else place, not step.is_model)
     return sorted(graph.steps, key=lambda step: keys[step.name])
 
 
-def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) -> dict[str, Any]:
+def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) -> LayerRow:
     index = step.place
-    if step.is_input:
-        role = "input"
-    elif needed is None:
-        role = ""
-    elif step.name == auto:
-        role = "tap"
-    else:
-        role = "encoder" if id(step.output) in needed else "cut off"
     return {
         "index": index,
         "negative_index": None if index is None else index - graph.layer_count,
@@ -106,5 +148,15 @@ def _row(graph: Graph, step: Step, needed: set[int] | None, auto: str | None) ->
         "type": type(step.layer).__name__,
         "output_shape": list(step.shape),
         "parameters": step.layer.count_params() if hasattr(step.layer, "count_params") else 0,
-        "role": role,
+        "role": _role(step, needed, auto),
     }
+
+
+def _role(step: Step, needed: set[int] | None, auto: str | None) -> Role:
+    if step.is_input:
+        return "input"
+    if needed is None:
+        return ""
+    if step.name == auto:
+        return "tap"
+    return "encoder" if id(step.output) in needed else "cut off"

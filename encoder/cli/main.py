@@ -18,12 +18,12 @@ from encoder.terminal import finish, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code (0 done, 1 failed, 2 wrong command line)."""
+    """Run one command; return the exit code (0 done, 1 failed, 2 wrong command line)."""
     words = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(_with_joined_layers(words))
     try:
         configure(StorageSettings(options.user_project))
-        for name in ("model", "output"):  # before TensorFlow is loaded, which takes long
+        for name in ("model", "output"):  # before the slow import of TensorFlow
             if path := getattr(options, name, None):
                 try:
                     check_reachable(normalize(path))
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and options of ``python -m encoder``."""
+    """The parser for all commands and options of ``python -m encoder``."""
     parser = argparse.ArgumentParser(
         prog="python -m encoder", description="Get the encoder out of a trained Keras network."
     )
@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _with_joined_layers(words: Sequence[str]) -> list[str]:
-    """``--layer -20,-10`` as ``--layer=-20,-10``: argparse takes the former for an option."""
+    """Turn ``--layer -20,-10`` into ``--layer=-20,-10``: argparse takes ``-20`` for an option."""
     joined: list[str] = []
     for word in words:
         if joined and joined[-1] == "--layer" and re.match(r"-\d", word):
@@ -212,5 +212,5 @@ def _color(text: str) -> tuple[int, int, int]:
 
 
 def command() -> None:
-    """Be the command, as it is installed."""
+    """Run the installed command ``extract-encoder``, and exit."""
     finish(main())

@@ -1,18 +1,21 @@
-"""Draw a network as the hourglass it is: one bar per layer, feature-map heights to scale."""
+"""Draw a network: one bar per layer, with the heights of the feature maps to scale."""
 
 from __future__ import annotations
 
 import html
 import math
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from encoder.errors import InputError
+
+if TYPE_CHECKING:
+    from encoder.cli.inspection import Description, LayerRow, Role
 
 _TALLEST = 260.0  # pixels, for the largest feature map
 _FLAT = 4.0  # for vectors, which have no height
 _GAP, _MARGIN, _TOP, _BELOW = 3.0, 30.0, 60.0, 170.0
-_COLORS = {
+_COLORS: dict[Role, str] = {
     "input": "#7fb8c9",
     "encoder": "#4a7fb5",
     "tap": "#2e9d57",
@@ -20,26 +23,30 @@ _COLORS = {
     "": "#8f8f8f",
 }
 _INK = "#333333"
-_LEGEND = ("encoder", "tap", "cut off")
+_LEGEND: tuple[Role, ...] = ("encoder", "tap", "cut off")
 _SHARPNESS = 2  # PNG pixels per unit
 
 
 class Bar(NamedTuple):
-    """One layer: its distance from the left and its size in pixels, its role and its label."""
+    """One layer: its left edge and its size in pixels, its role, its name and its size label."""
 
     left: float
     width: float
     height: float
-    role: str
+    role: Role
     name: str
     size: str
 
 
-def plot(description: dict[str, Any], file: str | os.PathLike[str]) -> None:
-    """Draw what encoder.cli.inspection.describe gives, as ``.svg`` or ``.png`` by the file's name.
+def plot(description: Description, file: str | os.PathLike[str]) -> None:
+    """Draw a description from encoder.cli.inspection.describe.
+
+    Args:
+        description: of the network.
+        file: its name ends in ``.svg`` or ``.png``, which selects the format.
 
     Raises:
-        InputError: another ending, or a file that can't be written.
+        InputError: the name has another ending, or the file can't be written.
     """
     path = os.fspath(file)
     ending = os.path.splitext(path)[1].lower()
@@ -57,10 +64,10 @@ def plot(description: dict[str, Any], file: str | os.PathLike[str]) -> None:
         raise InputError(f"--plot {path!r} can't be written: {error}") from error
 
 
-def layout(layers: list[dict[str, Any]]) -> list[Bar]:
-    """Bars in the order of the layers. Height is the feature map's, width grows with channels.
+def layout(layers: list[LayerRow]) -> list[Bar]:
+    """One bar per layer, in the same order; wider bars have more channels.
 
-    Only layers that change the size are labelled, and input, tap and the last one.
+    Only the input, the tap, the last layer and layers that change the size are labelled.
     """
     maps = [row["output_shape"] for row in layers if len(row["output_shape"]) == 4]
     tallest = max((shape[1] or 0 for shape in maps), default=0) or 1
@@ -81,7 +88,7 @@ def layout(layers: list[dict[str, Any]]) -> list[Bar]:
 
 
 def to_svg(bars: list[Bar], title: str) -> str:
-    """The picture as SVG."""
+    """The text of the SVG file."""
     width, height, middle = _canvas(bars, title)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
@@ -109,7 +116,7 @@ def to_svg(bars: list[Bar], title: str) -> str:
 
 
 def save_png(bars: list[Bar], title: str, path: str) -> None:
-    """The picture as PNG."""
+    """Write the PNG file."""
     from PIL import Image, ImageDraw, ImageFont
 
     scale = _SHARPNESS
@@ -135,13 +142,13 @@ def save_png(bars: list[Bar], title: str, path: str) -> None:
 
 
 def _canvas(bars: list[Bar], title: str) -> tuple[float, float, float]:
-    """Width and height of the picture, and the height of its middle line."""
+    """Width and height of the picture, and the y coordinate of its middle line, in pixels."""
     right = bars[-1].left + bars[-1].width if bars else 0
     width = max(right, 7.5 * len(title)) + _MARGIN
     return width, _TOP + _TALLEST + _BELOW, _TOP + _TALLEST / 2
 
 
-def _legend() -> list[tuple[float, str]]:
+def _legend() -> list[tuple[float, Role]]:
     return [(_MARGIN + 80 * place, role) for place, role in enumerate(_LEGEND)]
 
 

@@ -1,4 +1,4 @@
-"""What computes: the machine, Keras's backend, and the loaded encoder.
+"""Compute embeddings: the machine, Keras's backend, and the loaded encoder.
 
 In: a ``keras.Model``, its spec, and ``uint8 (n, height, width, channels)``.
 Out: ``float32 (n, dim)``. Imported by ``bundle`` and ``cli``; imports ``network``,

@@ -15,7 +15,7 @@ _BACKENDS = ("tensorflow", "jax")
 
 
 def check_backend() -> None:
-    """Raise InputError if KERAS_BACKEND names an unknown or missing backend; imports nothing."""
+    """Raise InputError if KERAS_BACKEND names an unknown or missing backend; import nothing."""
     name = os.environ.get("KERAS_BACKEND", _BACKENDS[0])
     if name not in _BACKENDS:
         raise InputError(f"KERAS_BACKEND is {name!r}; expected one of {', '.join(_BACKENDS)}")
@@ -44,7 +44,7 @@ def import_keras() -> None:
         import keras
 
     if keras.backend.backend() != "tensorflow":
-        # Keras would import it, where it is installed, just to compare types.
+        # Otherwise Keras imports an installed TensorFlow, only to compare types.
         from keras.src.utils import module_utils
 
         module_utils.tensorflow._available = False

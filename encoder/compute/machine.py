@@ -12,10 +12,10 @@ from collections.abc import Iterator
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
 _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 _PCI = pathlib.Path("/sys/bus/pci/devices")
-_NVIDIA_VENDOR, _DISPLAY = "0x10de", "0x03"  # a maker and a kind of device, as PCI numbers them
+_NVIDIA_VENDOR, _DISPLAY = "0x10de", "0x03"  # PCI numbers of the vendor and the device class
 _BFLOAT16 = {"avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX"}
-# Images per call of a model on a CPU. Few are as fast as many: they fit the caches better, and the
-# first vectors come sooner.
+# Images per call of a model on a CPU. Larger calls are not faster, since they fit the caches less
+# well, and the first vectors would come later.
 CPU_CALL = 8
 # Memory of a call per pixel of an image: 64 channels of float32, as in the first layers of VGG and
 # U-Net, for the input and the output of a layer.
@@ -25,7 +25,7 @@ _OWN = pathlib.Path("/proc/self/cgroup")
 
 
 def precision_gain(computes_on_gpu: bool) -> str:
-    """What 16 bits gain on this machine, in a sentence; docs/performance.md has the measurements."""
+    """How much 16-bit precision gains here, in a sentence; measured in docs/performance.md."""
     if computes_on_gpu:
         return "here a GPU computes; bfloat16, float16 and tf32 are made for it"
     found = [name for flag, name in _BFLOAT16.items() if flag in _cpu_line("flags").split()]
@@ -48,13 +48,13 @@ def cpu_name() -> str:
 
 
 def nvidia_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver sees, whether or not a backend can use them."""
+    """Names of the NVIDIA GPUs that the driver sees, even if no backend can use them."""
     found = (_read(path) for path in sorted(_NVIDIA.glob("gpus/*/information")))
     return [_after_colon("Model", text) or "NVIDIA GPU" for text in found]
 
 
 def gpus_without_driver() -> int:
-    """How many NVIDIA GPUs are on the bus while no driver of theirs is loaded."""
+    """How many NVIDIA GPUs the PCI bus lists, if no NVIDIA driver is loaded; else 0."""
     if _NVIDIA.exists():
         return 0
     return sum(
@@ -65,7 +65,7 @@ def gpus_without_driver() -> int:
 
 
 def nvidia_driver() -> str:
-    """The version of the NVIDIA driver, such as "570.86.15"; "" without a driver."""
+    """The version of the NVIDIA driver, such as "570.86.15"; "" if no driver is loaded."""
     found = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)", _read(_NVIDIA / "version"))
     return found[1] if found else ""
 
@@ -82,12 +82,12 @@ def _after_colon(name: str, text: str) -> str:
 def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text()
-    except OSError:  # another system than Linux, or another driver
+    except OSError:  # the system is not Linux, or the driver is another
         return ""
 
 
 def usable_cores() -> int:
-    """The cores that this process may use: affinity and container quotas (cgroups) count."""
+    """The cores that this process may use: within its affinity and container quotas (cgroups)."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -99,7 +99,7 @@ def usable_cores() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes of memory that this process may use: container limits (cgroups) count."""
+    """Bytes of memory that this process may use: within its container limits (cgroups)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = _limits("memory", "memory.max", ("memory.limit_in_bytes",))
     return min([memory, *(int(limit) for (limit,) in found if limit != "max")])
@@ -113,8 +113,7 @@ def threads_per_call(height: int, width: int) -> int:
     gets all cores.
 
     Args:
-        height: of the images, in pixels.
-        width: likewise.
+        height, width: of the images, in pixels.
     """
     cores = usable_cores()
     fits = cores * height * width * _CALL_BYTES_PER_PIXEL <= usable_memory() // 4

@@ -1,4 +1,4 @@
-"""An encoder in use: pixels in, embeddings out, by one compiled call."""
+"""A loaded encoder: pixels in, embeddings out, in one compiled call."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.engines.base import Compute, Device, Fetch
+from encoder.compute.engines.base import Compute, Device, Fetch, Tensor
 from encoder.compute.engines.registry import backend
 from encoder.compute.machine import CPU_CALL, gpus_without_driver, nvidia_gpus
 from encoder.errors import InputError
@@ -29,12 +28,12 @@ class Encoder:
     """An encoder with its weights, ready to embed images. Safe to use from several threads.
 
     Attributes:
-        spec: everything that decides its vectors; the contents of ``encoder.json``.
-        model: the keras.Model, preprocessed float32 images to (n, dim).
+        spec: all settings that affect its vectors; the contents of ``encoder.json``.
+        model: takes preprocessed float32 images, returns (n, dim).
         devices: every GPU, each with its own copy of the weights; or the CPU.
     """
 
-    def __init__(self, model: Any, spec: EncoderSpec) -> None:
+    def __init__(self, model: keras.Model, spec: EncoderSpec) -> None:
         self.spec = spec
         self.model = model
         if spec.precision in ("bfloat16", "float16"):
@@ -53,7 +52,7 @@ class Encoder:
         shape = (spec.height, spec.width, spec.channels)
         return self._backend.compile(self.model, self._forward, shape, spec.precision, device)
 
-    def _forward(self, model: Callable[[Any], Any], images: Any) -> Any:
+    def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return keras.ops.cast(model(preprocess(images, self.spec.preprocess)), "float32")
 
     def embed(
@@ -65,7 +64,7 @@ class Encoder:
         out-of-memory error, calls have half as many images from then on.
 
         Args:
-            images: uint8 (n, height, width, channels), RGB order, as decode gives them.
+            images: uint8 (n, height, width, channels), RGB order, as decode returns them.
             batch_size: images in each call, at most 8 or 256; the last call is filled up. The last
                 bits of a vector depend on how many images are computed together; with a fixed
                 number, an image's vector does not depend on the other images.
@@ -150,8 +149,8 @@ class Encoder:
         ``docs/images.md`` lists the formats and the rules.
 
         Raises:
-            OSError, ValueError, SyntaxError, MemoryError: the data is no image, the image is
-                damaged or truncated, or it has more than 200 million pixels.
+            OSError, ValueError, SyntaxError, MemoryError: the data is no image, or the image is
+                damaged, truncated or has more than 200 million pixels.
         """
         return decode_image(data, self.spec).pixels
 
@@ -173,7 +172,7 @@ def _filled(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
 
 
-def _compute_in(model: Any, dtype: str) -> None:
+def _compute_in(model: keras.Model, dtype: str) -> None:
     """Make the layers compute in another dtype; weights and pooling stay float32."""
     for layer in model.layers:
         if not layer.name.startswith(POOLING_PREFIX):

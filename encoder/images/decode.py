@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from encoder.errors import LimitError
 from encoder.images import jpeg
 from encoder.images.bit_depth import to_eight_bits
+from encoder.images.kinds import kind_named
 from encoder.images.limits import Limits
 from encoder.images.pillow import PillowFile, open_file
 from encoder.images.pillow_warnings import quiet
@@ -43,6 +44,7 @@ _UPRIGHT = {
 }
 _SIDEWAYS, _FROM_THE_RIGHT, _FROM_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
 
+_JPEG = kind_named("JPEG")
 _USUAL = Limits()
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -106,7 +108,7 @@ def decode_image(
 
 def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None) -> DecodedImage:
     file: jpeg.JpegFile | PillowFile
-    if data.startswith(jpeg.SIGNATURE):
+    if _JPEG.matches(data):
         file = jpeg.read_header(data)
         if spec.decode == "fast":
             file = file._replace(eighths=_eighths(file, spec))

@@ -16,7 +16,6 @@ from PIL import Image, JpegImagePlugin
 
 from encoder.errors import TruncatedError
 
-SIGNATURE = b"\xff\xd8\xff"
 _EOI, _SOS, _DQT, _COM, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xE1, 0xEE
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
@@ -25,8 +24,8 @@ _RESTARTS = range(0xD0, 0xD8)
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MOST_SCANS = 500  # libjpeg-turbo's own advice against files that take hours
 
-# Warnings of libjpeg-turbo that don't mean missing data. Extra bytes before a restart marker are not
-# among them: the pixels before that marker are wrong then.
+# Warnings of libjpeg-turbo that don't mean missing data. Extra bytes before a restart marker are
+# not harmless: the pixels before that marker are wrong.
 _HARMLESS = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters for sequential"
 )
@@ -100,7 +99,7 @@ class JpegFile(NamedTuple):
         return simplejpeg.decode_jpeg(self.stream, space, strict=False, **size), complaint
 
     def _least_size(self) -> dict[str, int]:
-        """Arguments that make simplejpeg decode at ``eighths``: it takes the smallest size above."""
+        """simplejpeg's arguments for ``eighths``; it takes the smallest size that is not below."""
         if self.eighths == 8:
             return {}
         width, height = (-(-side * self.eighths // 8) for side in (self.width, self.height))

@@ -17,8 +17,9 @@ Decoder = Literal["libjpeg-turbo", "pillow", "pillow-heif"]
 # Major brands of ISO base media files, at byte 8. Those of HEIC are from ISO/IEC 23008-12, annex B.
 _AVIF_BRANDS = ("avif", "avis")
 _HEIC_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1")
-# Sizes of a BMP's second header, at byte 14; the two letters of the first would fit many a text.
-_BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+# Sizes of a BMP's second header, at byte 14: those that Pillow decodes. The letters BM alone also
+# start ordinary texts.
+_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 
 
 class ImageKind(NamedTuple):
@@ -27,9 +28,9 @@ class ImageKind(NamedTuple):
     Attributes:
         name: the format's name in Pillow, where Pillow decodes it.
         decoder: the library that decodes it.
-        extensions: that folders and archives are searched for, in lower case.
+        extensions: folders and archives are searched for these, in lower case.
         signature: matches the first bytes of each file; None where the kind has no signature.
-        row_by_row: whether rows before missing data can be decoded; otherwise it is all or nothing.
+        row_by_row: whether the rows before missing data can be decoded; else the file fails.
     """
 
     name: str
@@ -37,6 +38,10 @@ class ImageKind(NamedTuple):
     extensions: tuple[str, ...] = ()
     signature: re.Pattern[bytes] | None = None
     row_by_row: bool = False
+
+    def matches(self, head: bytes) -> bool:
+        """Whether a file that starts with these bytes has this kind's signature."""
+        return self.signature is not None and self.signature.match(head) is not None
 
 
 def _starts_with(*forms: bytes) -> re.Pattern[bytes]:
@@ -87,7 +92,8 @@ IMAGE_KINDS = (
     ),
     ImageKind("AVIF", "pillow", (".avif",), _media_file(_AVIF_BRANDS)),
     ImageKind("HEIC", "pillow-heif", (".heic", ".heif"), _media_file(_HEIC_BRANDS)),
-    ImageKind("PPM", signature=_starts_with(rb"P[1-6]\s+[#\d]"), row_by_row=True),
+    # A width follows and then a height or a comment: "P2 " alone also starts ordinary texts.
+    ImageKind("PPM", signature=_starts_with(rb"P[1-6]\s+(?:#|\d+\s+[#\d])"), row_by_row=True),
     ImageKind("TGA", row_by_row=True),
 )
 
@@ -96,10 +102,7 @@ IMAGE_EXTENSIONS = tuple(extension for kind in IMAGE_KINDS for extension in kind
 
 def kind_of(head: bytes) -> ImageKind | None:
     """The kind of a file, by its first HEAD_BYTES bytes; None where no signature matches."""
-    for kind in IMAGE_KINDS:
-        if kind.signature and kind.signature.match(head):
-            return kind
-    return None
+    return next((kind for kind in IMAGE_KINDS if kind.matches(head)), None)
 
 
 def looks_like_image(head: bytes) -> bool:

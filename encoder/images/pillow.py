@@ -89,7 +89,7 @@ def _openers(head: bytes) -> Iterator[tuple[str, Opener]]:
     """The openers that accept a file, by name, in the order of the table of kinds."""
     for kind in _kinds():
         if kind is _HEIC:
-            if _is_heic(head) and (heic := _heic_opener()):
+            if _HEIC.matches(head) and (heic := _heic_opener()):
                 yield kind.name, heic
             continue
         opener, accepts = Image.OPEN[kind.name]
@@ -109,10 +109,6 @@ def _kinds() -> list[ImageKind]:
     ]
 
 
-def _is_heic(head: bytes) -> bool:
-    return bool(_HEIC.signature and _HEIC.signature.match(head))
-
-
 @functools.cache
 def _heic_opener() -> Opener | None:
     try:
@@ -124,7 +120,7 @@ def _heic_opener() -> Opener | None:
 
 
 def _refuse_heic_without_its_package(data: bytes) -> None:
-    if _is_heic(data[:HEAD_BYTES]) and _heic_opener() is None:
+    if _HEIC.matches(data) and _heic_opener() is None:
         raise UnidentifiedImageError(
             "a HEIC file, which takes the package pillow-heif: "
             "pip install 'image-collection-embeddings[heic]'"

@@ -1,4 +1,4 @@
-"""Data that is missing from an image file without Pillow noticing."""
+"""Checks for missing data in image files that Pillow accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CODESTREAM, _TILE_PART = b"\xff\x4f\xff\x51", b"\xff\x90"  # of JPEG 2000: SOC 
 
 
 def check_before(image: Image.Image, data: bytes) -> None:
-    """Check an opened file before it is decoded, which may lose what it says of itself.
+    """Check an opened file before it is decoded; decoding may discard its metadata.
 
     Raises:
         TruncatedError: data is missing.
@@ -41,7 +41,7 @@ def check_before(image: Image.Image, data: bytes) -> None:
 
 
 def check_after(image: Image.Image, data: bytes) -> None:
-    """Check a decoded file, where that is cheaper.
+    """Check a decoded file, for kinds where the pixels show whether a check is needed.
 
     Raises:
         TruncatedError: data is missing.
@@ -51,7 +51,7 @@ def check_after(image: Image.Image, data: bytes) -> None:
 
 
 def _ends_in_black(image: Image.Image) -> bool:
-    """Whether one of the last two rows is all zeros, as rows are that were never decoded."""
+    """Whether one of the last two rows is all zeros, as undecoded rows are."""
     for y in range(max(image.height - 2, 0), image.height):
         row = image.resize(
             (image.width, 1), Image.Resampling.NEAREST, box=(0, y, image.width, y + 1)
@@ -62,7 +62,7 @@ def _ends_in_black(image: Image.Image) -> bool:
 
 
 def _check_png(data: bytes) -> None:
-    """Pillow takes a PNG whose compressed data ends after any of its rows."""
+    """Check that a PNG has all its rows; Pillow accepts fewer."""
     width, height, bits, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     pixel = bits * _PNG_CHANNELS[color]
     expected = 0
@@ -99,7 +99,7 @@ def _inflated_size(pieces: Iterable[bytes]) -> int:
 
 
 def _check_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
-    """Pillow takes a TIFF that lacks strips, or ends in the middle of its list of tags."""
+    """Check the tags, strips and tiles of a TIFF; Pillow accepts it if some are missing."""
     _check_tags(data)
     tags = image.tag_v2
     tile = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
@@ -131,7 +131,7 @@ def _check_tags(data: bytes) -> None:
 
 
 def _pieces(tags: TiffImagePlugin.ImageFileDirectory_v2) -> list[tuple[int, int]]:
-    """(first byte, length in bytes or -1 where it isn't told) of every strip or tile."""
+    """(first byte, length in bytes or -1 if not stated) of every strip or tile."""
     starts = tags.get(_STRIPS) or tags.get(_TILES) or ()
     lengths = tags.get(_STRIP_BYTES) or tags.get(_TILE_BYTES) or (-1,) * len(starts)
     return list(zip(starts, lengths, strict=False))
@@ -152,7 +152,7 @@ def _check_raw_pieces(tags: TiffImagePlugin.ImageFileDirectory_v2, size: int) ->
 
 
 def _raw_sizes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> list[int]:
-    """The bytes of every strip or tile that the image has, uncompressed."""
+    """The uncompressed size of every strip or tile that the image should have, in bytes."""
     width, height = tags[_WIDTH], tags[_HEIGHT]
     samples, bits = tags.get(_SAMPLES, 1), tags.get(_BITS, (1,))
     planes = samples if tags.get(_PLANAR) == 2 else 1
@@ -167,7 +167,7 @@ def _raw_sizes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> list[int]:
 
 
 def _check_tiles(data: bytes) -> None:
-    """OpenJPEG takes a JPEG 2000 file that lacks whole tiles, or whole parts of them."""
+    """Check that a JPEG 2000 file has all tile parts; OpenJPEG accepts fewer."""
     start = data.find(_CODESTREAM)
     right, bottom, _, _, width, height, left, top = struct.unpack(
         ">8I", data[start + 8 : start + 40].ljust(32, b"\0")
@@ -175,11 +175,11 @@ def _check_tiles(data: bytes) -> None:
     if start < 0 or not width or not height:
         raise ValueError("a damaged JPEG2000 file: its tiles have no size")
     count = -((left - right) // width) * -((top - bottom) // height)
-    found, told = collections.Counter[int](), collections.Counter[int]()
+    found, declared = collections.Counter[int](), collections.Counter[int]()
     for tile, parts in _tile_parts(data, start + 2):
         found[tile] += 1
-        told[tile] = max(parts, 1)
-    missing = count - sum(found[tile] >= told[tile] for tile in found)
+        declared[tile] = max(parts, 1)
+    missing = count - sum(found[tile] >= declared[tile] for tile in found)
     if missing > 0:
         raise TruncatedError(
             f"the JPEG2000 file is truncated: {missing} of its {count} tiles aren't whole"
@@ -187,11 +187,11 @@ def _check_tiles(data: bytes) -> None:
 
 
 def _tile_parts(data: bytes, position: int) -> Iterator[tuple[int, int]]:
-    """(tile, how many parts it has or 0 where it isn't told) of every part of a tile."""
+    """(tile number, number of its parts or 0 if not stated) of every tile part."""
     while len(head := data[position : position + 12]) == 12:
         marker, length, tile, size, _, parts = struct.unpack(">2sHHIBB", head)
         if marker == _TILE_PART:
             yield tile, parts
-            position += max(size, 12) if size else len(data)  # the last one may not say its size
+            position += max(size, 12) if size else len(data)  # the last one may omit its size
         else:
             position += 2 + length

@@ -1,5 +1,5 @@
-"""Files, wherever they are: on this machine or in Google Cloud Storage.
+"""Read, write and list files on this machine or in Google Cloud Storage.
 
-In: a path or address. Out: bytes, listings and versions, by the interface in ``base``; ``registry``
-knows which store a path belongs to. Imports only ``errors``; every other folder may import it.
+In: a path or address. Out: bytes, listings and versions. ``base`` is the interface; ``registry``
+finds the store of a path. Imports only ``errors``; every other folder may import it.
 """

@@ -1,7 +1,7 @@
-"""Files on disk and objects in Google Cloud Storage behind one small interface.
+"""The interface of a store: local disk, Google Cloud Storage and others.
 
-A *version* is what a store says of a file's state: an object's generation, a local file's mtime
-(ns) and size. Equal versions, equal content.
+A *version* identifies a file's state: an object's generation, or a local file's mtime (ns) and
+size. Equal versions mean equal content.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE_PREFIX = "file://"
 
 
 class FileInfo(NamedTuple):
-    """One file: its path, the version its store gives it, its size in bytes."""
+    """One file: its path, its version, its size in bytes."""
 
     path: str
     version: str
@@ -26,62 +26,73 @@ class FileInfo(NamedTuple):
 
 
 class Store(Protocol):
-    """What the project needs of a place where files are kept."""
+    """The operations that every store offers."""
 
     def stat(self, path: str) -> FileInfo | None:
-        """The file's state, or None where there is no such file."""
+        """The file's current state; None if the file does not exist."""
 
     def modified(self, path: str) -> datetime | None:
-        """When the file was written last, in UTC; None where there is no such file."""
+        """When the file was last written, in UTC; None if the file does not exist."""
 
     def is_folder(self, path: str) -> bool:
-        """Whether anything can be listed below this path."""
+        """Whether there are files below this path."""
 
     def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
         """The files below the folder, in no particular order.
 
         Args:
-            folder: where to look.
-            start: only files whose path inside the folder begins so.
-            deep: at any depth; otherwise only those directly in the folder.
+            folder: path or address of the folder.
+            start: list only files whose path inside the folder begins with this.
+            deep: list files at any depth; otherwise only those directly in the folder.
         """
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
     ) -> tuple[bytes, FileInfo]:
-        """The content, in this version if one is given, together with the state that it was in.
+        """Read a whole file; return its content and the state that was read.
+
+        Args:
+            path: of the file.
+            version: the version to read; None for the current one.
+            most: the largest size to accept, in bytes.
 
         Raises:
-            TooLargeError: it has more than `most` bytes.
-            ChangedError: it is in another version now, or was written meanwhile.
+            FileNotFoundError: the file does not exist.
+            TooLargeError: the file has more than `most` bytes.
+            ChangedError: the file has another version now, or was written during the read.
         """
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
-        """Open for reading here and there in a file, in this version if one is given.
+        """Open a file for random access, in this version if one is given.
 
         Raises:
-            ChangedError: it is in another version now.
+            FileNotFoundError: the file does not exist.
+            ChangedError: the file has another version now.
         """
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a whole file; a reader sees the old content or the new one, never a part."""
+        """Write a whole file; readers see either the old or the new content, never a part."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Like write, but a file that is there already stays; gives whether this was written."""
+        """Like write, but keep a file that exists; return whether the file was written."""
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        """Like write, if the version is as expected (None: no file yet), else ChangedError."""
+        """Like write, but only over the expected version (None: the file must not exist).
+
+        Raises:
+            ChangedError: the file has another version.
+        """
 
     def delete(self, path: str) -> None:
-        """Delete a file; one that is gone already is fine."""
+        """Delete a file; do nothing if it does not exist."""
 
 
 class StorageSettings(NamedTuple):
-    """How buckets are spoken to. Where they are unpickled, a worker process, they hold as well.
+    """Request settings for buckets. Unpickling them, in a worker process, also applies them there.
 
     Attributes:
-        user_project: that pays for requests to buckets whose requester pays; "" for none.
-        deadline: seconds after which a request that keeps failing is given up.
+        user_project: the project billed for requests to requester-pays buckets; "" for none.
+        deadline: how long a failing request is repeated, in seconds.
     """
 
     user_project: str = ""
@@ -95,7 +106,7 @@ _settings = StorageSettings()
 
 
 def configure(new: StorageSettings) -> None:
-    """Let this process speak to buckets like this from now on."""
+    """Apply these request settings to this process."""
     global _settings
     _settings = new
 
@@ -106,7 +117,7 @@ def _configured(*values: Any) -> StorageSettings:
 
 
 def settings() -> StorageSettings:
-    """How this process speaks to buckets."""
+    """The request settings of this process."""
     return _settings
 
 
@@ -116,17 +127,17 @@ def join(folder: str, *names: str) -> str:
 
 
 def check_size(size: int, most: int | None) -> None:
-    """Raise TooLargeError where a file of so many bytes is more than its reader takes."""
+    """Raise TooLargeError if a file of `size` bytes exceeds the limit of `most` bytes."""
     if most is not None and size > most:
         raise TooLargeError(f"the file has {size:,} bytes, more than --max-bytes {most} allows")
 
 
 def temporary_name(name: str) -> str:
-    """A hidden name beside the final one; see is_temporary."""
+    """A unique hidden file name for writing `name`; is_temporary recognises it."""
     return f".{name}.{uuid.uuid4().hex}.tmp"
 
 
 def is_temporary(path: str) -> bool:
-    """Whether a write that was cut short has left this behind."""
+    """Whether the file is left over from a write that was cut short."""
     name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(".tmp")

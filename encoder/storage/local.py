@@ -1,4 +1,4 @@
-"""Files on this machine."""
+"""The store for files on this machine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LocalStore:
         except BaseException as error:
             self.delete(temporary)
             if isinstance(error, OSError) and error.filename is None:
-                error.filename = path  # a full disk does not say where
+                error.filename = path  # the error of a full disk names no file
             raise
 
     def create(self, path: str, data: bytes) -> bool:
@@ -90,7 +90,9 @@ class LocalStore:
         os.makedirs(folder, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder: no lock file to leave behind
+            fcntl.flock(
+                descriptor, fcntl.LOCK_EX
+            )  # lock the folder, so that no lock file is left over
             info = self.stat(path)
             if (info.version if info else None) != expected:
                 raise ChangedError(f"{path} was written by somebody else")
@@ -112,7 +114,7 @@ def _raise_unless_gone(error: OSError) -> None:
 
 def _create(path: str) -> BinaryIO:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # the folder was empty, and has been removed
+    with contextlib.suppress(FileNotFoundError):  # somebody removed the empty folder meanwhile
         return open(path, "xb")
     return _create(path)
 

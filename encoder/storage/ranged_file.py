@@ -1,33 +1,36 @@
-"""A large file in a store, read in ranges."""
+"""Read a large file of a store in ranges."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-_LEAST_BYTES, _MOST_BYTES = 256 << 10, 8 << 20  # per request, if so much is left
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_LEAST_BYTES, _MOST_BYTES = 256 << 10, 8 << 20  # per request; less only at the end of the file
 
 
 def opened_in_ranges(size: int, fetch: Callable[[int, int], bytes]) -> BinaryIO:
-    """A file of which any range of bytes can be fetched.
+    """A file object that fetches the ranges it needs.
 
     Args:
         size: of the file, in bytes.
-        fetch: gives the bytes from a place up to another one, which is not included.
+        fetch: returns the bytes [start, end).
     """
     return cast(BinaryIO, io.BufferedReader(_Ranges(size, fetch)))
 
 
 class _Ranges(io.RawIOBase):
-    """Ranges grow as long as reading goes on in order."""
+    """The size of a range doubles while the file is read in order."""
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
         self._size = size
         self._fetch = fetch
         self._place = 0
-        self._start = 0  # of what is held
+        self._start = 0  # of the held bytes
         self._held = b""
         self._step = _LEAST_BYTES
 
@@ -42,7 +45,7 @@ class _Ranges(io.RawIOBase):
         self._place = max(base + offset, 0)
         return self._place
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         if self._place >= self._size or not view:
             return 0
@@ -60,5 +63,5 @@ class _Ranges(io.RawIOBase):
         return len(piece)
 
     def readall(self) -> bytes:
-        """The rest, not in pieces of 8 KiB as Python's own."""
+        """The rest of the file; the inherited method would read pieces of 8 KiB."""
         return b"".join(iter(lambda: self.read(_MOST_BYTES) or b"", b""))

@@ -1,4 +1,4 @@
-"""Which store a path belongs to, and how paths are written."""
+"""Find the store of a path, and normalize paths."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from encoder.errors import InputError
 from encoder.storage.base import FILE_PREFIX, GCS_PREFIX, Store, configure, settings
 
-_HURRY_SECONDS = 4.0  # for a request while somebody waits at the terminal
+_CHECK_SECONDS = 4.0  # deadline of check_reachable: the user waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _read_only: set[str] = set()
 
 
 def local_store() -> Store:
-    """Files on this machine."""
+    """The store for files on this machine."""
     from encoder.storage.local import LocalStore
 
     return LocalStore()
 
 
 def gcs_store() -> Store:
-    """Objects in Google Cloud Storage."""
+    """The store for objects in Google Cloud Storage."""
     from encoder.storage.gcs.store import GcsStore
 
     return GcsStore()
@@ -37,8 +37,8 @@ def add_store(prefix: str, factory: Callable[[], Store], writable: bool = True) 
 
     Args:
         prefix: such as "s3://".
-        factory: gives the store; called for each access.
-        writable: whether datasets and bundles may be written there.
+        factory: returns the store; called for each access.
+        writable: whether datasets and bundles may be written to the store.
     """
     _stores[prefix] = factory
     if writable:
@@ -48,32 +48,32 @@ def add_store(prefix: str, factory: Callable[[], Store], writable: bool = True) 
 
 
 def is_writable(path: str) -> bool:
-    """Whether files can be written to the store that a path belongs to."""
+    """Whether files can be written to the store of this path."""
     return _prefix(path) not in _read_only
 
 
 def read_only_error(path: str) -> InputError:
-    """The error for an attempt to write to a store that is only read from."""
+    """The error for an attempt to write to a read-only store."""
     return InputError(
         f"{path!r}: {_prefix(path)} is for input only; expected a local path or gs://"
     )
 
 
 def store_for(path: str) -> Store:
-    """The store in which a path lies."""
+    """The store of a path."""
     return _stores.get(_prefix(path), local_store)()
 
 
 def check_reachable(path: str) -> None:
-    """Find out within seconds whether a path in a bucket can be looked at; nothing needs be there.
+    """Check within seconds that a path in a bucket is accessible; it need not exist.
 
     Raises:
-        OSError: it can't; the message says why.
+        OSError: the path is not accessible; the message gives the cause.
     """
     if not is_remote(path):
         return
     before = settings()
-    configure(before._replace(deadline=min(before.deadline, _HURRY_SECONDS)))
+    configure(before._replace(deadline=min(before.deadline, _CHECK_SECONDS)))
     try:
         store = store_for(path)
         if store.stat(path) is None:
@@ -83,17 +83,21 @@ def check_reachable(path: str) -> None:
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path lies in a store that every worker machine can reach."""
+    """Whether the path is in a store that all worker machines share."""
     return _prefix(path) in _stores
 
 
 def _prefix(path: str) -> str:
-    """Such as gs://; "" where there is none."""
+    """The path's scheme, such as "gs://"; "" if it has none."""
     return path[: path.find("://") + 3] if not path.startswith("/") and "://" in path else ""
 
 
 def normalize(path: str | os.PathLike[str]) -> str:
-    """The path as this project writes it: absolute, without a closing slash."""
+    """The path in this project's form: absolute, without a trailing slash.
+
+    Raises:
+        InputError: the scheme is unknown, or the address names no bucket.
+    """
     text = os.fspath(path)
     scheme = _SCHEME.match(text)
     if scheme is None:
@@ -109,7 +113,11 @@ def normalize(path: str | os.PathLike[str]) -> str:
 
 
 def path_of_file_uri(uri: str) -> str:
-    """The local path that a file:// uri stands for; bytes that are not UTF-8 as os.fsdecode."""
+    """The local path of a file:// uri; bytes that are not UTF-8 are decoded as by os.fsdecode.
+
+    Raises:
+        InputError: the uri names another machine.
+    """
     host, _, rest = uri.removeprefix(FILE_PREFIX).partition("/")
     if host not in ("", "localhost"):
         raise InputError(f"{uri!r} is on another machine; expected file:///PATH")

@@ -1,6 +1,7 @@
-"""What each command of ``python -m pipeline`` does. Each imports what it needs when it runs.
+"""The commands of ``python -m pipeline``. Each imports what it needs when it runs.
 
-Each takes the parsed options and the words that the parser did not know, and gives the exit code.
+A command takes the parsed options and the words that the parser did not know, and gives the exit
+code.
 """
 
 from __future__ import annotations
@@ -202,12 +203,12 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _described(options: argparse.Namespace, rest: list[str], batch_size: int) -> Job:
-    """The job, before Beam is loaded if that can be: what is wrong is told at once."""
+    """The job, described before Beam is loaded if possible, so that errors come at once."""
     if any(is_other_store(path) for path in (*options.input, options.encoder)):
         with quick_imports():
             from pipeline.launch.beam_options import parse_beam_options
 
-        parse_beam_options(rest)  # which say how these are reached
+        parse_beam_options(rest)  # they decide how these stores are reached
     return job_of(options, batch_size)
 
 

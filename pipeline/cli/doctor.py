@@ -1,4 +1,4 @@
-"""What this machine computes with, and how fast: ``python -m pipeline doctor``."""
+"""``python -m pipeline doctor``: the devices of this machine, and how fast they embed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ADVICE = {
 
 
 def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
-    """Find out, line by line: (what, finding).
+    """Examine this machine; gives (what, finding) line by line.
 
     Args:
         bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
-        trust: the bundle may bring layers with code of their own.
+        trust: allow a bundle with Lambda layers or custom classes.
 
     Raises:
         InputError: the bundle can't be loaded.

@@ -1,4 +1,4 @@
-"""How GPUs are used: one place says it for this machine and for Dataflow. No Beam in here."""
+"""Settings for GPUs, in one place for this machine and for Dataflow. Does not import Beam."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pipeline.options import (
 
 
 class Settings(NamedTuple):
-    """What a job gets where nothing else is asked for: images in a batch, and Beam's options."""
+    """Defaults of a job: images per batch, and Beam's options."""
 
     batch_size: int
     beam_options: list[str]
 
 
 def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
-    """Settings for the GPUs of this machine, or for those that Dataflow is asked for.
+    """Settings for this machine's GPUs, or for GPUs on Dataflow.
 
     Each worker machine gets one process, so that the encoder is loaded once, and threads for each
-    of its GPUs. What is among Beam's options already stays.
+    GPU. Options that were given stay.
 
     Args:
         gpu: of each Dataflow worker, "TYPE" or "TYPE:COUNT"; empty for none.
@@ -70,7 +70,7 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
 
 
 def threads_for(gpus: int) -> int:
-    """Of one worker machine."""
+    """Threads of a worker machine with this many GPUs."""
     return THREADS_PER_GPU * gpus
 
 
@@ -85,7 +85,7 @@ def _accelerator(gpu: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Reads those of Beam's options that matter here."""
+    """Parses the few of Beam's options that matter here."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--runner", default=IN_PROCESS[0])
     for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):

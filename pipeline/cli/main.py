@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_buckets(options: argparse.Namespace) -> None:
-    """What is wrong with buckets is told before Beam is loaded, which takes seconds."""
+    """Report errors of buckets before Beam is loaded, which takes seconds."""
     for option in ("input", "encoder", "output"):
         value = getattr(options, option, None) or ()
         for text in (value,) if isinstance(value, str) else value:
@@ -51,5 +51,5 @@ def _check_buckets(options: argparse.Namespace) -> None:
 
 
 def command() -> None:
-    """Be the command, as it is installed."""
+    """Run as the installed command."""
     finish(main())

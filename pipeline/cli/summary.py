@@ -1,4 +1,4 @@
-"""What a run says when it is done."""
+"""The lines that a run prints when it is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.runs.accounting import failure_reasons
 
 
 def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
-    """The run record as a few lines for people."""
+    """The run record in a few lines."""
     encoder_id, run_id = record["encoder_id"], record["run_id"]
     lines = [
         f"run {run_id} committed: {record['listed']:,} images listed",

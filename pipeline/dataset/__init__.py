@@ -1,5 +1,5 @@
 """The dataset on disk or in a bucket: layout, schema, manifest, parts. No Beam.
 
-In: rows and paths. Out: Parquet files, and the state that is live. Imported by everything above;
-imports ``options``, ``records``, ``errors`` and the encoder's storage and spec.
+In: rows and paths. Out: Parquet files, and the current state of the dataset. Imported by everything
+above; imports ``options``, ``records``, ``errors`` and the encoder's storage and spec.
 """

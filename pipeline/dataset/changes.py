@@ -1,14 +1,14 @@
-"""What runs changed: which images came, changed and went, for those who feed an index with it.
+"""The log of changes: which images runs have added, changed and removed.
 
-Every run writes what it did to each uri; a row of the log is a uri and one of KINDS. What several
-runs did is folded into one row per uri.
+Every run writes a log with one row per uri that it changed: the uri and a ChangeKind. The logs of
+several runs are folded into one change per uri, to update an index, for instance.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, Literal, NamedTuple, TextIO, get_args
+from typing import BinaryIO, Final, Literal, NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,13 +24,13 @@ ChangeKind = Literal["added", "changed", "removed"]
 ADDED: Final = "added"
 CHANGED: Final = "changed"
 REMOVED: Final = "removed"
-KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 LOG = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), pa.field("change", pa.string(), nullable=False)]
 )
 
-# What steps report about a uri while a run goes on: it had an embedding that is gone or replaced;
-# it has a new one; it keeps the old one after all; the listing carries other values.
+# What steps report about a uri during a run.
+# HAD: its old embedding is removed or replaced. HAS: it has a new embedding.
+# SAME: it keeps its old embedding after all. RENEWED: its carried values have changed.
 Seen = Literal["had", "has", "same", "renewed"]
 HAD: Final = "had"
 HAS: Final = "has"
@@ -46,7 +46,7 @@ class Change(NamedTuple):
 
 
 def kind_of(seen: Iterable[Seen]) -> ChangeKind | None:
-    """The change that a uri went through in one run; None for none.
+    """The change of a uri in one run; None if it did not change.
 
     Args:
         seen: all that steps reported about the uri.
@@ -60,7 +60,7 @@ def kind_of(seen: Iterable[Seen]) -> ChangeKind | None:
 
 
 def folded(earlier: ChangeKind | None, later: ChangeKind | None) -> ChangeKind | None:
-    """The change that two changes of one uri amount to; None for none."""
+    """Combine two successive changes of one uri; None means no change."""
     if not earlier or not later:
         return earlier or later
     if earlier == ADDED:
@@ -70,13 +70,13 @@ def folded(earlier: ChangeKind | None, later: ChangeKind | None) -> ChangeKind |
     return later
 
 
-def changes_since(output: str, run_id: str, encoder: str | None = None) -> Iterator[Change]:
-    """What committed runs after a given one did, in the order of uris.
+def changes_since(output: str, run_id: str | None, encoder: str | None = None) -> Iterator[Change]:
+    """The combined changes of all runs that committed after a given one, in order of uris.
 
     Args:
         output: of the dataset.
-        run_id: of the last run that is not of interest; "" for all runs.
-        encoder: an encoder's id; may be left out where the dataset has only one.
+        run_id: of the last run to leave out; None or "" for all runs.
+        encoder: an encoder's id; may be left out if the dataset has only one.
 
     Raises:
         InputError: there is no such dataset, encoder or run.
@@ -106,13 +106,13 @@ def changes_since(output: str, run_id: str, encoder: str | None = None) -> Itera
 
 
 def write_json_lines(changes: Iterable[Change], file: TextIO) -> None:
-    """One object a line."""
+    """Write one JSON object per line, with the keys uri and change."""
     for each in changes:
         file.write(json.dumps(each._asdict(), ensure_ascii=False) + "\n")
 
 
 def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:
-    """A Parquet file with the columns of LOG."""
+    """Write a Parquet file with the columns of LOG."""
     rows: dict[str, list[str]] = {"uri": [], "change": []}
     for each in changes:
         rows["uri"].append(each.uri)
@@ -121,7 +121,7 @@ def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:
 
 
 def _logs(output: str, encoder_id: str, runs: list[str]) -> Iterator[str]:
-    """Paths of the logs, run by run; within a run each uri is in one of them."""
+    """Full paths of the log files, run by run; within a run each uri is in one file only."""
     folder = join(output, encoder_folder(CHANGES, encoder_id))
     for run_id in runs:
         inside = join(folder, f"run={run_id}")

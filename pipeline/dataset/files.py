@@ -1,7 +1,8 @@
-"""What all commands share that change a dataset: who was first, and what is removed at the end.
+"""List the files of a dataset, replace its manifest, remove files that are no longer live.
 
-Each works like a run: new files first, then the manifest, replaced only if nobody else has done so
-since it was read, and last the removal of what is not live any more.
+Commands that change a dataset work like a run: they write new files first, then the manifest, which
+is replaced only if nobody else has replaced it since it was read, and then remove the files that
+are no longer live.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, is_temporary, join
 from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.layout import is_half_manifest, is_part, is_uris, run_of
+from pipeline.dataset.layout import RUNS, is_half_manifest, is_part, is_uris, record_name, run_of
 from pipeline.dataset.manifest import Manifest, read_manifest, write_manifest
 from pipeline.errors import JobError
-from pipeline.records import CHANGES, EMBEDDINGS, FAILURES, LISTS
+from pipeline.records import CHANGES, Kind
 
-RUNS = "runs"
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _DELETES_AT_ONCE = 16  # in a bucket
-KINDS = (EMBEDDINGS, FAILURES, LISTS, CHANGES)  # of files that encoders have
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:
-    """Every file below a folder of the output; their paths are relative to the output."""
+    """All files below a folder of the output; their paths are relative to the output."""
     full = join(output, folder)
     prefix = join(output, "")
     return [
@@ -35,13 +36,13 @@ def files_below(output: str, folder: str) -> list[FileInfo]:
 
 
 def own_files(output: str) -> list[FileInfo]:
-    """Every file of the kinds that this project writes, besides the manifest, in order."""
+    """All files that this project has written, besides the manifest, in order of their paths."""
     found = [info for folder in (*KINDS, RUNS) for info in files_below(output, folder)]
     return sorted(info for info in found if is_own(info.path))
 
 
 def is_own(path: str) -> bool:
-    """Whether a path, relative to the output, is one that this project writes."""
+    """Whether a path, relative to the output, has a form that this project writes."""
     if is_half_manifest(path):
         return True
     folder, _, rest = path.partition("/")
@@ -53,11 +54,11 @@ def is_own(path: str) -> bool:
 
 
 def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
-    """Those of a dataset's files that its manifest does not name: of what died, or goes on.
+    """The files of a dataset that its manifest does not name, from killed or unfinished runs.
 
-    The logs of changes belong to their runs.
+    The logs of changes of committed runs count as named.
     """
-    named = manifest.live_files() | {f"{RUNS}/{run}.json" for run in manifest.runs}
+    named = manifest.live_files() | {record_name(run) for run in manifest.runs}
     return [
         info
         for info in files
@@ -66,19 +67,24 @@ def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
 
 
 def is_log(path: str) -> bool:
-    """Whether a file is a log of what a run changed."""
+    """Whether a file is part of a run's log of changes."""
     return path.startswith(f"{CHANGES}/") and is_part(path)
 
 
 def still_there(output: str, paths: set[str]) -> set[str]:
-    """Those of some files of encoders that have not been removed yet."""
+    """The paths, of some encoders' files, at which there is still a file."""
     folders = {"/".join(path.split("/")[:2]) for path in paths}
     return {info.path for folder in folders for info in files_below(output, folder)} & paths
 
 
 def remove(output: str, paths: Iterable[str]) -> None:
-    """Remove files of the dataset, and the folders of runs that become empty by that."""
-    # A manifest that was damaged by hand may say anything.
+    """Remove files of the dataset, and the folders of runs that become empty.
+
+    Args:
+        output: of the dataset.
+        paths: relative to the output. Paths that this project does not write are ignored.
+    """
+    # A manifest that somebody edited may name any path.
     own = [path for path in paths if is_own(path)]
     full = [join(output, path) for path in own]
     if is_remote(output):
@@ -98,18 +104,18 @@ def make_live(
     removed: set[str],
     written: Iterable[str] = (),
 ) -> None:
-    """Replace the manifest, then remove what it has made useless.
+    """Replace the manifest, then remove the files that this makes useless.
 
     Args:
         output: of the dataset.
-        command: that does this.
-        manifest: the new one; what it was still to remove is kept in mind.
-        expected: the version of the manifest that it was made from.
-        removed: files that are not needed any more; relative to the output.
+        command: that changes the dataset.
+        manifest: the new one. Files in its ``removed`` that still exist are removed as well.
+        expected: version of the manifest that the new one was made from.
+        removed: files that are no longer needed; relative to the output.
         written: the parts that this command has written.
 
     Raises:
-        JobError: a run or another command was faster. Nothing is changed then.
+        JobError: a run or another command has committed first. Nothing is changed then.
     """
     pending = still_there(output, set(manifest.removed))
     to_remove = sorted((removed | pending) - manifest.live_files())
@@ -125,14 +131,19 @@ def make_live(
 
 
 def lost_race(manifest: Manifest, outcome: str) -> JobError:
-    """What to say when somebody else has replaced the manifest meanwhile."""
+    """The error where another run or command has replaced the manifest meanwhile.
+
+    Args:
+        manifest: of the other one.
+        outcome: the rest of the message: who worked, and what follows.
+    """
     run = next(reversed(manifest.runs), "unknown")
     winner = f"another command ({manifest.upkeep})" if manifest.upkeep else f"another run ({run})"
     return JobError(f"{winner} committed to this output while {outcome}")
 
 
 def remove_empty_folder(output: str, folder: str) -> None:
-    """Remove a folder of the dataset, relative to it, if nothing lies in it any more."""
+    """Remove a folder of the dataset, relative to the output, if it is empty."""
     if not is_remote(output):
         try:
             os.rmdir(join(output, folder))

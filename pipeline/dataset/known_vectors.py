@@ -1,4 +1,4 @@
-"""What content the output has vectors of: copies, renamed files and the like need no model."""
+"""Find vectors in the output by content: copied and renamed images need no model call."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ from encoder.storage.base import join
 from encoder.storage.registry import store_for
 
 _COLUMNS = ["embedding", "width", "height", "sha256"]
-_DIGEST_BYTES = 16  # of a sha256, for finding; the whole of it is compared when a row is read
-ROW_GROUP_BYTES = 128 << 20  # of row groups that are kept, for hits are often neighbours
+_DIGEST_BYTES = 16  # of a sha256, in the index; reading a row compares all of it
+ROW_GROUP_BYTES = 128 << 20  # of row groups kept in memory: hits are often neighbours
 
 
 class Contents(NamedTuple):
-    """What the rows of a part are of: its path in the output, and their digests in a row."""
+    """The contents of a part's rows.
+
+    Attributes:
+        part: path of the part, relative to the output.
+        digests: 16 bytes per row, in order of the rows; zeros where the content is not known.
+    """
 
     part: str
     digests: bytes
 
 
 class KnownContent(NamedTuple):
-    """A row that the output has of some content. Embedding (dim,) float32; sizes in pixels."""
+    """An embedding (dim,), float32, of some content; width and height in pixels."""
 
     embedding: NDArray[np.float32]
     width: int
@@ -39,7 +44,12 @@ class KnownContent(NamedTuple):
 
 
 def contents_of(part: str, hashes: Iterable[str | None]) -> Contents:
-    """The contents of a part, by the sha256 of its rows, in hex and in order; None for none."""
+    """The contents of a part.
+
+    Args:
+        part: path of the part, relative to the output.
+        hashes: sha256 of each row in hex; None for rows that find must not return.
+    """
     length = 2 * _DIGEST_BYTES
     return Contents(
         part, b"".join(bytes.fromhex(f"{each or '':0<{length}.{length}}") for each in hashes)
@@ -72,15 +82,15 @@ class VectorIndex:
         rows = [np.arange(count, dtype=np.int32) for count in counts]
         self._row_of = np.concatenate([*rows, np.empty(0, np.int32)])[order]
         self._lock = threading.Lock()
-        self._starts: dict[int, list[int]] = {}  # of a part's row groups, in rows
+        self._starts: dict[int, list[int]] = {}  # part -> first row of each row group
         self._row_groups: LRUCache[tuple[int, int], pa.Table] = LRUCache(
             ROW_GROUP_BYTES, _bytes_held
         )
 
     def find(self, sha256: str) -> KnownContent | None:
-        """The row of some content, if there is one; sha256 in hex.
+        """The row with some content (sha256 in hex); None if there is none.
 
-        A part that can't be read any more is as good as none: the content is embedded again.
+        Also None if the part can't be read any more: the content is then embedded again.
         """
         digest = bytes.fromhex(sha256)[:_DIGEST_BYTES]
         first, second = np.frombuffer(digest, ">u8").astype(np.uint64)
@@ -89,7 +99,7 @@ class VectorIndex:
             if self._second[place] == second:
                 try:
                     return self._read(int(self._part_of[place]), int(self._row_of[place]), sha256)
-                except Exception:  # whatever it is, embedding again is right
+                except Exception:  # whatever the error: embedding again is right
                     return None
             place += 1
         return None
@@ -99,14 +109,14 @@ class VectorIndex:
             table, row = self._kept(part, row) or self._opened(part, row)
         if table.column("sha256")[row].as_py() != sha256:
             return None
-        # A copy: a part of the row group would keep all of it in memory.
+        # A copy: a slice would keep the whole row group in memory.
         vector = np.array(table.column("embedding")[row].values, np.float32)
         return KnownContent(
             vector, table.column("width")[row].as_py(), table.column("height")[row].as_py()
         )
 
     def _kept(self, part: int, row: int) -> tuple[pa.Table, int] | None:
-        """The row group that a row is in, and its place there; None if it has to be read."""
+        """The row's row group, if it is in memory, and the row's place in it."""
         starts = self._starts.get(part)
         if starts is None:
             return None
@@ -115,6 +125,7 @@ class VectorIndex:
         return None if table is None else (table, row - starts[group])
 
     def _opened(self, part: int, row: int) -> tuple[pa.Table, int]:
+        """The row's row group, read from the part, and the row's place in it."""
         path = join(self._output, self._parts[part])
         with store_for(path).open(path) as file:
             opened = pq.ParquetFile(file, page_checksum_verification=True)

@@ -1,4 +1,4 @@
-"""Where things lie in a dataset, by their paths relative to it."""
+"""The paths of all files in a dataset."""
 
 from __future__ import annotations
 
@@ -6,45 +6,52 @@ import os
 import re
 import uuid
 from datetime import datetime, timezone
+from typing import Final
 
 from encoder.errors import InputError
 from encoder.storage.base import is_temporary, join
 from encoder.storage.registry import is_writable, normalize, read_only_error
-from pipeline.records import LISTS
+from pipeline.records import LISTS, Kind
 
+RUNS: Final = "runs"  # the folder of the run records
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def encoder_folder(kind: str, encoder_id: str) -> str:
-    """Where one encoder's parts lie, relative to the output."""
+def encoder_folder(kind: Kind, encoder_id: str) -> str:
+    """The folder of one encoder's files of one kind, relative to the output."""
     return f"{kind}/encoder={encoder_id}"
 
 
-def part_path(kind: str, encoder_id: str, run_id: str, name: str) -> str:
+def part_path(kind: Kind, encoder_id: str, run_id: str, name: str) -> str:
     """A part's path, relative to the output."""
     return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
 
 
 def uris_path(encoder_id: str, digest: str) -> str:
-    """Where the uris of a list are remembered, relative to the output; by what they are."""
+    """The path of the file with a list's uris, relative to the output.
+
+    Args:
+        encoder_id: of the encoder.
+        digest: of the list and its uris, in hex.
+    """
     return f"{encoder_folder(LISTS, encoder_id)}/uris-{digest[:32]}.parquet"
 
 
 def is_uris(path: str) -> bool:
-    """Whether a path is one that uris_path makes."""
+    """Whether a path has the form that uris_path makes."""
     return _URIS_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
-def run_of(path: str) -> str:
-    """The id of the run that wrote a part, from the part's path; "" if it says none."""
+def run_of(path: str) -> str | None:
+    """The id of the run that wrote a part, from the part's path; None if the path has none."""
     found = re.search(r"/run=([^/]+)/", path)
-    return found[1] if found else ""
+    return found[1] if found else None
 
 
 def is_part(path: str) -> bool:
-    """Whether a path is that of a part file, as part_path makes it."""
+    """Whether a path has the form that part_path makes."""
     return _PART_NAME.fullmatch(path.rpartition("/")[2]) is not None
 
 
@@ -53,29 +60,38 @@ def manifest_path(output: str) -> str:
     return join(output, "manifest.json")
 
 
+def record_name(run_id: str) -> str:
+    """The path of a run record, relative to the output."""
+    return f"{RUNS}/{run_id}.json"
+
+
 def record_path(output: str, run_id: str) -> str:
     """The full path of a run record."""
-    return join(output, "runs", f"{run_id}.json")
+    return join(output, record_name(run_id))
 
 
-# The commands whose parts lie in folders of their own, which begin with their names. Until a
-# manifest names such a part, it only repeats rows of others.
+# Compact and repair write parts into run folders of their own; the folders' names begin with the
+# command. As long as no manifest names such a part, it only repeats rows of other parts.
 COMPACT, REPAIR = "compact", "repair"
 _UPKEEP_ID = re.compile(rf"({COMPACT}|{REPAIR})-")
 
 
 def new_upkeep_id(command: str) -> str:
-    """Names the folder of the parts that a command writes: the command, time and chance."""
+    """An id for the parts that a command writes: the command, the time (UTC), random digits."""
     return f"{command}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def is_of_upkeep(path: str) -> bool:
-    """Whether a part was written by upkeep, from rows that lay elsewhere in the output."""
-    return _UPKEEP_ID.match(run_of(path)) is not None
+    """Whether compact or repair wrote a part, from rows of other parts."""
+    return _UPKEEP_ID.match(run_of(path) or "") is not None
 
 
 def check_run_id(run_id: str) -> str:
-    """Raise InputError for a run id that can't be part of a path."""
+    """Return the run id.
+
+    Raises:
+        InputError: the id can't be part of a path, or looks like one of compact or repair.
+    """
     if not _RUN_ID.fullmatch(run_id):
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
@@ -86,12 +102,12 @@ def check_run_id(run_id: str) -> str:
 
 
 def is_half_manifest(path: str) -> bool:
-    """Whether a commit that was killed has left this beside the manifest."""
+    """Whether a path is a temporary manifest, which a killed commit leaves beside the real one."""
     return is_temporary(path) and path.startswith(".manifest.json.")
 
 
 def output_folder(output: str | os.PathLike[str]) -> str:
-    """The path of an ``--output`` as this project writes it.
+    """The normalized path of an ``--output``.
 
     Raises:
         InputError: nothing can be written there.

@@ -1,13 +1,14 @@
-"""What is live in a dataset: its manifest and its run records. No Arrow in here.
+"""The manifest, which lists the files of a dataset's current state, and the run records. No Arrow.
 
 ``manifest.json`` is written last, and only if nobody else has written it since it was read, so a
-run is either committed whole or not at all.
+run is committed whole or not at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,22 +16,51 @@ from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import manifest_path, record_path
+from pipeline.dataset.layout import RUNS, manifest_path, record_path
 from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, Kind, ListState, Part, RunRecord
 
 FORMAT = "image-embeddings/1"
-_OF_A_PART = ("path", "rows", "bytes", "crc32c")
+
+
+class _AnyFormat(msgspec.Struct):
+    """What manifests of all formats have."""
+
+    format: str
+
+
+class _PartEntry(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    rows: int
+    bytes: int
+    crc32c: str = ""
+
+
+class _EncoderEntry(msgspec.Struct):
+    spec: dict[str, object]  # as encoder.json has it; EncoderSpec checks it
+    embeddings: list[_PartEntry]
+    failures: list[_PartEntry]
+    lists: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class _ManifestFile(msgspec.Struct):
+    """``manifest.json``; the fields are written in this order."""
+
+    format: str
+    runs: dict[str, str]
+    encoders: dict[str, _EncoderEntry]
+    removed: list[str]
+    upkeep: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderState:
-    """What is live of one encoder's rows.
+    """The live files of one encoder.
 
     Attributes:
         spec: of the encoder.
-        parts: that hold the rows.
-        lists: that runs have read, and what they named.
+        parts: with the rows.
+        lists: that runs have read, with the uris that they named.
     """
 
     spec: EncoderSpec
@@ -44,22 +74,22 @@ class EncoderState:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is live in a dataset.
+    """The files that make up the current state of a dataset, the live files.
 
     Attributes:
-        runs: the committed runs, oldest first, each with the token of the launch that did it.
-        encoders: what is live of each.
-        removed: parts that the last commit took out, and that its clean-up may not have reached.
-        upkeep: the command that wrote this state; "" where a run did.
+        runs: the committed runs, oldest first: run id -> token of the launch that committed it.
+        encoders: encoder id -> the encoder's live files.
+        removed: files that the last commit made useless; its clean-up may have missed some.
+        upkeep: the command that wrote this state; None where a run wrote it.
     """
 
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
     removed: tuple[str, ...] = ()
-    upkeep: str = ""
+    upkeep: str | None = None
 
     def live_files(self) -> set[str]:
-        """All that the manifest names in folders of parts and lists, relative to the output."""
+        """The paths of all live parts and files of uris, relative to the output."""
         return {
             path
             for state in self.encoders.values()
@@ -82,56 +112,49 @@ class Manifest:
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         encoders = {
-            name: {
-                "spec": json.loads(state.spec.to_json()),
-                **{
-                    kind: [
-                        {name: getattr(part, name) or "" for name in _OF_A_PART}
-                        for part in sorted(state.of_kind(kind), key=_path)
-                    ]
-                    for kind in (EMBEDDINGS, FAILURES)
-                },
-                "lists": {each.list_uri: each.uris_path for each in state.lists},
-            }
+            name: _EncoderEntry(
+                spec=json.loads(state.spec.to_json()),
+                embeddings=_entries(state.of_kind(EMBEDDINGS)),
+                failures=_entries(state.of_kind(FAILURES)),
+                lists={each.list_uri: each.uris_path for each in state.lists},
+            )
             for name, state in sorted(self.encoders.items())
         }
-        values = {"runs": self.runs, "encoders": encoders, "removed": self.removed}
-        return json.dumps({"format": FORMAT, **values, "upkeep": self.upkeep}, indent=1)
+        file = _ManifestFile(FORMAT, self.runs, encoders, list(self.removed), self.upkeep or "")
+        return json.dumps(msgspec.to_builtins(file), indent=1)
 
     @classmethod
     def from_json(cls, text: bytes, path: str) -> Manifest:
         """Parse a manifest.
 
+        Args:
+            text: content of the file.
+            path: of the file, for the error.
+
         Raises:
-            JobError: the file is damaged; it is named.
+            JobError: the file is damaged, has another format, or a value has another type.
         """
         try:
             values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise ValueError(f"format {values['format']!r}, expected {FORMAT!r}")
-            encoders = {
-                name: EncoderState(
-                    EncoderSpec.from_json(json.dumps(state["spec"])),
-                    tuple(
-                        _part(kind, **entry)
-                        for kind in (EMBEDDINGS, FAILURES)
-                        for entry in state[kind]
-                    ),
-                    tuple(ListState(*each) for each in state.get("lists", {}).items()),
-                )
-                for name, state in values["encoders"].items()
-            }
-            upkeep = values.get("upkeep", "")
-            return cls(dict(values["runs"]), encoders, tuple(values["removed"]), upkeep)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = msgspec.convert(values, _AnyFormat).format
+            if found != FORMAT:
+                raise ValueError(f"format {found!r}, expected {FORMAT!r}")
+            file = msgspec.convert(values, _ManifestFile)
+            encoders = {name: _state(entry) for name, entry in file.encoders.items()}
+        except (ValueError, msgspec.ValidationError) as error:
             raise JobError(
                 f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
                 "'python -m pipeline verify OUTPUT --repair'"
             ) from error
+        return cls(file.runs, encoders, tuple(file.removed), file.upkeep or None)
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
-    """The manifest and its version; an empty one and None where there is none yet."""
+    """The manifest and its version; an empty manifest and None where there is none yet.
+
+    Raises:
+        JobError: the manifest is damaged.
+    """
     path = manifest_path(output)
     store = store_for(path)
     if store.stat(path) is None:
@@ -141,10 +164,11 @@ def read_manifest(output: str) -> tuple[Manifest, str | None]:
 
 
 def existing_manifest(output: str) -> tuple[Manifest, str]:
-    """Like read_manifest.
+    """The manifest and its version.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no manifest.
+        JobError: the manifest is damaged.
     """
     manifest, version = read_manifest(output)
     if version is None:
@@ -156,7 +180,7 @@ def existing_manifest(output: str) -> tuple[Manifest, str]:
 
 
 def write_manifest(output: str, manifest: Manifest, expected: str | None) -> None:
-    """Replace the manifest, if it is still in the expected version.
+    """Replace the manifest, if it still has the expected version; None expects no manifest.
 
     Raises:
         ChangedError: another run has committed.
@@ -166,7 +190,7 @@ def write_manifest(output: str, manifest: Manifest, expected: str | None) -> Non
 
 
 def unreadable(part: str, error: Exception) -> JobError:
-    """What to say of a live part that can't be read."""
+    """The error for a live part that can't be read."""
     return JobError(
         f"{part} in the output can't be read ({error}). If another run has just ended, start this "
         "one again. Restore it from a backup, or let 'python -m pipeline verify OUTPUT --repair' "
@@ -175,7 +199,7 @@ def unreadable(part: str, error: Exception) -> JobError:
 
 
 def removed_meanwhile(path: str) -> JobError:
-    """What to say of a file of the output that another run has removed while this one worked."""
+    """The error for a file of the output that another run has removed while this one worked."""
     return JobError(
         f"{path} in the output is gone: another run has committed to it while this one worked, so "
         "this one was not committed. No work is lost: start it again, and it takes over the "
@@ -200,14 +224,27 @@ def read_record(output: str, run_id: str) -> RunRecord:
 
 def stray_records(output: str, manifest: Manifest) -> list[str]:
     """Full paths of the run records that the manifest does not name."""
-    folder = join(output, "runs")
+    folder = join(output, RUNS)
     known = {record_path(output, run) for run in manifest.runs}
     return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
 
 
-def _part(kind: Kind, path: str, rows: int, bytes: int, crc32c: str = "") -> Part:
-    return Part(kind, str(path), int(rows), int(bytes), crc32c=str(crc32c) or None)
+def _entries(parts: Iterable[Part]) -> list[_PartEntry]:
+    """The entries of parts, in order of their paths."""
+    return sorted(
+        (_PartEntry(part.path, part.rows, part.bytes, part.crc32c or "") for part in parts),
+        key=lambda entry: entry.path,
+    )
 
 
-def _path(part: Part) -> str:
-    return part.path
+def _state(entry: _EncoderEntry) -> EncoderState:
+    return EncoderState(
+        EncoderSpec.from_json(json.dumps(entry.spec)),
+        (*_parts(EMBEDDINGS, entry.embeddings), *_parts(FAILURES, entry.failures)),
+        tuple(ListState(list_uri, path) for list_uri, path in entry.lists.items()),
+    )
+
+
+def _parts(kind: Kind, entries: Iterable[_PartEntry]) -> Iterable[Part]:
+    for entry in entries:
+        yield Part(kind, entry.path, entry.rows, entry.bytes, crc32c=entry.crc32c or None)

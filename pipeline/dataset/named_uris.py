@@ -1,4 +1,7 @@
-"""What lists named in earlier runs: files of uris in the output, one for each state of a list."""
+"""The uris that lists named in earlier runs: a file in the output for each state of a list.
+
+A later run compares a list with its file to find the images that the list no longer names.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ _URIS = pa.schema([pa.field("uri", pa.string(), nullable=False)])
 
 
 class NamedUris:
-    """Collects what a list names, to be compared with what it names in later runs.
+    """Collects the uris that a list names, and writes them to a file.
 
     Args:
-        list_uri: of the list. It is noted in the file, for runs that die and manifests that have to
-            be rebuilt.
+        list_uri: of the list. The file's metadata holds it too, so that the file can be used
+            without a manifest: after a killed run, or to rebuild a manifest.
     """
 
     def __init__(self, list_uri: str) -> None:
@@ -39,14 +42,14 @@ class NamedUris:
         )
 
     def add(self, uri: str) -> None:
-        """Take the next uri that the list names."""
+        """Add the next uri that the list names."""
         self._digest.update(uri.encode() + b"\0")
         self._rows.append(uri)
         if len(self._rows) == _BATCH_ROWS:
             self._flush()
 
     def write(self, output: str, encoder_id: str) -> ListState:
-        """Write the uris, if they are not there yet."""
+        """Write the file, if it does not exist yet."""
         self._flush()
         self._writer.close()
         relative = uris_path(encoder_id, self._digest.hexdigest())
@@ -60,10 +63,10 @@ class NamedUris:
 
 
 def read_uris(output: str, state: ListState) -> Iterator[str]:
-    """What a list named in an earlier run.
+    """The uris that a list named in an earlier run.
 
     Raises:
-        JobError: another run has removed what remembers it.
+        JobError: another run has removed the file.
     """
     path = join(output, state.uris_path)
     try:
@@ -77,7 +80,10 @@ def read_uris(output: str, state: ListState) -> Iterator[str]:
 
 
 def list_of(output: str, path: str) -> ListState | None:
-    """Which list a file of uris is of; None where it does not say so, or is gone."""
+    """The list that a file of uris belongs to, by its metadata.
+
+    None where the file is missing, unreadable or without that metadata.
+    """
     full = join(output, path)
     try:
         with store_for(full).open(full) as file:
@@ -88,7 +94,7 @@ def list_of(output: str, path: str) -> ListState | None:
 
 
 def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
-    """Remember of a list what it has named in any of several states."""
+    """Write one file with all uris that a list named in any of several states."""
     named = NamedUris(states[0].list_uri)
     for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
         named.add(uri)

@@ -1,4 +1,4 @@
-"""Parts read and written batch by batch, for what must not hold a whole dataset in memory."""
+"""Read and write single part files, batch by batch: a dataset need not fit in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import google_crc32c
 import pyarrow as pa
@@ -20,15 +19,15 @@ from pipeline.records import EMBEDDINGS, Kind, Part
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
-UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # what damaged parts raise
-# Of a row group; a reader skips whole ones by their statistics.
+UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # raised by damaged parts
+# Size of a row group; readers skip whole row groups by their statistics.
 GROUP_ROWS = 16384
 GROUP_BYTES = 64 << 20
 _NAME_DIGITS = 24
 
 
-def parquet_options(kind: Kind) -> dict[str, Any]:
-    """How parts are written. Readers that check pages find damage without the manifest."""
+def parquet_options(kind: Kind) -> dict[str, str | bool | list[str]]:
+    """pyarrow's options for writing parts. Page checksums show damage without the manifest."""
     return {
         "compression": "zstd",
         "use_dictionary": kind != EMBEDDINGS,
@@ -44,31 +43,31 @@ def checksum(data: bytes) -> str:
 
 
 class ContentName:
-    """The name of a part, from all that is in it but the vectors.
+    """Names a part by a digest of its content, without the vectors.
 
-    The last bits of vectors depend on the batches that they were computed in.
+    Vectors are left out, as their last bits depend on the batches that they were computed in.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Take further rows."""
+        """Add rows."""
         names = [name for name in rows.schema.names if name != "embedding"]
         self._digest.update(repr(names).encode())
         for row in zip(*(to_plain(rows.column(name)) for name in names), strict=True):
             self._digest.update(repr(row).encode())
 
     def text(self) -> str:
-        """The name of all rows so far."""
+        """The name of a part with all rows added so far, 24 hex digits."""
         return self._digest.hexdigest()[:_NAME_DIGITS]
 
 
 def put_part(output: str, path: str, data: bytes) -> bytes:
-    """Write a part, which appears whole or not at all; gives its file.
+    """Write a part, which appears whole or not at all; returns the content of its file.
 
-    An earlier attempt at the same work may have written the same rows, with other last bits of
-    vectors: then its part stays.
+    If an earlier attempt has written the same rows, its file stays, and its content is returned:
+    the last bits of its vectors may differ.
     """
     full = join(output, path)
     store = store_for(full)
@@ -88,17 +87,17 @@ def put_part(output: str, path: str, data: bytes) -> bytes:
 
 @contextlib.contextmanager
 def opened(output: str, path: str) -> Iterator[pq.ParquetFile]:
-    """A part, opened; reading checks the checksums of its pages."""
+    """Open a part; reading checks the checksums of its pages."""
     full = join(output, path)
     with store_for(full).open(full) as file:
         yield pq.ParquetFile(file, page_checksum_verification=True)
 
 
 class PartStream:
-    """One part that grows batch by batch. Its file is held in memory until it is written.
+    """A part that grows batch by batch. Its file is held in memory until it is written.
 
     Args:
-        kind: of part.
+        kind: of the part.
         schema: of its rows, with metadata.
     """
 
@@ -111,7 +110,7 @@ class PartStream:
         self._waiting: list[pa.Table] = []
 
     def add(self, rows: pa.Table) -> None:
-        """Take rows with the columns of the schema."""
+        """Add rows with the columns of the schema."""
         self._waiting.append(rows)
         self._name.add(rows)
         self._rows += len(rows)
@@ -120,7 +119,7 @@ class PartStream:
             self._flush()
 
     def write(self, output: str, encoder_id: str, run_id: str) -> Part | None:
-        """Write the part, which appears whole or not at all; None where it has no rows."""
+        """Write the part, which appears whole or not at all; None if it has no rows."""
         if not self._rows:
             return None
         self._flush()
@@ -147,7 +146,7 @@ def read_batches(output: str, path: str, columns: list[str] | None = None) -> It
 
 
 def batches_of(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of an opened part, a few thousand at a time, fewer where vectors are long."""
+    """The rows of an open part, a few thousand at a time; fewer where rows are large."""
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
     size = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
     rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(size, 1)))

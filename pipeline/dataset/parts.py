@@ -1,12 +1,12 @@
-"""Part files: rows are collected, written whole, read back by column, and rewritten."""
+"""Part files: collect rows, write them as a part, read its key columns, write it again."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
     FAILURES,
+    Carried,
     Embedded,
     Failure,
     Kind,
@@ -35,11 +36,11 @@ from pipeline.records import (
     Touched,
 )
 
-# What a run that is killed loses per worker at most, besides what it had just begun.
+# A part is written after so many rows, seconds or bytes: a killed run loses no more per worker,
+# besides the images that it was working on.
 MAX_ROWS = 1024
 MAX_SECONDS = 60.0
 MAX_BYTES = 64 << 20
-
 
 _Row = TypeVar("_Row", Embedded, Failure)
 
@@ -49,9 +50,10 @@ class PartWriter:
     """Writes parts of one run.
 
     Attributes:
-        output, run_id: where to.
+        output: of the job.
+        run_id: of the run.
         spec: of the encoder.
-        extra_columns: columns of embeddings besides those that all have.
+        extra_columns: further columns of embeddings: carried ones, and truncated.
     """
 
     output: str
@@ -61,14 +63,14 @@ class PartWriter:
 
     @property
     def carried_names(self) -> tuple[str, ...]:
-        """Columns that come from manifests, in the order of Embedded.carried."""
+        """Names of the carried columns, in the order of Embedded.carried."""
         return tuple(name for name in self.extra_columns.names if name != TRUNCATED.name)
 
     def write(self, kind: Kind, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
         """Write a table as one part. It appears whole or not at all.
 
-        The name says what the part holds, so that work repeated by a retry finds its own earlier
-        file and does not stand beside it, and nothing is ever replaced.
+        The part's name is a digest of its content, so a retry of the same work finds the file of
+        the earlier attempt: it neither adds the rows a second time nor replaces other rows.
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
         buffer = io.BytesIO()
@@ -79,12 +81,22 @@ class PartWriter:
     def write_embeddings(self, rows: Sequence[Embedded]) -> Part:
         """Write embedded images as one part."""
         vectors = np.stack([row.embedding for row in rows]).astype(np.float32, copy=False)
-        embedding = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), self.spec.dim)
+        columns: dict[str, Sequence[object]] = {
+            "uri": [row.uri for row in rows],
+            "width": [row.width for row in rows],
+            "height": [row.height for row in rows],
+            "bytes": [row.bytes for row in rows],
+            "version": [row.version for row in rows],
+            "sha256": [row.sha256 for row in rows],
+            TRUNCATED.name: [row.truncated for row in rows],
+        }
+        for place, name in enumerate(self.carried_names):
+            columns[name] = [None if row.carried is None else row.carried[place] for row in rows]
         schema = schema_of(EMBEDDINGS, self.spec, self.extra_columns)
         arrays = [
-            embedding
+            pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), self.spec.dim)
             if field.name == "embedding"
-            else to_arrow([self._value(row, field.name) for row in rows], field.type)
+            else to_arrow(columns[field.name], field.type)
             for field in schema
         ]
         loads = sorted({row.load for row in rows if row.load})
@@ -99,44 +111,53 @@ class PartWriter:
         )
 
     def write_changes(self, changes: Sequence[Change]) -> Part:
-        """Write what the run changed, as one file of its log."""
+        """Write changes as one file of the run's log of changes."""
         return self.write(CHANGES, pa.Table.from_pylist([c._asdict() for c in changes], LOG))
 
     def rewrite(
         self, kind: Kind, path: str, stale: set[str], touched: Mapping[str, Touched]
     ) -> Part | None:
-        """Write a part again without its stale rows, and with new versions for touched images.
+        """Write a part again, without stale rows and with the new values of touched ones.
 
-        Gives None where no row is left. The old file stays; the commit removes it.
+        The old file stays; the commit removes it.
+
+        Args:
+            kind: of the part.
+            path: of the part, relative to the output.
+            stale: uris whose rows are left out.
+            touched: uri -> new version and carried values; these rows stay, even if also stale.
+
+        Returns:
+            The new part; None if no row is left.
+
+        Raises:
+            JobError: another run has removed the part.
         """
         table = self.conform(kind, read_part(self.output, path))
         uris = table.column("uri").to_pylist()
-        for name in ("version", *self.carried_names) if touched else ():
-            place = table.schema.get_field_index(name)
-            field = table.schema.field(place)
-            values = [
-                self._renewed(touched.get(uri), name, value)
-                for uri, value in zip(uris, to_plain(table.column(place)), strict=True)
+        if touched:
+            rows = [touched.get(uri) for uri in uris]
+            versions = [
+                old if row is None else row.version
+                for old, row in zip(to_plain(table.column("version")), rows, strict=True)
             ]
-            table = table.set_column(place, field, to_arrow(values, field.type))
+            table = _with_values(table, "version", versions)
+            for place, name in enumerate(self.carried_names):
+                values = [
+                    old if row is None or row.carried is None else row.carried[place]
+                    for old, row in zip(to_plain(table.column(name)), rows, strict=True)
+                ]
+                table = _with_values(table, name, values)
         keep = pa.array([uri in touched or uri not in stale for uri in uris], pa.bool_())
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
 
-    def _value(self, row: Embedded, name: str) -> Any:
-        if name in self.carried_names:
-            return None if row.carried is None else row.carried[self.carried_names.index(name)]
-        return getattr(row, name, None)
-
-    def _renewed(self, touched: Touched | None, name: str, value: Any) -> Any:
-        if touched is None:
-            return value
-        if name == "version":
-            return touched.version
-        return value if touched.carried is None else touched.carried[self.carried_names.index(name)]
-
     def conform(self, kind: Kind, table: pa.Table) -> pa.Table:
-        """With the columns that this run's parts have; a reader by glob wants them all alike."""
+        """The table with the columns of this run's parts.
+
+        Missing columns become null, and truncated false. All live parts have the same columns, so
+        that readers can open them with a glob.
+        """
         schema = schema_of(kind, self.spec, self.extra_columns)
         arrays = [
             table.column(field.name).cast(field.type, safe=False)
@@ -148,11 +169,11 @@ class PartWriter:
 
 
 class PartBuffer(Generic[_Row]):
-    """Collects rows and says when they are enough for a part.
+    """Collects rows, and reports when there are enough for a part.
 
     Args:
-        enough: rows that make a part.
-        clock: seconds, monotonic.
+        enough: number of rows for a part.
+        clock: monotonic, in seconds.
     """
 
     def __init__(self, enough: int = MAX_ROWS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -163,7 +184,7 @@ class PartBuffer(Generic[_Row]):
         self._since = 0.0
 
     def add(self, row: _Row, size: int) -> bool:
-        """Take a row of about so many bytes; gives whether it is time to write."""
+        """Add a row of about so many bytes; returns whether it is time to write a part."""
         if not self._rows:
             self._since = self._clock()
         self._rows.append(row)
@@ -178,7 +199,7 @@ class PartBuffer(Generic[_Row]):
         return bool(self._rows)
 
     def take(self) -> list[_Row]:
-        """All rows so far, by uri, whatever order they came in; the buffer is empty afterwards."""
+        """Return all rows, sorted by uri, and empty the buffer."""
         rows, self._rows, self._bytes = self._rows, [], 0
         return sorted(rows, key=_uri)
 
@@ -188,12 +209,12 @@ def _uri(row: Embedded | Failure) -> str:
 
 
 class Keys(NamedTuple):
-    """What planning needs of a part.
+    """What planning needs to know about a part.
 
     Attributes:
-        rows: its keys.
-        outdated: whether it lacks columns that parts of this run have, or has others.
-        contents: what its vectors are of; None for failures.
+        rows: its key columns.
+        outdated: whether its columns differ from those of this run's parts.
+        contents: contents of its images; None for failures.
     """
 
     rows: list[KnownTuple]
@@ -202,12 +223,15 @@ class Keys(NamedTuple):
 
 
 def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
-    """Read what planning needs of a part: the key columns, not the vectors.
+    """Read a part's key columns, without the vectors.
 
     Args:
         part: in the writer's output.
         committed: whether the manifest names it.
         writer: of this run.
+
+    Raises:
+        OSError, pyarrow.ArrowException: the part can't be read.
     """
     full = join(writer.output, part.path)
     with store_for(full).open(full) as file:
@@ -222,26 +246,26 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         more = [TRUNCATED.name] if TRUNCATED.name in schema.names else []
         table = opened.read(columns=["uri", "version", extra, *carried, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
-    values: Any = [None] * len(table)
+    values: Iterable[Carried | None] = [None] * len(table)
     if carried:
         types = [expected.field(name).type for name in carried]
         columns = zip(carried, types, strict=True)
         casts = (table.column(name).cast(kind, safe=False) for name, kind in columns)
         values = zip(*map(to_plain, casts), strict=True)
     rows: list[KnownTuple] = []
-    for uri, version, value, extra_columns in zip(*keys, values, strict=True):
+    for uri, version, value, of_row in zip(*keys, values, strict=True):
         sha256, stage = (value, None) if part.kind == EMBEDDINGS else (None, value)
-        rows.append((uri, part.path, version, sha256, stage, committed, extra_columns))
+        rows.append((uri, part.path, version, sha256, stage, committed, of_row))
     if part.kind != EMBEDDINGS:
         return Keys(rows, schema != expected)
-    # The vector of a damaged image is not that of its content for all times.
-    damaged = table.column(more[0]).to_pylist() if more else [False] * len(rows)
-    hashes = (None if cut else row[3] for row, cut in zip(rows, damaged, strict=True))
+    # Vectors of truncated images are not reused: later versions may decode more of such an image.
+    truncated = table.column(more[0]).to_pylist() if more else [False] * len(rows)
+    hashes = (None if cut else row[3] for row, cut in zip(rows, truncated, strict=True))
     return Keys(rows, schema != expected, contents_of(part.path, hashes))
 
 
 def read_part(output: str, path: str) -> pa.Table:
-    """A whole part.
+    """All rows of a part.
 
     Raises:
         JobError: another run has removed it.
@@ -255,13 +279,24 @@ def read_part(output: str, path: str) -> pa.Table:
 
 
 def count_rows(output: str, path: str) -> tuple[int, int]:
-    """A part's rows, and its size in bytes."""
+    """A part's number of rows, and its size in bytes.
+
+    Raises:
+        JobError: another run has removed it.
+    """
     full = join(output, path)
     info = store_for(full).stat(full)
     if info is None:
         raise removed_meanwhile(path)
     with store_for(full).open(full) as file:
         return pq.read_metadata(file).num_rows, info.bytes
+
+
+def _with_values(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    """The table with other values in one column."""
+    place = table.schema.get_field_index(name)
+    field = table.schema.field(place)
+    return table.set_column(place, field, to_arrow(values, field.type))
 
 
 def _content_name(table: pa.Table) -> str:

@@ -1,9 +1,8 @@
-"""The reader of a dataset, on disk or in a bucket."""
+"""Open a dataset, on disk or in a bucket, with pyarrow."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pyarrow.dataset as pa_dataset
 from pyarrow import fs
@@ -20,15 +19,26 @@ from pipeline.records import EMBEDDINGS
 def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> pa_dataset.Dataset:
     """Open the last committed state of one encoder's embeddings.
 
-    Runs that go on beside it do not change what it reads; if a later commit has removed a file
-    meanwhile, reading raises FileNotFoundError, and opening again helps.
+    Later runs do not change what the returned dataset reads. If a later commit has removed one of
+    its files, reading raises FileNotFoundError: open the dataset again.
+
+    Columns:
+        uri: string, of the image.
+        embedding: fixed_size_list<float32>[dim].
+        width, height: int32, pixels, as stored in the image file.
+        bytes: int64, size of the image file.
+        version: string, of the image file, as its store reports it.
+        sha256: string, of the file's content, in hex.
+        truncated: bool; only in datasets of runs with ``--allow-truncated``.
+        The carried columns follow under their own names.
 
     Args:
         output: the ``--output`` of the job, local or gs://.
-        encoder: an encoder id; may be left out where the dataset has only one.
+        encoder: an encoder id; may be left out if the dataset has only one.
 
     Raises:
         InputError: there is no dataset, or no such encoder in it.
+        JobError: the manifest or a part is damaged.
     """
     base = output_folder(output)
     manifest, _ = existing_manifest(base)
@@ -45,13 +55,13 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     )
 
 
-def _arrow_filesystem(path: str) -> tuple[Any, str]:
-    """The pyarrow filesystem that a path lies in, and the path as that filesystem writes it."""
+def _arrow_filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    """The pyarrow filesystem for a path, and the path in that filesystem's form."""
     if not is_remote(path):
         return fs.LocalFileSystem(), path
     from encoder.storage.gcs.client import is_anonymous
 
-    options: dict[str, Any] = {"anonymous": is_anonymous()}
+    options: dict[str, str | bool] = {"anonymous": is_anonymous()}
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         scheme, _, host = emulator.rpartition("://")
         options |= {"endpoint_override": host, "scheme": scheme or "http"}

@@ -1,4 +1,4 @@
-"""The columns of the dataset, stated once."""
+"""The columns of the dataset."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from encoder.spec import EncoderSpec
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import EncoderState, unreadable
-from pipeline.records import EMBEDDINGS
+from pipeline.records import EMBEDDINGS, Kind
 
 SPEC_KEY = b"encoder"  # in the Parquet schema metadata
-FOLDER_COLUMNS = ("encoder", "run")  # what readers make of the names of folders
+FOLDER_COLUMNS = ("encoder", "run")  # readers derive these from the names of folders
 NO_COLUMNS = pa.schema([])
 TRUNCATED = pa.field("truncated", pa.bool_())  # with --allow-truncated
 
 
-def schema_of(kind: str, spec: EncoderSpec, extra_columns: Iterable[pa.Field] = ()) -> pa.Schema:
+def schema_of(kind: Kind, spec: EncoderSpec, extra_columns: Iterable[pa.Field] = ()) -> pa.Schema:
     """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES.
 
     Args:
-        kind: of part.
+        kind: of the part.
         spec: of the encoder.
-        extra_columns: further columns of embeddings.
+        extra_columns: further columns of embeddings: carried ones, and truncated.
     """
     if kind == EMBEDDINGS:
         fields = [
@@ -51,7 +51,11 @@ def schema_of(kind: str, spec: EncoderSpec, extra_columns: Iterable[pa.Field] = 
 
 
 def extra_columns_of(output: str, state: EncoderState) -> pa.Schema:
-    """The columns that live embeddings have besides those that all have."""
+    """The extra columns of the live embeddings: carried ones, and truncated.
+
+    Raises:
+        JobError: a part can't be read.
+    """
     part = next(iter(state.of_kind(EMBEDDINGS)), None)
     if part is None:
         return NO_COLUMNS

@@ -1,22 +1,28 @@
-"""Values of carried columns on their way through the job: plain Python, equal to the last bit."""
+"""Convert values of carried columns from Arrow to Python and back, without loss.
+
+Carried values travel through the job as plain Python values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
 
-def to_plain(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; times as whole numbers, since Python's have fewer digits."""
+def to_plain(column: pa.Array | pa.ChunkedArray) -> list[object]:
+    """A column as Python values.
+
+    Timestamps, durations and times become whole numbers in the column's unit, since Python's own
+    types have no nanoseconds.
+    """
     number = _as_number(column.type)
-    values: list[Any] = (column.cast(number) if number else column).to_pylist()
+    values: list[object] = (column.cast(number) if number else column).to_pylist()
     return values
 
 
-def to_arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The way back; also takes what Arrow itself turns into the type."""
+def to_arrow(values: Sequence[object], kind: pa.DataType) -> pa.Array:
+    """The inverse of to_plain; also takes values that pyarrow itself converts to the type."""
     number = _as_number(kind)
     if number and all(value is None or isinstance(value, int) for value in values):
         return pa.array(values, number).cast(kind)
@@ -24,10 +30,11 @@ def to_arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """A type that any reader of Parquet takes, with nulls in it, for a type of a manifest.
+    """The type in the dataset for a carried column of some type; all Parquet readers know it.
 
-    Dictionaries are resolved, views copied, lists of fixed size become lists (a null among them
-    makes a file that pyarrow itself can't read), and a column without any value becomes text.
+    Dictionaries become their values' type, views become strings or binary, lists of any form
+    become lists (with a null in a fixed-size list, pyarrow can't read its own file), and columns
+    of nulls become strings.
     """
     types = pa.types
     if types.is_dictionary(kind):
@@ -45,8 +52,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether values are the same; a NaN is the same as a NaN."""
+def same(one: Sequence[object], other: Sequence[object]) -> bool:
+    """Whether values are the same, with the same types; a NaN equals a NaN."""
     return repr(one) == repr(other)
 
 

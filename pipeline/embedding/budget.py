@@ -1,4 +1,4 @@
-"""A bound on what many threads hold at the same time: bytes of files, pixels of images."""
+"""A bound on the sum of amounts that threads hold: bytes of files, pixels of images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """Lets threads in, first come, first served, as long as the sum of their amounts fits.
+    """Admits threads in the order in which they ask, as long as the sum of their amounts fits.
 
-    An amount larger than the whole is let in alone, so that nothing waits forever.
+    An amount above the total is admitted alone, so that no thread waits forever.
 
     Args:
-        total: what may be held at the same time.
+        total: the sum that may be held at the same time.
     """
 
     def __init__(self, total: int) -> None:
@@ -39,7 +39,7 @@ class Budget:
             self._changed.notify_all()  # the next in line may fit, too
 
     def give_back(self, amount: int) -> None:
-        """Let go of an amount that was taken."""
+        """Return an amount that was taken."""
         with self._changed:
             self._held -= amount
             self._changed.notify_all()

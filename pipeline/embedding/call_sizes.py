@@ -10,9 +10,9 @@ from encoder.compute.machine import CPU_CALL, nvidia_gpus, threads_per_call, usa
 
 
 def share_cores(height: int, width: int) -> None:
-    """Let calls run side by side, a core each; before Keras is imported, else it has no effect.
+    """Let calls run side by side, on one core each. Call it before Keras is imported.
 
-    Who sets TF_NUM_INTRAOP_THREADS decides otherwise. Nothing changes where there is a GPU.
+    A TF_NUM_INTRAOP_THREADS that is set already wins. With a GPU, nothing changes.
 
     Args:
         height: of the encoder's images, in pixels.
@@ -23,7 +23,7 @@ def share_cores(height: int, width: int) -> None:
 
 
 def images_together(batch_size: int, height: int, width: int) -> int:
-    """How many images the encoder gets together: a batch, on a CPU as many as leave no core idle.
+    """How many images the encoder gets together: a batch; on a CPU enough for all cores.
 
     Args:
         batch_size: images per call of the encoder at most.
@@ -56,7 +56,7 @@ class CallSettings(NamedTuple):
 
 
 def visible_gpus() -> list[str]:
-    """Names of this machine's NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES lets see them."""
+    """Names of this machine's NVIDIA GPUs that CUDA_VISIBLE_DEVICES does not hide."""
     found = nvidia_gpus()
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:

@@ -1,4 +1,4 @@
-"""From the bytes of one image to pixels, or to the vector that the output has of them already."""
+"""Decode one image to pixels, or find the vector that the output already has for its content."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Reading:
     """How images are read.
 
     Attributes:
-        spec: of the encoder that they are decoded for.
-        limits: what decoding may cost.
+        spec: of the encoder, which decides size and channels.
+        limits: the largest image, and whether truncated images are decoded.
         max_bytes: of one image file.
         packing: how archives are read.
         reads: how many images are read at the same time.
@@ -41,14 +41,21 @@ class Reading:
 def decode(
     todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: VectorIndex
 ) -> Outcome:
-    """Decode one image; whatever goes wrong becomes a Failure.
+    """Decode one image; any error becomes a Failure.
 
-    Content that the output has a vector of is not decoded: where it is the image's own row, that
-    stays (Touched), else its vector is taken (Embedded).
+    Content that the output has a vector for is not decoded: if the image's own row has it, that row
+    stays (Touched); otherwise the vector is copied (Embedded).
+
+    Args:
+        todo: the image, and its old row.
+        data: the image file.
+        reading: how images are decoded.
+        pixels: bounds the pixels that are decoded at the same time.
+        index: finds vectors by content.
     """
     image = todo.image._replace(bytes=len(data))
     try:
-        check_size(len(data), reading.max_bytes)  # of some archives only reading tells
+        check_size(len(data), reading.max_bytes)  # some archives don't state it before
     except TooLargeError as error:
         return failure_of(image, DECODE, error)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -70,7 +77,7 @@ def decode(
         )
     try:
         decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
-    except Exception as error:  # a decoder may raise anything, too
+    except Exception as error:  # a decoder may raise anything
         return failure_of(image, DECODE, error)
     return Decoded(
         uri=image.uri,

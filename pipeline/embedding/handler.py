@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
@@ -22,44 +22,53 @@ from pipeline.errors import JobError
 from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
 from pipeline.runs.progress import Tally
 
-RECENT_BYTES = 32 << 20  # of vectors
-_ENTRY_BYTES = 512  # that an entry takes besides its vector, about
+if TYPE_CHECKING:
+    from encoder.compute.runtime import Encoder
 
-# A vector float32 (dim,) with its load, or why there is none.
+RECENT_BYTES = 32 << 20  # of vectors
+_ENTRY_BYTES = 512  # of a cache entry besides its vector, roughly
+
+# A vector, float32 (dim,), with the load that computed it; or the error.
 _Vector = tuple[NDArray[np.float32], Load]
 _Result = _Vector | Exception
 
 
 class LoadedEncoder:
-    """An encoder that is loaded for the first images, and an id that tells this load from others.
+    """An encoder that is loaded when the first images come, and an id of this load.
 
-    Runners load what RunInference asks for even where no image comes.
+    RunInference loads its model on every worker, even if no image comes.
 
     Args:
         load: gives the encoder; called once.
     """
 
-    def __init__(self, load: Callable[[], Any]) -> None:
+    def __init__(self, load: Callable[[], Encoder]) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._encoder: Any = None
+        self._encoder: Encoder | None = None
         self._loaded = Load(uuid.uuid4().hex, "")
 
     def embed(
         self, images: NDArray[np.uint8], batch_size: int | None
     ) -> tuple[NDArray[np.float32], Load]:
-        """(n, height, width, channels) uint8 to (n, dim) float32, with the load.
+        """Embed images; see encoder.Encoder.embed.
 
-        See encoder.Encoder.embed.
+        Args:
+            images: uint8 (n, height, width, channels).
+            batch_size: images per call.
+
+        Returns:
+            float32 (n, dim), and the load that computed them.
 
         Raises:
             JobError: the encoder can't be loaded.
         """
         with self._lock:
-            if self._encoder is None:
-                self._encoder = self._load()
-                self._loaded = self._loaded._replace(computes_on=self._encoder.computes_on)
-        return self._encoder.embed(images, batch_size), self._loaded
+            encoder = self._encoder
+            if encoder is None:
+                encoder = self._encoder = self._load()
+                self._loaded = self._loaded._replace(computes_on=encoder.computes_on)
+        return encoder.embed(images, batch_size), self._loaded
 
 
 @dataclasses.dataclass
@@ -69,12 +78,12 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     Attributes:
         bundle: path of the encoder bundle, as the workers reach it.
         encoder_id: of the bundle that the job was planned for.
-        batch_size: images per call at most. It is fixed: batches of ever new sizes would be
-            compiled anew, and growing ones can run out of memory hours into a job.
-        trust: the bundle may bring layers with code of their own.
+        batch_size: images per call at most. It is fixed: new sizes would be compiled again, and
+            growing ones can run out of memory hours into a job.
+        trust: allow a bundle with Lambda layers or custom classes.
         across_processes: load once for all processes of a machine, in a process of its own.
-        storage: how buckets are spoken to, also where the handler travels to.
-        tally_folder: where to say what the encoder computes on; see pipeline.runs.progress.
+        storage: request settings for buckets, applied in the process that loads.
+        tally_folder: where the device is announced; see pipeline.runs.progress.
     """
 
     bundle: str
@@ -90,14 +99,14 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         self._recent: LRUCache[str, _Vector] = LRUCache(RECENT_BYTES, _bytes_held)
 
     def load_model(self) -> LoadedEncoder:
-        """One for the machine, as RunInference sees to it; see LoadedEncoder."""
+        """The model that RunInference keeps once per worker machine; see LoadedEncoder."""
         return LoadedEncoder(self.load_encoder)
 
-    def load_encoder(self) -> Any:
-        """Load and warm up.
+    def load_encoder(self) -> Encoder:
+        """Load the bundle and warm it up.
 
         Raises:
-            JobError: the bundle can't be loaded, or is another encoder than the job began with.
+            JobError: the bundle can't be loaded, or it is not the encoder that the job began with.
         """
         configure(self.storage)
         try:
@@ -106,7 +115,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
             import_keras()
             from encoder.bundle import load
 
-            encoder = load(self.bundle, trust=self.trust)
+            encoder: Encoder = load(self.bundle, trust=self.trust)
         except Exception as error:
             raise JobError(f"the encoder can't be loaded: {error}") from error
         if encoder.spec.id != self.encoder_id:
@@ -114,7 +123,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
                 f"the bundle {self.bundle} is encoder {encoder.spec.id} now, but the job began "
                 f"with {self.encoder_id}: somebody has replaced it meanwhile. Start the job again"
             )
-        Tally(self.tally_folder).say(f"the encoder computes on {encoder.computes_on}")
+        Tally(self.tally_folder).announce(f"the encoder computes on {encoder.computes_on}")
         encoder.warm_up(self.batch_size)
         return encoder
 
@@ -122,11 +131,11 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         self,
         batch: Sequence[Decoded],
         model: LoadedEncoder,
-        inference_args: Mapping[str, Any] | None = None,
+        inference_args: Mapping[str, object] | None = None,
     ) -> Iterable[Embedded | Failure]:
-        """One call for the batch, and each content once, also of the batches shortly before.
+        """Embed a batch; equal content is computed once, also across recent batches.
 
-        Where the call fails, halves are tried, down to single images; failures are not remembered.
+        If the call fails, halves are tried, down to single images. Failures are not cached.
         """
         results: dict[str, _Result] = {}
         fresh: dict[str, Decoded] = {}
@@ -144,11 +153,11 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         return [_outcome(image, results[image.sha256]) for image in batch]
 
     def get_num_bytes(self, batch: Sequence[Decoded]) -> int:
-        """For Beam's metrics; its own way would pickle every batch."""
+        """Bytes of pixels, for Beam's metrics; Beam's default would pickle every batch."""
         return sum(image.pixels.nbytes for image in batch)
 
     def get_metrics_namespace(self) -> str:
-        """Where RunInference's own metrics go."""
+        """The namespace of RunInference's own metrics."""
         return "embed_images_inference"
 
     def share_model_across_processes(self) -> bool:
@@ -165,8 +174,8 @@ def _embedded(
 ) -> Iterator[tuple[str, _Result]]:
     """sha256 and result of each image.
 
-    A batch is filled up, so that the same image has the same vector to the last bit; not so its
-    halves, since it may have been too large for the memory.
+    A batch is filled up, so that an image's vector does not depend on the others to the last bit.
+    Its halves are not, since the batch may have been too large for the memory.
     """
     if not images:
         return
@@ -184,7 +193,7 @@ def _embedded(
         yield from _embedded(images[middle:], model, None)
         return
     for image, vector in zip(images, vectors, strict=True):
-        yield image.sha256, (vector.copy(), load)  # a view would keep those of the whole batch
+        yield image.sha256, (vector.copy(), load)  # a view would keep the whole batch in memory
 
 
 def _outcome(image: Decoded, result: _Result) -> Embedded | Failure:

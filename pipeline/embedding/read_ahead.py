@@ -1,4 +1,4 @@
-"""Read images ahead of the encoder, in threads and bounded memory, and have them decoded there."""
+"""Read and decode images ahead of the encoder, in threads and bounded memory."""
 
 from __future__ import annotations
 
@@ -23,24 +23,22 @@ from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
 
-BYTES_HELD = 256 << 20  # of files that are read and not decoded yet
-PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time, of some bytes each
+BYTES_HELD = 256 << 20  # of files that are read but not decoded yet
+PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time; each takes some bytes
 
 
 class ReadAhead:
-    """Keeps a number of images in work while the encoder is busy.
+    """Reads and decodes images while the encoder is busy.
 
-    Outcomes come out as they are ready: an object that takes long holds up nothing else. Reading
-    and decoding have threads of their own, so that what is decoded never waits for what waits to
-    be read.
+    Outcomes come in the order in which they are ready: a slow object holds up no other. Reading and
+    decoding have threads of their own, so that decoding never waits for a slow read.
 
     Args:
-        reading: how to read.
-        window: how many images may be decoded and waiting to be fetched, besides those that are
-            being read.
+        reading: how images are read and decoded.
+        window: how many decoded images may wait to be fetched, besides those that are being read.
 
     Attributes:
-        index: finds vectors of content that the output has.
+        index: finds the vectors of content that the output already has.
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
@@ -56,7 +54,7 @@ class ReadAhead:
         self._flight = _Flight(self._window)
 
     def put(self, todo: Todo) -> Iterator[Outcome]:
-        """Start on an image in a file of its own; gives what is finished and has to make room."""
+        """Start on an image in a file of its own; gives outcomes that have to leave the window."""
         self._flight.expect(1)
         _start(self._readers, self._flight, self._read_file, todo)
         yield from self._flight.outcomes(self._window)
@@ -72,7 +70,7 @@ class ReadAhead:
         yield from self._flight.outcomes(0)
 
     def clear(self) -> None:
-        """Forget what is in work, after a failed attempt; it ends by itself."""
+        """Drop all images in work after a failed attempt; their threads finish by themselves."""
         self._flight.leave()
         self._flight = _Flight(self._window)
 
@@ -85,13 +83,13 @@ class ReadAhead:
     def _read_file(self, flight: _Flight, todo: Todo) -> None:
         image = todo.image
         if image.error:
-            flight.land(_refused(image))
+            flight.land(_listed_failure(image))
             return
         amount = min(image.bytes, self._reading.max_bytes)
         self._bytes.take(amount)
         try:
             data, read = _read(image, self._reading.max_bytes)
-        except Exception as error:  # the store may raise anything; none of it may stop the job
+        except Exception as error:  # a store may raise anything; a single image never stops the job
             self._bytes.give_back(amount)
             self._timeouts.record(error)
             flight.land(failure_of(image, _stage_of(error), error))
@@ -109,7 +107,7 @@ class ReadAhead:
                 if not flight.has_room():
                     return
                 if image.error:
-                    flight.land(_refused(image), in_room=True)
+                    flight.land(_listed_failure(image), in_room=True)
                     continue
                 try:
                     check_size(image.bytes, self._reading.max_bytes)
@@ -131,14 +129,14 @@ class ReadAhead:
                 todo = waiting.popleft()
                 if isinstance(data, bytes):
                     amount = image.bytes
-                    if not amount:  # only now it is known how much it is
+                    if not amount:  # the archive did not state the size
                         amount = len(data)
                         self._bytes.take(amount)
                     self._decode_later(flight, todo, data, amount, in_room=True)
                 else:
                     self._bytes.give_back(image.bytes)
                     flight.land(failure_of(image, _stage_of(data), data), in_room=True)
-        except Exception as error:  # as above; what was not reached fails
+        except Exception as error:  # as above; images that were not reached fail
             for todo in waiting:
                 self._bytes.give_back(todo.image.bytes)
                 flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
@@ -160,10 +158,10 @@ class ReadAhead:
 
 
 class _Flight:
-    """Images in work, on their way back to the one thread that wants them.
+    """Images in work, on their way back to the thread that fetches them.
 
     Args:
-        room: how many outcomes may wait there before archives are read on.
+        room: how many outcomes may wait before the reading of archives pauses.
     """
 
     def __init__(self, room: int) -> None:
@@ -173,11 +171,11 @@ class _Flight:
         self._expected = 0
 
     def expect(self, count: int) -> None:
-        """So many outcomes more will land."""
+        """Announce outcomes that will land."""
         self._expected += count
 
     def outcomes(self, most: int) -> Iterator[Outcome]:
-        """What has landed, until at most so many are still out."""
+        """Outcomes as they land, until at most this many are still missing."""
         while self._expected > most:
             outcome, in_room = self._landed.get()
             if isinstance(outcome, BaseException):
@@ -188,18 +186,18 @@ class _Flight:
             yield outcome
 
     def land(self, outcome: Outcome | BaseException, in_room: bool = False) -> None:
-        """From any thread. Of what waited for room, the room becomes free when it is fetched."""
+        """Add an outcome, from any thread; one that took room frees it when it is fetched."""
         self._landed.put((outcome, in_room))
 
     def has_room(self) -> bool:
-        """Wait until one image more may be read; False where nobody wants it any more."""
+        """Wait until one more image may be read; False after leave."""
         while not self._left:
             if self._room.acquire(timeout=0.5):
                 return True
         return False
 
     def leave(self) -> None:
-        """Nobody wants the rest."""
+        """Drop the rest: no outcome will be fetched any more."""
         self._left = True
 
 
@@ -209,16 +207,16 @@ def _start(
     def run() -> None:
         try:
             work(flight, *arguments)
-        except BaseException as error:  # raised again where the outcome is fetched
+        except BaseException as error:  # raised again in the thread that fetches
             flight.land(error)
 
     pool.submit(run)
 
 
 def _read(image: Image, most: int) -> tuple[bytes, Image]:
-    """The content, and the image as it was when read.
+    """The content, and the image with the version that was read.
 
-    Of an object exactly the generation that was listed is read.
+    An object is read in exactly the generation that was listed.
     """
     path = path_of(image.uri)
     store = store_for(path)
@@ -228,17 +226,17 @@ def _read(image: Image, most: int) -> tuple[bytes, Image]:
     except ChangedError:
         if version:
             raise
-        # Once more; a file that is still being written is a failure.
+        # Try once more; a file that keeps changing is a failure.
         data, info = store.read(path, most=most)
     return data, image._replace(version=info.version)
 
 
-def _refused(image: Image) -> Failure:
+def _listed_failure(image: Image) -> Failure:
     return Failure(
         image.uri, image.version, image.bytes, image.stage, image.error_type, image.error or ""
     )
 
 
 def _stage_of(error: Exception) -> Stage:
-    """What lies in the content won't get better by reading it again."""
+    """An error of the content is one of decoding: reading the file again would not help."""
     return DECODE if isinstance(error, ArchiveError | TooLargeError) else READ

@@ -31,7 +31,7 @@ class Input(NamedTuple):
 
     Attributes:
         text: as the user wrote it.
-        base: the folder or file where listing starts: an absolute path, or an address such as gs://.
+        base: the folder or file where listing starts, an absolute path or an address such as gs://.
         pattern: a glob relative to the base; "" for a folder or a file.
         is_file: whether the base is a file.
         excluded: a folder that is never listed, the job's own output; None for none.

@@ -18,10 +18,10 @@ from pipeline.options import IN_PROCESS, ONE_PROCESS
 
 
 def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options; from now on they count for the stores that Beam knows, too.
+    """Parse Beam's options, and apply them to Beam's file systems.
 
     Raises:
-        InputError: Beam does not know one either; it is named.
+        InputError: neither this project nor Beam has such an option; it is named.
     """
     parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
     for group in _option_groups(PipelineOptions):

@@ -1,4 +1,4 @@
-"""What a runner's error says, in one line for people."""
+"""Explain a runner's error in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from encoder.errors import InputError
 from pipeline.errors import JobError
 from pipeline.launch.workers import WORKER_ENDED
 
-# What is left of a worker process that was killed: what others heard of it last.
+# The errors that other processes see after a worker process was killed.
 _ENDED = re.compile(
     r"(RuntimeError: )?(Channel closed|EOFError|Connection\w+Error|BrokenPipeError)"
 )
@@ -17,7 +17,7 @@ _OWN_ERRORS = re.compile(rf"(?:{_OWN_MODULES})\.\w+: (.*?)(?: \[while running|$)
 
 
 def explain(error: BaseException) -> str:
-    """What a runner's error says, without the traceback that it carries as text."""
+    """The message of a runner's error, without the traceback that it contains as text."""
     text = str(error)
     own = _OWN_ERRORS.findall(text)
     if own:

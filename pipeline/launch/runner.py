@@ -1,4 +1,4 @@
-"""Hand the job to a Beam runner, wait for it, and say in one line what went wrong."""
+"""Hand the job to a Beam runner, and wait for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import re
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -15,6 +14,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     TestOptions,
 )
+from apache_beam.runners.runner import PipelineResult, PipelineRunner
 
 from encoder.errors import InputError
 from encoder.storage.base import join, temporary_name
@@ -71,14 +71,14 @@ def plan(job: Job, options: PipelineOptions) -> dict[Total, int]:
     return counts
 
 
-def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
+def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult | None:
     try:
         with _quiet_workers(options):
             result = pipeline.run()
             if options.view_as(TestOptions).dry_run:
                 return None
             state = result.wait_until_finish()
-    except Exception as error:  # runners wrap whatever a step raised, traceback and all
+    except Exception as error:  # runners wrap a step's error, with its traceback as text
         if re.search(r"\bKeyboardInterrupt\b", str(error)):
             raise KeyboardInterrupt from error
         logging.getLogger(__name__).info("the pipeline failed", exc_info=True)
@@ -89,7 +89,7 @@ def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> Any:
 
 
 def _quiet_workers(options: PipelineOptions) -> contextlib.AbstractContextManager[None]:
-    """Worker processes write tracebacks to the terminal; what matters of them is said later."""
+    """Suppress the tracebacks that worker processes print; the job reports the error itself."""
     several = is_in_process(options) and has_many_processes(options)
     if several and logging.root.manager.disable >= logging.CRITICAL:
         return silenced_stderr()
@@ -103,7 +103,7 @@ def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:
         raise InputError(f"wrong Beam option: {error}") from error
 
 
-def _runner(options: PipelineOptions) -> Any:
+def _runner(options: PipelineOptions) -> PipelineRunner | str:
     name = options.view_as(StandardOptions).runner
     if name not in IN_PROCESS:
         return name
@@ -113,7 +113,7 @@ def _runner(options: PipelineOptions) -> Any:
     from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
     watch_workers()
-    # Workers in other processes see the options only through this.
+    # Worker processes get the options only from here.
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     return FnApiRunner(
         provision_info=ExtendedProvisionInfo(
@@ -153,6 +153,6 @@ def _check_output(job: Job) -> None:
 
 
 def check_new_run_id(job: Job) -> None:
-    """Raise InputError where a committed run already has this run's id."""
+    """Raise InputError if a committed run already has this run's id."""
     if job.run_id in read_manifest(job.output)[0].runs:
         raise InputError(f"--run-id {job.run_id!r} is taken: a run of that id has committed here")

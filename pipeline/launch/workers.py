@@ -1,7 +1,7 @@
-"""Worker processes on this machine that end with the job, and whose end the job notices.
+"""Worker processes on this machine that end with the job, and whose end fails the job.
 
-Beam's own go on writing when the process that started them is killed, beside the next run; and
-Beam waits for ever for the answer of one that was killed itself.
+Beam's own workers go on writing after the process that started them was killed, beside the next
+run. And if a worker is killed, Beam waits for its answer forever.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import shlex
 import sys
 import threading
 import time
-from typing import Any
 
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    ControlFuture,
     SubprocessSdkWorkerHandler,
     WorkerHandler,
 )
@@ -31,15 +31,15 @@ _LOOK_SECONDS = 0.5
 
 
 def watch_workers() -> None:
-    """Let Beam's in-process runner start worker processes by this module from now on."""
+    """Make Beam's in-process runner start its worker processes with this module."""
     WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(_WatchedWorkerHandler)
 
 
 class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
-    """Answers in the name of a worker that can't any more."""
+    """Fails the requests to a worker process that has ended."""
 
-    def __init__(self, _: bytes, *others: Any) -> None:
-        # Without exec a shell would stand between the two processes.
+    def __init__(self, _: bytes, *others: object) -> None:
+        # With exec there is no shell between the two processes.
         command = f"exec {shlex.quote(sys.executable)} -m {__name__} {os.getpid()}"
         super().__init__(command.encode(), *others)
         self._ended = threading.Event()
@@ -50,7 +50,7 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         super().start_worker()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _push_unless_ended(self, request: Any) -> Any:
+    def _push_unless_ended(self, request: beam_fn_api_pb2.InstructionRequest) -> ControlFuture:
         future = self._push(request)
         if self._ended.is_set():
             self._answer()
@@ -67,7 +67,7 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
             future = waiting.pop(name, None)
             if future is not None:
                 name_of_error = f"{JobError.__module__}.{JobError.__qualname__}"
-                error = f"{name_of_error}: {WORKER_ENDED}"  # as Python writes it; see explain
+                error = f"{name_of_error}: {WORKER_ENDED}"  # as a traceback writes it; see explain
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=error))
 
 
@@ -78,7 +78,7 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Be a worker process of the process with the given id."""
+    """Run a worker process, as a child of the process whose id is the last argument."""
     from apache_beam.runners.worker import sdk_worker_main
 
     parent = int(sys.argv.pop())

@@ -1,4 +1,4 @@
-"""What a run did, in numbers: its record, and the checks that its counts have to pass."""
+"""The record of a run, and the checks that it has to pass before it is committed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Everything that a run did, as its commit needs to know it."""
+    """Everything that a run did.
+
+    Attributes:
+        snapshot: the output as the run found it.
+        counts: what planning counted.
+        written: parts of embeddings and failures.
+        rewritten: old parts that were written again.
+        lists: the lists that were read.
+        changes: parts of the log of changes.
+    """
 
     snapshot: Snapshot
     counts: Counts
@@ -52,7 +61,7 @@ class Outcome:
 
 
 def run_record(job: Job, outcome: Outcome) -> RunRecord:
-    """The record of a run: what it listed, did and took; its counts add up."""
+    """The record of a run, with its counts, seconds and devices."""
     totals = outcome.counts.totals
     touched: Counter[Counted] = Counter()  # only the version changed, not the content
     for rewrite in outcome.rewritten:

@@ -1,8 +1,8 @@
-"""The live line while a run works on this machine.
+"""The progress line while a run works on this machine.
 
-Workers, in whatever thread or process, append one byte per image to a file per kind; the sizes
-of these files are the counts. Nothing rests on it: on another machine the folder does not exist,
-and nothing is counted there.
+Workers in any thread or process append one byte per image to a file per kind; the sizes of these
+files are the counts. The run does not depend on them: on another machine the folder does not exist,
+and nothing is counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TextIO
 from rich.console import Console
 
 PLANNED, EMBEDDED, FAILED = "planned", "embedded", "failed"
-_SAID = "said"
+_LINES = "lines"
 _REFRESH_SECONDS = 0.5
 
 
@@ -35,7 +35,7 @@ class Tally:
             return
         try:
             descriptor = os.open(self._path(kind), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        except FileNotFoundError:  # another machine, or the submitter has ended
+        except FileNotFoundError:  # another machine, or the launcher has ended
             return
         try:
             os.write(descriptor, b"\0" * count)
@@ -49,16 +49,16 @@ class Tally:
         except FileNotFoundError:
             return 0
 
-    def say(self, line: str) -> None:
-        """Show a line to whoever started the run; each line once, whoever says it."""
+    def announce(self, line: str) -> None:
+        """Show a line in the terminal of the run; equal lines are shown once."""
         if self._folder:
-            with contextlib.suppress(FileNotFoundError), open(self._path(_SAID), "a") as file:
+            with contextlib.suppress(FileNotFoundError), open(self._path(_LINES), "a") as file:
                 file.write(line + "\n")
 
-    def said(self) -> list[str]:
-        """The lines so far."""
+    def announced(self) -> list[str]:
+        """The lines so far, without repetitions."""
         try:
-            with open(self._path(_SAID)) as file:
+            with open(self._path(_LINES)) as file:
                 return list(dict.fromkeys(file.read().splitlines()))
         except FileNotFoundError:
             return []
@@ -69,12 +69,12 @@ class Tally:
 
 @contextlib.contextmanager
 def live_progress(enabled: bool) -> Iterator[str | None]:
-    """Show what is said while the block runs, and on a terminal the line.
+    """Show announced lines while the block runs, and on a terminal the progress line.
 
-    On a terminal both are on stderr; elsewhere what is said goes to stdout, where the summary will
-    be, since a scheduler takes what is on stderr for an error.
+    On a terminal both go to stderr. Elsewhere announced lines go to stdout, like the summary, since
+    schedulers treat output on stderr as errors.
 
-    Gives the folder to count and to say it in; None where it is not enabled.
+    Gives the folder for a Tally; None if it is not enabled.
     """
     if not enabled:
         yield None
@@ -92,10 +92,10 @@ def live_progress(enabled: bool) -> Iterator[str | None]:
 
 @contextlib.contextmanager
 def _own_stderr() -> Iterator[TextIO]:
-    """A descriptor of its own: stderr may be silenced for a while, for libraries that chatter."""
+    """A copy of the descriptor, since stderr itself may be redirected while the job runs."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
-    except OSError:  # it is no file
+    except OSError:  # stderr is not a file
         yield sys.stderr
         return
     with os.fdopen(descriptor, "w") as opened:
@@ -110,7 +110,7 @@ class Rate:
         self._latest = (0, 0.0)
 
     def update(self, done: int, now: float) -> float:
-        """Take a count and a time in seconds; gives the rate, 0 where none is known yet."""
+        """Take a count and a time in seconds; gives the rate, 0 while it is not known."""
         if done and self._first is None:
             self._first = self._latest = (done, now)
         if done > self._latest[0]:
@@ -127,14 +127,14 @@ def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
     line = console.status("listing images") if stderr.isatty() else contextlib.nullcontext()
     with line as status:
         while not ended:
-            ended = stop.wait(_REFRESH_SECONDS)  # what was said last is shown, too
-            said = tally.said()
-            for text in said[shown:]:
+            ended = stop.wait(_REFRESH_SECONDS)  # the last lines are shown, too
+            lines = tally.announced()
+            for text in lines[shown:]:
                 if status:
                     console.print(text)
                 else:
                     print(text, flush=True)
-            shown = len(said)
+            shown = len(lines)
             planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
             now = time.monotonic()
             if status:
@@ -143,7 +143,7 @@ def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
 
 
 def progress_line(planned: int, done: int, failed: int, elapsed: float, rate: float) -> str:
-    """What is shown: counts of images, seconds since the start, images per second."""
+    """The progress line, from counts of images, seconds since the start, and images per second."""
     if not planned:
         return f"listing images and planning, {elapsed:.0f} s"
     parts = [f"{done + failed:,} of {planned:,} images"]

@@ -1,4 +1,4 @@
-"""The output as a run finds it: what is live, what can be taken over, what is useless."""
+"""The output as a run finds it: live parts, parts to resume from, useless files."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
         for path in files_of(output, spec.id, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
-            # A removed part was live once: its rows are old. Failures of a run that died are found
-            # again by trying again, at little cost.
+            # A removed part was live once: its rows are old. Failures of a run that died are tried
+            # again, which costs little.
             is_useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
-            # What upkeep that died has written are copies of rows that the manifest knows.
+            # Parts of interrupted upkeep are copies of rows in live parts.
             is_useless = is_useless or (version is not None and is_of_upkeep(path))
             (useless if is_useless else resumable).append(path)
     logs = files_of(output, spec.id, CHANGES)
@@ -73,7 +73,7 @@ def files_of(output: str, encoder_id: str, kind: Kind) -> list[str]:
 
 
 def _half_manifests(output: str) -> list[str]:
-    """What commits that were killed have left beside the manifest."""
+    """Temporary manifests that killed commits left behind."""
     if is_remote(output) or not os.path.isdir(output):
         return []
     return [name for name in os.listdir(output) if is_half_manifest(name)]

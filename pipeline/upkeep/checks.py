@@ -1,11 +1,11 @@
-"""What can be wrong with the parts of one encoder, and which of their rows are worth keeping."""
+"""Check the parts of one encoder: find what is wrong, and which rows can be kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,15 +31,16 @@ class Finding(NamedTuple):
     """Something that verify found.
 
     Attributes:
-        path: of the file, relative to the output.
-        found, expected: what is there and what should be.
-        repair: what ``--repair`` does about it; what to know of a note.
-        note: it is worth knowing, but nothing is wrong.
+        path: of the file or folder, relative to the output.
+        found: what is there.
+        expected: what should be there; None for a note.
+        repair: what ``--repair`` does about it; for a note, an explanation.
+        note: whether this is for information only: nothing is wrong.
     """
 
     path: str
     found: str
-    expected: str
+    expected: str | None
     repair: str
     note: bool = False
 
@@ -51,15 +52,15 @@ class Finding(NamedTuple):
 
 @dataclasses.dataclass
 class CheckedPart:
-    """A part that the manifest names, as its file was found.
+    """A part that the manifest names, and the state of its file.
 
     Attributes:
-        part: with the rows that are really there.
-        lost: the file can't be used at all.
-        cut: numbers of rows that have to go.
-        hashes: of its uris, (rows,) int64.
-        extra_columns: columns besides those that every part of its kind has.
-        outdated: it lacks columns that others have.
+        part: with the rows, bytes and checksum of the file.
+        lost: whether the file can't be used at all.
+        cut: numbers of the rows to remove.
+        hashes: of the uris, (rows,) int64.
+        extra_columns: columns besides those that all parts of its kind have.
+        outdated: whether it lacks columns that other parts have.
     """
 
     part: Part
@@ -78,13 +79,13 @@ class CheckedPart:
 def check_part(
     output: str, state: EncoderState, part: Part, exists: bool
 ) -> tuple[CheckedPart, list[Finding]]:
-    """Read a part from beginning to end. Its file is held in memory, but not its rows.
+    """Read a whole part. Its file is held in memory, but not its decoded rows.
 
     Args:
         output: of the dataset.
         state: of the encoder.
-        part: as the manifest has it.
-        exists: whether there is a file.
+        part: as the manifest lists it.
+        exists: whether the file exists.
     """
     checked = CheckedPart(part)
     problem = _misplaced(state.spec, part)
@@ -101,16 +102,21 @@ def check_part(
         checked.lost = True
         loss = AGAIN if part.kind == EMBEDDINGS else "its images are tried again in the next run"
         return checked, [Finding(part.path, *problem, f"taken out; {loss}")]
-    for name in ("rows", "bytes"):
-        said, is_there = getattr(part, name), getattr(checked.part, name)
-        if said != is_there:
-            found, fix = f"manifest.json says {said:,} {name}", "the number is corrected"
-            findings.append(Finding(part.path, found, f"{is_there:,}, as in the file", fix))
+    for name, listed, actual in (
+        ("rows", part.rows, checked.part.rows),
+        ("bytes", part.bytes, checked.part.bytes),
+    ):
+        if listed != actual:
+            found, fix = f"manifest.json says {listed:,} {name}", "the number is corrected"
+            findings.append(Finding(part.path, found, f"{actual:,}, as in the file", fix))
     return checked, findings
 
 
 def check_columns(parts: Sequence[CheckedPart]) -> tuple[pa.Schema, list[Finding]]:
-    """All embeddings have to carry the same columns; gives those that all should have."""
+    """Check that all embeddings have the same extra columns; returns those that all should have.
+
+    Marks parts as lost or outdated.
+    """
     union, findings = NO_COLUMNS, []
     usable = [each for each in parts if each.part.kind == EMBEDDINGS and not each.lost]
     for each in usable:
@@ -130,9 +136,9 @@ def check_columns(parts: Sequence[CheckedPart]) -> tuple[pa.Schema, list[Finding
 
 
 def check_duplicates(output: str, spec: EncoderSpec, parts: Sequence[CheckedPart]) -> list[Finding]:
-    """An image has one row, an embedding or a failure; the rows to be given up are marked.
+    """Check that every image has one row, an embedding or a failure; marks the rows to remove.
 
-    Kept is an embedding rather than a failure, then what the newest run wrote.
+    Embeddings are kept before failures, then rows of newer runs before those of older ones.
     """
     usable = [each for each in parts if not each.lost]
     places = _rows_of_suspects(output, usable)
@@ -155,7 +161,7 @@ def check_duplicates(output: str, spec: EncoderSpec, parts: Sequence[CheckedPart
 
 
 def spec_in(schema: pa.Schema) -> EncoderSpec | None:
-    """The encoder spec in the metadata of a part; None where there is none."""
+    """The encoder spec in the metadata of a part; None if there is none."""
     try:
         return EncoderSpec.from_json((schema.metadata or {}).get(SPEC_KEY, b""))
     except InputError:
@@ -196,7 +202,7 @@ def _read(
     hashes, rows, example = [], 0, ""
     for table in batches_of(file):
         uris = table.column("uri").to_pylist()
-        # Python's hash of a text has 64 bits; equal ones are compared as texts later on.
+        # Python's hash of a string has 64 bits; uris with equal hashes are compared later.
         hashes.append(np.fromiter(map(hash, uris), np.int64, len(uris)))
         if part.kind == EMBEDDINGS:
             for number in np.flatnonzero(~_finite(table.column("embedding"), spec.dim)):
@@ -214,7 +220,7 @@ def _read(
 
 
 def _finite(column: pa.ChunkedArray, dim: int) -> NDArray[np.bool_]:
-    """(rows,) bool: which vectors have all their values."""
+    """Which vectors have finite values only: (rows,) bool."""
     good = []
     for chunk in column.chunks:
         values = chunk.flatten().to_numpy(zero_copy_only=False)  # a null becomes a NaN
@@ -225,7 +231,7 @@ def _finite(column: pa.ChunkedArray, dim: int) -> NDArray[np.bool_]:
 def _rows_of_suspects(
     output: str, parts: Sequence[CheckedPart]
 ) -> dict[str, list[tuple[CheckedPart, int]]]:
-    """Where the uris are whose hash occurs more than once."""
+    """uri -> its rows (part, number), for all uris whose hash occurs more than once."""
     hashes, counts = np.unique(
         np.concatenate([*(each.hashes for each in parts), np.empty(0, np.int64)]),
         return_counts=True,
@@ -247,18 +253,17 @@ def _uris(output: str, path: str) -> Iterator[str]:
 
 
 def _age(output: str, path: str) -> tuple[str, str]:
-    """When the run of a part began, and when its file was written; later ones are greater."""
+    """When a part's run began, and when its file was written; greater is later."""
     full = join(output, path)
     written = store_for(full).modified(full)
-    return started(output, run_of(path)), written.isoformat() if written else ""
+    return started(output, run_of(path) or ""), written.isoformat() if written else ""
 
 
 def started(output: str, run_id: str) -> str:
-    """When a run began, ISO 8601: by its record, else by its id; "" where neither says."""
+    """When a run began, ISO 8601, UTC: by its record, else by its id; "" if neither has a time."""
     try:
-        text: Any = read_record(output, run_id)["started"]
-        return str(text)
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(output, run_id)["started"]
+    except (OSError, ValueError):
         found = _TIME_IN_ID.search(run_id)
     if not found:
         return ""

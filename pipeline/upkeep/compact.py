@@ -1,4 +1,4 @@
-"""Merge small parts into larger ones: fewer files, the same rows."""
+"""Merge small parts into larger ones: fewer files, same rows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
 from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of, schema_of
 from pipeline.errors import JobError
 from pipeline.options import DEFAULT_TARGET_SIZE
-from pipeline.records import EMBEDDINGS, FAILURES, Part
+from pipeline.records import EMBEDDINGS, FAILURES, Kind, Part
 
 
 class Merge(NamedTuple):
-    """What happens to one encoder's parts of one kind.
+    """How one encoder's parts of one kind are merged.
 
     Attributes:
-        encoder_id, kind: whose parts.
-        groups: each is merged into one part.
-        parts: that are live before.
+        encoder_id: of the encoder.
+        kind: of the parts.
+        groups: each group is merged into one part.
+        parts: number of live parts before.
     """
 
     encoder_id: str
-    kind: str
+    kind: Kind
     groups: list[list[Part]]
     parts: int
 
@@ -45,13 +46,13 @@ def compact(
     """Merge live parts that are smaller than a size into parts of up to that size.
 
     Rows, values and columns stay the same. One merged part at a time is held in memory. A reader
-    sees the old parts or the new ones; killed at any moment, nothing is lost, and the next run or
-    compaction removes what is left lying.
+    sees the old parts or the new ones. If the command is killed, nothing is lost, and the next run
+    or compaction removes the files that it left.
 
     Args:
         output: the ``--output`` of the job, local or gs://.
-        target_size: bytes.
-        dry_run: only say what would be merged.
+        target_size: in bytes.
+        dry_run: change nothing, only return what would be merged.
 
     Raises:
         InputError: there is no dataset.
@@ -59,13 +60,15 @@ def compact(
     """
     place = output_folder(output)
     manifest, version = existing_manifest(place)
+    kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES)
     merges = [
         Merge(name, kind, _grouped(state.of_kind(kind), target_size), len(state.of_kind(kind)))
         for name, state in manifest.encoders.items()
-        for kind in (EMBEDDINGS, FAILURES)
+        for kind in kinds
     ]
-    # What a compaction that died had copied. Listed before anything is written: whoever writes
-    # there now began with this manifest, or an older one, and will lose if this command wins.
+    # Parts that killed commands left; they only repeat rows. They are listed before this command
+    # writes any. A command that is still writing some began with this manifest or an older one, so
+    # it can't commit any more once this command has.
     useless = {
         info.path for info in not_named(own_files(place), manifest) if is_of_upkeep(info.path)
     }
@@ -98,7 +101,7 @@ def compact(
 
 
 def _grouped(parts: Sequence[Part], target_size: int) -> list[list[Part]]:
-    """Parts that fit together into the size, in order of their paths, so about of their age."""
+    """Groups of small parts that fit into the size, in order of their paths, so about by age."""
     groups: list[list[Part]] = [[]]
     size = 0
     for part in sorted(part for part in parts if part.bytes < target_size):

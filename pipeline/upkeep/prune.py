@@ -1,4 +1,4 @@
-"""Remove what nobody needs any more: an encoder with all it has, or the traces of old runs."""
+"""Remove an encoder with all its files, or the records and logs of old runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from encoder.storage.base import FileInfo, join
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import (
     KINDS,
-    RUNS,
     is_log,
     make_live,
     not_named,
     own_files,
     remove_empty_folder,
 )
-from pipeline.dataset.layout import encoder_folder, output_folder, run_of
+from pipeline.dataset.layout import encoder_folder, output_folder, record_name, run_of
 from pipeline.dataset.manifest import existing_manifest
 from pipeline.upkeep.checks import started
 
@@ -27,7 +26,13 @@ PRUNE = "prune"
 
 
 class Pruned(NamedTuple):
-    """What is removed: files, and of them how many hold rows; runs that are forgotten."""
+    """What is removed.
+
+    Attributes:
+        files: with paths relative to the output.
+        rows: how many rows the removed live parts have.
+        runs: that leave the history.
+    """
 
     files: list[FileInfo]
     rows: int = 0
@@ -40,9 +45,14 @@ class Pruned(NamedTuple):
 
 
 def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool = False) -> Pruned:
-    """Remove an encoder's rows, failures, lists and logs, and all that the manifest says of it.
+    """Remove an encoder's embeddings, failures, lists and logs, and its entry in the manifest.
 
     The records of its runs stay, as history.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
+        encoder_id: of the encoder.
+        dry_run: change nothing, only return what would be removed.
 
     Raises:
         InputError: there is no dataset, or no such encoder in it.
@@ -73,9 +83,14 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 def prune_runs(
     output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
 ) -> Pruned:
-    """Forget runs that began longer ago, with their logs, and what dead ones left as long ago.
+    """Remove the records and logs of old runs, and the files that killed runs left as long ago.
 
-    What is live stays, whoever wrote it, and so does the record of the latest run.
+    All live files stay, and so does the record of the latest run.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
+        older_than: minimum age, since the run began or since a file was written.
+        dry_run: change nothing, only return what would be removed.
 
     Raises:
         InputError: there is no dataset.
@@ -87,7 +102,7 @@ def prune_runs(
     oldest = f"{limit:%Y-%m-%dT%H:%M:%S}"
     runs = tuple(run for run in list(manifest.runs)[:-1] if "" < started(place, run) < oldest)
     files = own_files(place)
-    records = {f"{RUNS}/{run}.json" for run in runs}
+    records = {record_name(run) for run in runs}
     to_remove = [
         info
         for info in files

@@ -1,4 +1,4 @@
-"""Make a manifest again from what lies in the dataset's folders."""
+"""Rebuild a manifest from the files of a dataset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from encoder.spec import EncoderSpec
 from encoder.storage.base import FileInfo, is_temporary, join
 from encoder.storage.registry import store_for
-from pipeline.dataset.files import RUNS
-from pipeline.dataset.layout import is_part, is_uris
+from pipeline.dataset.layout import RUNS, is_part, is_uris
 from pipeline.dataset.manifest import EncoderState, Manifest, read_record
 from pipeline.dataset.named_uris import list_of
 from pipeline.dataset.part_files import UNREADABLE, opened
@@ -21,15 +20,15 @@ _TOKEN = "rebuilt"
 
 
 def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
-    """The manifest that a dataset's files speak of: every part is live, every record's run is.
+    """A manifest that names all parts, and all runs that have a record.
 
-    Among the parts may be some that were not live, of runs that died or had just been replaced;
-    whoever makes this manifest live has to see to it that no uri is there twice. Damaged parts of
-    an encoder that has others are named, too, with no rows, and are not thought to be right.
+    Some of the parts may not have been live: they were written by killed runs, or had just been
+    replaced. So the caller has to remove duplicate rows before writing this manifest. Damaged parts
+    are named with 0 rows, if another part of the same encoder is intact.
 
     Args:
         output: of the dataset.
-        files: all of it, with paths relative to the output.
+        files: all files of the dataset, with paths relative to the output.
     """
     parts: dict[str, list[Part]] = {}
     specs: dict[str, EncoderSpec] = {}
@@ -63,6 +62,7 @@ def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
 
 
 def _look(output: str, path: str) -> tuple[int, EncoderSpec | None]:
+    """A part's number of rows and its encoder spec; 0 and None if it is damaged."""
     try:
         with opened(output, path) as file:
             return file.metadata.num_rows, spec_in(file.schema_arrow)
@@ -77,7 +77,7 @@ def _written(output: str, info: FileInfo) -> str:
 
 
 def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:
-    """The runs that have a record of their own, oldest first."""
+    """The runs that have a valid record, oldest first."""
     runs = []
     for info in files:
         folder, _, name = info.path.partition("/")
@@ -86,6 +86,6 @@ def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:
             try:
                 if read_record(output, run)["run_id"] == run:
                     runs.append((started(output, run), run))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError):
                 continue
     return {run: _TOKEN for _, run in sorted(runs)}

@@ -1,11 +1,11 @@
-"""Bring a damaged dataset back: what can't be trusted goes, and the next run makes it again."""
+"""Repair a dataset: remove damaged parts and rows; the next run makes them again."""
 
 from __future__ import annotations
 
 import os
 
-from pipeline.dataset.files import RUNS, make_live
-from pipeline.dataset.layout import REPAIR, new_upkeep_id, output_folder
+from pipeline.dataset.files import make_live
+from pipeline.dataset.layout import REPAIR, new_upkeep_id, output_folder, record_name
 from pipeline.dataset.manifest import EncoderState, Manifest
 from pipeline.dataset.part_files import PartStream, read_batches
 from pipeline.dataset.parts import PartWriter
@@ -16,11 +16,11 @@ from pipeline.upkeep.verify import CheckedEncoder, Examination, examine
 
 
 def repair(output: str | os.PathLike[str]) -> list[Finding]:
-    """Check a dataset and take out whatever is wrong; gives what was found.
+    """Check a dataset, remove whatever is wrong, and return the findings.
 
-    Live parts that are damaged are taken out, and rows that must not be there are written out of
-    theirs; a manifest that is damaged or missing is made again from the files. A reader sees the
-    old state or the new one, and a repair that is killed can be started again.
+    Damaged live parts are removed. Parts with wrong rows are written again without these. A
+    damaged or missing manifest is rebuilt from the files. A reader sees the old state or the new
+    one, and a killed repair can be started again.
 
     Args:
         output: the ``--output`` of the job, local or gs://.
@@ -38,7 +38,7 @@ def repair(output: str | os.PathLike[str]) -> list[Finding]:
 def _repair(examination: Examination) -> None:
     output, old = examination.output, examination.manifest
     run_id = new_upkeep_id(REPAIR)
-    removed = {f"{RUNS}/{run}.json" for run in examination.lost_runs} | {*examination.lost_logs}
+    removed = {record_name(run) for run in examination.lost_runs} | {*examination.lost_logs}
     written: list[str] = []
     encoders: dict[str, EncoderState] = {}
     for found in examination.encoders:
@@ -62,7 +62,10 @@ def _repair(examination: Examination) -> None:
 
 
 def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:
-    """A part without the rows that have to go, and with the columns that all have."""
+    """Write a part again without the rows to remove, and with the columns of all parts.
+
+    None if no row is left.
+    """
     part, spec = checked.part, found.state.spec
     extra_columns = found.extra_columns if part.kind == EMBEDDINGS else NO_COLUMNS
     writer = PartWriter(output, run_id, spec, extra_columns)

@@ -1,10 +1,10 @@
-"""What a dataset holds: rows, parts and sizes, failures by reason, runs, and what lies about."""
+"""Summarize a dataset: rows, parts, sizes, failures by reason, runs, files not in the manifest."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,15 +15,23 @@ from pipeline.dataset.files import not_named, own_files
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import EncoderState, existing_manifest, read_record, unreadable
 from pipeline.options import count_text, size_text
-from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.records import EMBEDDINGS, FAILURES, RunRecord
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
-_COUNTS = ("embedded", "unchanged", "resumed", "deleted", "failed")
+_Count = Literal["embedded", "unchanged", "resumed", "deleted", "failed"]
+_COUNTS: tuple[_Count, ...] = get_args(_Count)
 
 
 class Reason(NamedTuple):
-    """Why images failed, how many, and the uri and message of one of them."""
+    """A reason why images failed.
+
+    Attributes:
+        encoder_id: of the encoder.
+        stage, error: as in the failure rows.
+        images: how many failed for this reason.
+        uri, message: of one of them.
+    """
 
     encoder_id: str
     stage: str
@@ -33,31 +41,42 @@ class Reason(NamedTuple):
     message: str
 
 
+class Run(NamedTuple):
+    """A committed run, and its record; None if that can't be read."""
+
+    run_id: str
+    record: RunRecord | None
+
+
 class Status(NamedTuple):
-    """A dataset at a glance.
+    """A summary of a dataset.
 
     Attributes:
         output: of the dataset.
-        encoders: what is live of each.
-        reasons: of failures, the most frequent first.
-        runs: records, oldest first; one that can't be read has only its run_id.
-        left_files, left_bytes: of files that the manifest does not name.
+        encoders: the live files of each encoder.
+        reasons: of failures, for each encoder the most frequent first.
+        runs: oldest first.
+        left_files: number of files that the manifest does not name.
+        left_bytes: their size.
     """
 
     output: str
     encoders: list[EncoderState]
     reasons: list[Reason]
-    runs: list[dict[str, Any]]
+    runs: list[Run]
     left_files: int
     left_bytes: int
 
 
 def read_status(output: str | os.PathLike[str]) -> Status:
-    """Look at a dataset: manifest, failures and run records; no vectors are read.
+    """Read a dataset's manifest, failures and run records, but no vectors.
+
+    Args:
+        output: the ``--output`` of the job, local or gs://.
 
     Raises:
         InputError: there is no dataset.
-        JobError: its manifest is damaged.
+        JobError: its manifest or a part with failures is damaged.
     """
     place = output_folder(output)
     manifest, _ = existing_manifest(place)
@@ -67,26 +86,26 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         place,
         states,
         [reason for state in states for reason in _reasons(place, state)],
-        [_record(place, run) for run in manifest.runs],
+        [Run(run, _record(place, run)) for run in manifest.runs],
         len(left),
         sum(info.bytes for info in left),
     )
 
 
 def print_status(status: Status, console: Console) -> None:
-    """The status as tables for people."""
-    _say(console, f"dataset {status.output}")
+    """Print a status as tables."""
+    _print_line(console, f"dataset {status.output}")
     console.print(_encoder_table(status))
     if status.reasons:
-        _say(console, "failures")
+        _print_line(console, "failures")
         console.print(_reason_table(status))
-    _say(console, "runs")
+    _print_line(console, "runs")
     console.print(_run_table(status))
     earlier = len(status.runs) - _RUNS_SHOWN
     if earlier > 0:
-        _say(console, f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
+        _print_line(console, f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
     if status.left_files:
-        _say(
+        _print_line(
             console,
             f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
             "manifest: a run goes on or has died; the next one takes over what is of use and "
@@ -116,19 +135,18 @@ def _reasons(output: str, state: EncoderState) -> list[Reason]:
     ]
 
 
-def _record(output: str, run: str) -> dict[str, Any]:
+def _record(output: str, run_id: str) -> RunRecord | None:
     try:
-        return {**read_record(output, run), "run_id": run}
-    except (OSError, ValueError, TypeError):
-        return {"run_id": run}
+        return read_record(output, run_id)
+    except (OSError, ValueError):
+        return None
 
 
 def _encoder_table(status: Status) -> Table:
     table = _table("encoder", "values*", "images*", "failures*", "parts*", "size*")
     for state in status.encoders:
-        rows, failures = (
-            sum(part.rows for part in state.of_kind(kind)) for kind in (EMBEDDINGS, FAILURES)
-        )
+        rows = sum(part.rows for part in state.of_kind(EMBEDDINGS))
+        failures = sum(part.rows for part in state.of_kind(FAILURES))
         size = sum(part.bytes for part in state.parts)
         numbers = (state.spec.dim, rows, failures, len(state.parts))
         table.add_row(state.spec.id, *(f"{number:,}" for number in numbers), size_text(size))
@@ -148,24 +166,24 @@ def _reason_table(status: Status) -> Table:
 
 def _run_table(status: Status) -> Table:
     table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
-    table.columns[0].no_wrap = True  # an id is there to be copied
-    for record in status.runs[-_RUNS_SHOWN:]:
-        try:
-            counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
-            table.add_row(
-                record["run_id"],
-                record["started"][:16].replace("T", " "),
-                f"{record['seconds']:,.1f}",
-                f"{record['listed']:,}",
-                ", ".join(counts),
-            )
-        except (KeyError, TypeError, ValueError):
-            table.add_row(record["run_id"], "", "", "", "its record is missing or damaged")
+    table.columns[0].no_wrap = True  # so that people can copy an id
+    for run_id, record in status.runs[-_RUNS_SHOWN:]:
+        if record is None:
+            table.add_row(run_id, "", "", "", "its record is missing or damaged")
+            continue
+        counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
+        table.add_row(
+            run_id,
+            record["started"][:16].replace("T", " "),
+            f"{record['seconds']:,.1f}",
+            f"{record['listed']:,}",
+            ", ".join(counts),
+        )
     return table
 
 
 def _table(*columns: str) -> Table:
-    """With columns of these names; a star marks those that hold numbers."""
+    """An empty table with columns of these names; a star marks columns of numbers."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         numeric = name.endswith("*")
@@ -175,5 +193,5 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _say(console: Console, text: str) -> None:
+def _print_line(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)

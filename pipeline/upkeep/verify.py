@@ -1,10 +1,9 @@
-"""Check everything that a dataset consists of: its manifest, its files, its rows, its records."""
+"""Check all that a dataset consists of: manifest, files, rows, run records."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +11,8 @@ import pyarrow.parquet as pq
 from encoder.errors import InputError
 from encoder.storage.base import FileInfo, join
 from encoder.storage.registry import store_for
-from pipeline.dataset.files import RUNS, is_log, not_named, own_files
-from pipeline.dataset.layout import manifest_path, output_folder, run_of
+from pipeline.dataset.files import is_log, not_named, own_files
+from pipeline.dataset.layout import manifest_path, output_folder, record_name, run_of
 from pipeline.dataset.manifest import EncoderState, Manifest, read_manifest, read_record
 from pipeline.dataset.part_files import UNREADABLE
 from pipeline.dataset.schema import NO_COLUMNS
@@ -29,17 +28,15 @@ from pipeline.upkeep.checks import (
 )
 from pipeline.upkeep.rebuild import rebuild
 
-Say = Callable[[str], None]
-
 
 @dataclasses.dataclass
 class CheckedEncoder:
-    """What was found of one encoder's live files.
+    """One encoder's live files, after the check.
 
     Attributes:
-        state: as the manifest has it.
-        parts: all of its parts.
-        extra_columns: the columns that its embeddings should carry.
+        state: as the manifest lists it.
+        parts: all parts of the encoder.
+        extra_columns: the extra columns that its embeddings should have.
         lost_lists: lists whose uris can't be read.
     """
 
@@ -51,17 +48,17 @@ class CheckedEncoder:
 
 @dataclasses.dataclass
 class Examination:
-    """A dataset, looked at from all sides.
+    """The result of checking a dataset.
 
     Attributes:
         output: of the dataset.
-        manifest: that was looked at; made from the files where rebuilt is true.
-        version: of the file manifest.json; None where there is none.
-        rebuilt: whether there was no manifest that could be read.
-        encoders: what was found of each.
-        lost_runs: whose records can't be used.
-        lost_logs: of changes, that can't be read.
-        findings: all of it, for people.
+        manifest: that was checked; if rebuilt is true, it was made from the files.
+        version: of the file manifest.json; None if there is none.
+        rebuilt: whether no manifest could be read.
+        encoders: the live files of each encoder, after the check.
+        lost_runs: runs whose records can't be used.
+        lost_logs: logs of changes that can't be read.
+        findings: everything that was found, to be printed.
     """
 
     output: str
@@ -75,15 +72,15 @@ class Examination:
 
 
 def verify(output: str | os.PathLike[str]) -> list[Finding]:
-    """Check a dataset: the manifest, every live part to its last value, lists and run records.
+    """Check a dataset: the manifest, every value in every live part, lists and run records.
 
-    Parts are read one after the other; in memory are one file, and eight bytes for every row.
+    Parts are read one after the other. Memory holds one file, and 8 bytes for every row.
 
     Args:
         output: the ``--output`` of the job, local or gs://.
 
     Returns:
-        What is wrong, and notes of what is only worth knowing.
+        What is wrong, and notes, which are for information only.
 
     Raises:
         InputError: there is no dataset.
@@ -93,7 +90,7 @@ def verify(output: str | os.PathLike[str]) -> list[Finding]:
 
 
 def examine(output: str) -> Examination:
-    """What verify does, with all that a repair needs to know. See verify."""
+    """Like verify, but returns all that a repair needs."""
     files = own_files(output)
     examination = _begin(output, files)
     for state in examination.manifest.encoders.values():
@@ -102,7 +99,7 @@ def examine(output: str) -> Examination:
     for info in files:
         if is_log(info.path) and run_of(info.path) in examination.manifest.runs:
             problem = _problem(output, info.path)
-            if problem:
+            if problem is not None:
                 examination.lost_logs.append(info.path)
                 fix = "removed; 'changes' does not know what that run did"
                 finding = Finding(info.path, problem, "the log of what a run changed", fix)
@@ -155,7 +152,7 @@ def _check_encoder(
     findings += problems + check_duplicates(output, state.spec, found.parts)
     for each in state.lists:
         problem = _problem(output, each.uris_path)
-        if problem:
+        if problem is not None:
             found.lost_lists.append(each)
             fix = "forgotten; rows of images that the list does not name any more stay"
             findings.append(
@@ -164,8 +161,8 @@ def _check_encoder(
     return found
 
 
-def _problem(output: str, relative: str) -> str:
-    """Why the uris in a file can't be read; "" if they can."""
+def _problem(output: str, relative: str) -> str | None:
+    """Why the uris in a file can't be read; None if they can."""
     path = join(output, relative)
     if store_for(path).stat(path) is None:
         return "is missing"
@@ -176,7 +173,7 @@ def _problem(output: str, relative: str) -> str:
                 pass
     except UNREADABLE as error:
         return f"can't be read ({' '.join(str(error).split())})"
-    return ""
+    return None
 
 
 def _check_records(examination: Examination) -> list[Finding]:
@@ -186,7 +183,7 @@ def _check_records(examination: Examination) -> list[Finding]:
         if problem:
             examination.lost_runs.append(run)
             fix = "the run is taken out of the history; its rows stay"
-            findings.append(Finding(f"{RUNS}/{run}.json", *problem, fix))
+            findings.append(Finding(record_name(run), *problem, fix))
     return findings
 
 
@@ -205,7 +202,7 @@ def _record_problem(output: str, run: str) -> tuple[str, str] | None:
             )
     except FileNotFoundError:
         return "is missing", "the record of a committed run"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         return f"can't be read ({type(error).__name__}: {error})", "the record of a run"
     return None
 
@@ -220,7 +217,7 @@ def _notes(examination: Examination, files: list[FileInfo]) -> list[Finding]:
             folder,
             f"{count_text(len(group), 'file')} ({size_text(sum(i.bytes for i in group))}) that "
             "the manifest does not name",
-            "",
+            None,
             "a run has died or goes on; the next run takes over or removes what is left",
             note=True,
         )

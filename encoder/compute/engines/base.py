@@ -1,4 +1,4 @@
-"""What an engine computes with: the interface that TensorFlow and JAX are behind."""
+"""The interface of an engine, which TensorFlow and JAX implement."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import abc
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Waits until a device has finished, and gives the vectors: float32 (n, dim).
+if TYPE_CHECKING:
+    import jax
+    import keras
+    import tensorflow as tf
+
+Tensor: TypeAlias = "tf.Tensor | jax.Array"
+# A device in the backend's terms: TensorFlow uses names, JAX uses objects.
+Handle: TypeAlias = "str | jax.Device"
+# Waits until a device has finished, and returns the vectors: float32 (n, dim).
 Fetch = Callable[[], NDArray[np.float32]]
 # Starts a device on images, uint8 (n, height, width, channels).
 Compute = Callable[[NDArray[np.uint8]], Fetch]
-# Takes a model and uint8 images and gives float32 (n, dim), in operations of Keras.
-Forward = Callable[[Callable[[Any], Any], Any], Any]
+# Takes a model and uint8 images, returns float32 (n, dim); made of Keras operations.
+Forward: TypeAlias = "Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +33,14 @@ class Device:
 
     Attributes:
         is_gpu: whether it is a GPU.
-        name: for people, such as "NVIDIA H100 80GB HBM3".
-        handle: the backend's own name or object for it.
-        calls: how many calls it computes at once, in a thread each.
+        name: shown to users, such as "NVIDIA H100 80GB HBM3".
+        handle: the backend's own name or object for the device.
+        calls: how many calls the device computes at once, in a thread each.
     """
 
     is_gpu: bool
     name: str
-    handle: Any = dataclasses.field(repr=False)
+    handle: Handle = dataclasses.field(repr=False)
     calls: int = 1
 
 
@@ -40,9 +48,9 @@ class Backend(abc.ABC):
     """One of Keras's backends.
 
     Attributes:
-        name: for people.
-        package: the Python package.
-        fixed_shapes: whether the model is compiled again for every new number of images.
+        name: shown to users.
+        package: name of the Python package.
+        fixed_shapes: whether every new number of images makes it compile the model again.
     """
 
     name: str
@@ -56,26 +64,31 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def devices(self) -> list[Device]:
-        """All GPUs that the backend can use; without one, the CPU.
+        """All GPUs that the backend can use; the CPU if there are none.
 
         GPU memory is allocated as it is needed, not all at once.
         """
 
     @abc.abstractmethod
     def compile(
-        self, model: Any, forward: Forward, shape: tuple[int, ...], precision: str, device: Device
+        self,
+        model: keras.Model,
+        forward: Forward,
+        shape: tuple[int, ...],
+        precision: str,
+        device: Device,
     ) -> Compute:
-        """Compile for one device, with weights of its own there.
+        """Compile for one device, which gets its own copy of the weights.
 
         Args:
-            model: keras.Model, preprocessed float32 images to (n, dim).
-            forward: the computation, with the model as its argument.
-            shape: of an image: (height, width, channels).
-            precision: of the spec. "tf32" allows GPUs to multiply float32 as TF32; all others
-                forbid it.
+            model: takes preprocessed float32 images, returns (n, dim).
+            forward: the whole computation; calls the model that it gets.
+            shape: (height, width, channels) of an image.
+            precision: the spec's precision. "tf32" allows GPUs to multiply float32 as TF32; the
+                others forbid it.
             device: one of devices().
         """
 
     @abc.abstractmethod
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether an error means that the device has too little memory."""
+        """Whether the error means that the device has too little memory."""

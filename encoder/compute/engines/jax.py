@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward
+from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward, Tensor
 from encoder.compute.machine import cpu_name
 
-_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}  # others follow from their dtype
+if TYPE_CHECKING:
+    import jax
+    import keras
+
+    Weights = list[list[jax.Array]]  # trainable, then the others
+
+_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}  # for the others, the dtype decides
 
 
 class Jax(Backend):
@@ -23,7 +29,7 @@ class Jax(Backend):
 
         try:
             found = jax.devices()
-        except RuntimeError:  # a driver that can't be talked to
+        except RuntimeError:  # a driver that does not work
             found = jax.devices("cpu")
         return [
             Device(True, each.device_kind, each)
@@ -33,7 +39,12 @@ class Jax(Backend):
         ]
 
     def compile(
-        self, model: Any, forward: Forward, shape: tuple[int, ...], precision: str, device: Device
+        self,
+        model: keras.Model,
+        forward: Forward,
+        shape: tuple[int, ...],
+        precision: str,
+        device: Device,
     ) -> Compute:
         import jax
 
@@ -45,8 +56,8 @@ class Jax(Backend):
             device.handle,
         )
 
-        def compute_all(weights: Any, images: Any) -> Any:
-            def stateless(pixels: Any) -> Any:
+        def compute_all(weights: Weights, images: Tensor) -> Tensor:
+            def stateless(pixels: Tensor) -> Tensor:
                 return model.stateless_call(*weights, pixels, training=False)[0]
 
             with jax.default_matmul_precision(_PRECISIONS.get(precision, "default")):

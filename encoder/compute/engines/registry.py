@@ -1,4 +1,4 @@
-"""Which engine Keras uses here."""
+"""Find the engine that Keras uses in this process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlow, "jax": Jax}
 
 @functools.cache
 def backend() -> Backend:
-    """The one that Keras uses.
+    """The engine that Keras uses.
 
     Raises:
-        InputError: it is neither TensorFlow nor JAX.
+        InputError: Keras uses neither TensorFlow nor JAX.
     """
     name = keras.backend.backend()
     if name not in _BACKENDS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from encoder.compute.machine import cpu_name, usable_cores
 
 
 class TensorFlow(Backend):
-    """TensorFlow: a ``tf.function`` per device; on a CPU as many calls at once as it has cores."""
+    """TensorFlow: a ``tf.function`` per device; a CPU may compute one call per core at once."""
 
     name, package, fixed_shapes = "TensorFlow", "tensorflow", False
 
@@ -31,7 +30,7 @@ class TensorFlow(Backend):
             details = tf.config.experimental.get_device_details
             names = [details(gpu).get("device_name", "GPU") for gpu in gpus]
             logical = tf.config.list_logical_devices("GPU")
-        except (RuntimeError, tf.errors.OpError):  # a driver that doesn't answer
+        except (RuntimeError, tf.errors.OpError):  # a driver that does not work
             tf.config.set_visible_devices([], "GPU")
             names, logical = [], []
         if logical:
@@ -45,18 +44,23 @@ class TensorFlow(Backend):
         ]
 
     def compile(
-        self, model: Any, forward: Forward, shape: tuple[int, ...], precision: str, device: Device
+        self,
+        model: keras.Model,
+        forward: Forward,
+        shape: tuple[int, ...],
+        precision: str,
+        device: Device,
     ) -> Compute:
         import tensorflow as tf
 
         allow_tf32 = tf.config.experimental.enable_tensor_float_32_execution
         with tf.device(device.handle):
-            if device != self.devices()[0]:  # the first one has the weights
+            if device != self.devices()[0]:  # the first device has the weights already
                 copy = keras.models.clone_model(model)
                 copy.set_weights(model.get_weights())
                 model = copy
-            # XLA is slower than oneDNN on a CPU, and free batch sizes would recompile it on a GPU.
-            # Keras keeps autograph out of its layers anyway; without it, half a second is saved.
+            # No XLA: on a CPU it is slower than oneDNN, on a GPU it recompiles for each batch size.
+            # No autograph: Keras does not use it in layers, and leaving it out saves half a second.
             compiled = tf.function(
                 lambda images: forward(lambda pixels: model(pixels, training=False), images),
                 input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
@@ -67,7 +71,7 @@ class TensorFlow(Backend):
 
         def compute(images: NDArray[np.uint8]) -> Fetch:
             allow_tf32(precision == "tf32")
-            with tf.device(device.handle):  # so the pixels get there as uint8
+            with tf.device(device.handle):  # so that pixels are transferred as uint8
                 vectors = compiled(images)
             return lambda: np.asarray(vectors.numpy())
 

@@ -1,4 +1,4 @@
 """Google Cloud Storage as a Store: one client, retries, listings in parallel, checksums.
 
-Imported by ``storage.registry`` alone, when the first ``gs://`` address is used.
+Only ``storage.registry`` imports it, when the first ``gs://`` address is used.
 """

@@ -1,8 +1,7 @@
-"""The connection to Google Cloud Storage: one client a process, its retries, its errors in words.
+"""The client for Google Cloud Storage: one per process, with retries and translated errors.
 
-Every request is tried again, after pauses that double, until an answer has come or the deadline is
-over. An attempt ends when nothing arrives for a while, and when a body comes too slowly to be worth
-the wait.
+A failing request is repeated, after pauses that double, until it succeeds or the deadline passes.
+An attempt fails if no byte arrives for some seconds, or if a body arrives too slowly.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import google.auth
 import requests
@@ -29,27 +28,34 @@ from requests.adapters import HTTPAdapter
 from encoder.errors import ChangedError
 from encoder.storage.base import GCS_PREFIX, settings
 
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.auth.credentials import Credentials
+
 _CONNECT_SECONDS = 10.0
-_SILENCE_SECONDS = 15.0  # without a byte of the answer
-_UPLOAD_SECONDS = 60.0  # the same, after an upload, which the store has to keep first
+_SILENCE_SECONDS = 15.0  # without a byte of the response
+_UPLOAD_SECONDS = 60.0  # the same after an upload: the store saves the object first
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-# Idle connections that are kept. More than any number of reads in flight: none is opened anew.
+# Idle connections to keep. More than there are reads in flight, so that each is reused.
 _POOLED_CONNECTIONS = 1024
 _PIECE = 1 << 20
-NO_BUCKET = "specified bucket does not exist"  # in the store's words
-_BODY_SECONDS = 15.0  # for any body, and
-_BYTES_PER_SECOND = 100_000  # what it must bring beyond
+NO_BUCKET = "specified bucket does not exist"  # in the store's message
+# A body may take this long, plus its size divided by the least rate.
+_BODY_SECONDS = 15.0
+_BYTES_PER_SECOND = 100_000
 
 
 class DamagedTransferError(ConnectionError):
-    """What arrived is not what the store sent; the next attempt may bring it."""
+    """Received bytes differ from those the store sent; another attempt may succeed."""
 
 
 class _Session(AuthorizedSession):  # type: ignore[misc]
-    """Gives up on answers that trickle, where requests would wait for ever."""
+    """Aborts responses that arrive too slowly; requests would wait without end."""
 
-    def request(self, method: str, url: str, *args: Any, stream: bool = False, **kw: Any) -> Any:
-        response = super().request(method, url, *args, stream=True, **kw)
+    def request(
+        self, method: str, url: str, *args: object, stream: bool = False, **options: object
+    ) -> requests.Response:
+        response: requests.Response = super().request(method, url, *args, stream=True, **options)
         if not stream:
             response._content = receive(response)
             response._content_consumed = True
@@ -57,14 +63,14 @@ class _Session(AuthorizedSession):  # type: ignore[misc]
 
 
 def receive(response: requests.Response, decoded: bool = True) -> bytes:
-    """The whole body.
+    """Read the whole body of a response.
 
     Args:
         response: of a request with stream=True.
-        decoded: without its Content-Encoding.
+        decoded: whether to undo its Content-Encoding.
 
     Raises:
-        ConnectionError, urllib3.exceptions.HTTPError: it did not come, or not all of it.
+        ConnectionError, urllib3.exceptions.HTTPError: the body is incomplete or too slow.
     """
     length = int(response.headers.get("Content-Length") or 0)
     seconds = _BODY_SECONDS + length / _BYTES_PER_SECOND
@@ -81,24 +87,24 @@ def receive(response: requests.Response, decoded: bool = True) -> bytes:
 
 @functools.cache
 def gcs_client() -> storage.Client:
-    """This process' client. Without credentials it reads what is public."""
+    """The client of this process. Without credentials it can read public objects only."""
     credentials = _credentials()
-    nobody = isinstance(credentials, AnonymousCredentials)  # which can't be refreshed
-    session = _Session(credentials, **{"refresh_status_codes": ()} if nobody else {})
+    anonymous = isinstance(credentials, AnonymousCredentials)  # these can't be refreshed
+    session = _Session(credentials, **{"refresh_status_codes": ()} if anonymous else {})
     for scheme in ("https://", "http://"):
         pool = HTTPAdapter(pool_connections=4, pool_maxsize=_POOLED_CONNECTIONS)
         session.mount(scheme, pool)
     return storage.Client(project=None, credentials=credentials, _http=session)
 
 
-def _credentials() -> Any:
+def _credentials() -> Credentials:
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         return AnonymousCredentials()
-    # One look for a metadata server, in place of three: where there is none it takes seconds.
+    # Look for a metadata server once, not three times: without one, each try takes seconds.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     os.environ.setdefault("GCE_METADATA_TIMEOUT", "2")
     try:
-        # Asked for here, since the client itself would go looking for a project as well.
+        # Done here, since the client itself would also search for a project.
         return google.auth.default(scopes=[_SCOPE])[0]
     except DefaultCredentialsError:
         return AnonymousCredentials()
@@ -110,33 +116,33 @@ def is_anonymous() -> bool:
 
 
 def bucket_of(path: str) -> tuple[storage.Bucket, str]:
-    """``gs://bucket/a/b`` as the bucket and ``"a/b"``."""
+    """Split ``gs://bucket/a/b`` into the bucket and ``"a/b"``."""
     bucket, _, name = path.removeprefix(GCS_PREFIX).partition("/")
     return gcs_client().bucket(bucket, user_project=settings().user_project or None), name
 
 
-def retrying() -> Any:
-    """How a request is tried again; see google.api_core.retry.Retry."""
+def retrying() -> Retry:
+    """The retry policy of a request, within the deadline of this process' settings."""
     return DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
 
 
 def timeouts(upload: bool = False) -> tuple[float, float]:
-    """Seconds to connect, and seconds without a byte, before an attempt has failed."""
+    """Time-outs of an attempt, in seconds: to connect, and between two bytes."""
     return _CONNECT_SECONDS, _UPLOAD_SECONDS if upload else _SILENCE_SECONDS
 
 
 @contextlib.contextmanager
 def translated_errors(path: str) -> Iterator[None]:
-    """Tell what goes wrong as local files do: by OSError, in words that name the object.
+    """Translate the library's errors to those of local files, with the object in the message.
 
     Raises:
-        FileNotFoundError, PermissionError, TimeoutError, OSError: instead of the library's own.
+        FileNotFoundError, PermissionError, TimeoutError, OSError: in place of the library's errors.
         ChangedError: a precondition does not hold.
     """
     try:
         yield
     except (api.GoogleAPICallError, InvalidResponse) as error:
-        raise _of_answer(path, error) from error
+        raise _translated(path, error) from error
     except api.RetryError as error:
         raise TimeoutError(
             f"{path}: given up after {settings().deadline:g} s of attempts, the last of which "
@@ -148,7 +154,7 @@ def translated_errors(path: str) -> Iterator[None]:
         raise OSError(f"{path}: {_cause(error)}") from error
 
 
-def _of_answer(path: str, error: Any) -> Exception:
+def _translated(path: str, error: api.GoogleAPICallError | InvalidResponse) -> Exception:
     code = int(error.response.status_code if isinstance(error, InvalidResponse) else error.code)
     text = _words(error)
     bucket = GCS_PREFIX + path.removeprefix(GCS_PREFIX).partition("/")[0]
@@ -168,7 +174,7 @@ def _of_answer(path: str, error: Any) -> Exception:
 
 
 def _refused(error: Exception) -> str:
-    """What is wrong with the credentials, and what to do."""
+    """A text for refused requests: the cause, and what the user can do."""
     if is_anonymous():
         return (
             "not public, and no credentials for Google Cloud were found; run 'gcloud auth "
@@ -183,7 +189,7 @@ def _refused(error: Exception) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """What it came from; requests and urllib3 wrap one error in the next."""
+    """The message of the innermost error; requests and urllib3 wrap errors in each other."""
     while isinstance(error, requests.ConnectionError | urllib3.exceptions.MaxRetryError):
         inner = getattr(error, "reason", None) or next(iter(error.args), None)
         if not isinstance(inner, BaseException):

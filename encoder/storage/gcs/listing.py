@@ -1,9 +1,8 @@
-"""List objects of a bucket: page by page, and large listings in several ranges of names at once.
+"""List the objects of a bucket: page by page, and large listings in parallel ranges of names.
 
-A bucket gives names in order, a thousand at a time, and takes a range of names to list. Once a
-listing has turned out to be large, a range that goes on is cut in two wherever there is a thread
-to spare, half way by the characters that names were found to have. So the work is balanced by what
-is found, whether the names lie in many folders or in one.
+A bucket lists a range of names in order, a thousand per page. Once a listing turns out to be large,
+each idle thread cuts the longest unfinished range in two, half way by the characters that occur in
+the names. This balances the work whether the names are in many folders or in one.
 """
 
 from __future__ import annotations
@@ -14,19 +13,22 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from encoder.storage.base import GCS_PREFIX
 from encoder.storage.gcs.client import gcs_client, retrying, timeouts, translated_errors
 
+if TYPE_CHECKING:
+    from google.cloud import storage
+
 THREADS = 16
 FIELDS = "items(name,generation,crc32c,size,updated),nextPageToken"
-_PAGES_ALONE = 4  # before a listing is large
-_PAGES_WAITING = 32  # in memory
+_PAGES_ALONE = 4  # a listing with more pages counts as large
+_PAGES_WAITING = 32  # pages held in memory
 
 
 class Listed(NamedTuple):
-    """An object as a listing has it: its name, generation and size in bytes."""
+    """One object of a listing: its name, generation and size in bytes."""
 
     name: str
     generation: str
@@ -37,41 +39,41 @@ Page = list[Listed]
 
 
 class Span:
-    """A range of names, from start up to end, which may be brought forward while it is listed."""
+    """A range of names [start, end); `end` may be moved forward while the range is listed."""
 
     def __init__(self, start: str | None = None, end: str | None = None) -> None:
         self.start = start
         self.end = end
-        self.first = self.last = ""  # names of the page that was found last
-        self.pages = 0  # since it began, or was cut
+        self.first = self.last = ""  # names on the latest page
+        self.pages = 0  # listed since the start, or since the last cut
 
 
 class Lister:
     """Lists one bucket.
 
     Args:
-        bucket: its name, and the project that pays if that is not its own.
-        prefix: of the names.
-        deep: also what lies deeper than the prefix, by the slashes in the names.
+        bucket: the bucket; its user_project is billed.
+        prefix: list only names that begin with it.
+        deep: whether to list names with further slashes after the prefix.
     """
 
-    def __init__(self, bucket: Any, prefix: str, deep: bool = True) -> None:
+    def __init__(self, bucket: storage.Bucket, prefix: str, deep: bool = True) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._delimiter = None if deep else "/"
         self._lock = threading.Condition()
-        self._spans: list[Span] = []  # that are being listed
+        self._spans: list[Span] = []  # in progress
         self._alphabet: set[str] = set()
         self._pages = self._empty = 0
         self._queue: queue.Queue[Page | Exception | None] = queue.Queue(_PAGES_WAITING)
-        self._finished = False  # all is listed
-        self._left = False  # nobody wants it any more
+        self._finished = False  # every span is listed
+        self._left = False  # the caller has stopped reading
 
     def list(self) -> Iterator[Page]:
-        """All pages; of a small listing in order.
+        """All pages; in the order of names if the listing is small.
 
         Raises:
-            OSError: the listing failed. It is not complete then.
+            OSError: the listing failed, so the pages so far are incomplete.
         """
         span = Span()
         pages = self._pages_of(span)
@@ -120,7 +122,7 @@ class Lister:
                     return
 
     def _take(self, span: Span, page: Page, more: bool) -> tuple[bool, Page]:
-        """Note what was found; gives whether there is more of the span, and what is in it."""
+        """Update the counts; return whether the span goes on, and the page's part inside it."""
         self._pages += 1
         self._empty += not page
         span.pages += 1
@@ -139,7 +141,7 @@ class Lister:
                 self._put(page)
                 if self._left:
                     return
-        except Exception as error:  # raised again by the thread that wants the listing
+        except Exception as error:  # list() raises it in the caller's thread
             self._put(error)
         finally:
             with self._lock:
@@ -160,9 +162,9 @@ class Lister:
             self._work(self._pages_of(span), span)
 
     def _cut(self) -> Span | None:
-        """The second half of the span that has gone on for longest; None where none is worth it.
+        """Cut off the second half of the span with the most pages; None if no cut is worthwhile.
 
-        Halves can turn out to be empty. A request in four may be spent on those.
+        Halves may be empty. When more than a quarter of all pages were empty, cutting stops.
         """
         if self._finished or self._left or self._empty * 4 > self._pages:
             return None
@@ -183,19 +185,19 @@ class Lister:
 
 
 def half_way(first: str, last: str, end: str | None, skip: int, alphabet: set[str]) -> str | None:
-    """A string about half way between two names, after the first and before the second.
+    """A string about half way between the last listed name and the end of the range.
 
-    The page of names shows where they differ. There a character further on is tried, of the same
-    kind at first, so that after 0017 comes 0018 or 0019; then further to the left.
+    At the first place where the names of the latest page differ, or else to its left, put a later
+    character: preferably of the same kind (digit, lower case, other), as in 0018 after 0017.
 
     Args:
-        first, last: names of the page that was found last.
+        first, last: first and last name on the latest page.
         end: where the range ends; None for the end of all names.
-        skip: how many characters all names have in common.
-        alphabet: the characters that names were found to have.
+        skip: length of the prefix that all names share.
+        alphabet: the characters that occur in the names.
 
     Returns:
-        None where the alphabet has nothing in between.
+        The string; None if the alphabet has no character in between.
     """
     pairs = enumerate(zip(first, last, strict=False))
     alike = next((place for place, (a, b) in pairs if a != b), len(first))

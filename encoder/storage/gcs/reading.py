@@ -1,4 +1,4 @@
-"""Objects of Google Cloud Storage, read whole or here and there. Checksums are compared."""
+"""Read objects of Google Cloud Storage, whole (with checksum) or in ranges."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from encoder.storage.gcs.client import (
 )
 from encoder.storage.ranged_file import opened_in_ranges
 
-WHOLE_BYTES = 8 << 20  # of a file that is opened: what is not larger comes in one piece
+WHOLE_BYTES = 8 << 20  # open_object reads an object of up to this size at once
 _CRC32C = re.compile(r"crc32c=([^, ]+)")
 
 
-class _Answer(NamedTuple):
-    """What the store says of an object before its content comes."""
+class _Response(NamedTuple):
+    """The headers of an object's response; the body is not read yet."""
 
     response: requests.Response
     size: int
@@ -41,10 +41,10 @@ class _Answer(NamedTuple):
     zipped: bool
 
     def content(self) -> bytes:
-        """All of it, as it is stored.
+        """Read the whole body, as it is stored.
 
         Raises:
-            DamagedTransferError: it is not what the store says it is.
+            DamagedTransferError: the body does not match the store's checksum.
         """
         data = receive(self.response, decoded=not self.zipped)
         if self.crc32c and google_crc32c.value(data) != _number(self.crc32c):
@@ -53,31 +53,29 @@ class _Answer(NamedTuple):
 
 
 def read_object(path: str, version: str | None, most: int | None) -> tuple[bytes, FileInfo]:
-    """As Store.read, in one request."""
+    """Implements Store.read, in one request."""
 
     def attempt() -> tuple[bytes, FileInfo]:
-        answer = _ask(path, version)
-        with answer.response:
-            check_size(answer.size, most)
-            data = _unzipped(path, answer)
-        return data, FileInfo(path, answer.generation or _generation_of(path), answer.size)
+        found = _request(path, version)
+        with found.response:
+            check_size(found.size, most)
+            data = _unzipped(path, found)
+        return data, FileInfo(path, found.generation or _generation_of(path), found.size)
 
     with translated_errors(path):
         return cast(tuple[bytes, FileInfo], retrying()(attempt)())
 
 
 def open_object(path: str, version: str | None) -> BinaryIO:
-    """As Store.open. A small object, and one that is stored compressed, is read at once."""
+    """Implements Store.open. Small objects, and objects stored compressed, are read at once."""
 
     def attempt() -> BinaryIO:
-        answer = _ask(path, version)
-        with answer.response:
-            if answer.zipped or answer.size <= WHOLE_BYTES:
-                return io.BytesIO(_unzipped(path, answer))
-        generation = answer.generation or version
-        return opened_in_ranges(
-            answer.size, lambda start, end: _range(path, generation, start, end)
-        )
+        found = _request(path, version)
+        with found.response:
+            if found.zipped or found.size <= WHOLE_BYTES:
+                return io.BytesIO(_unzipped(path, found))
+        generation = found.generation or version
+        return opened_in_ranges(found.size, lambda start, end: _range(path, generation, start, end))
 
     with translated_errors(path):
         return cast(BinaryIO, retrying()(attempt)())
@@ -85,8 +83,8 @@ def open_object(path: str, version: str | None) -> BinaryIO:
 
 def _range(path: str, generation: str | None, start: int, end: int) -> bytes:
     def attempt() -> bytes:
-        answer = _ask(path, generation, f"bytes={start}-{end - 1}")
-        data = receive(answer.response, decoded=False)
+        found = _request(path, generation, f"bytes={start}-{end - 1}")
+        data = receive(found.response, decoded=False)
         if len(data) != end - start:
             raise DamagedTransferError(f"{len(data):,} bytes came, not {end - start:,}")
         return data
@@ -95,8 +93,8 @@ def _range(path: str, generation: str | None, start: int, end: int) -> bytes:
         return cast(bytes, retrying()(attempt)())
 
 
-def _ask(path: str, version: str | None, span: str = "") -> _Answer:
-    """Ask for an object's content. The answer's body is yet to come."""
+def _request(path: str, version: str | None, span: str = "") -> _Response:
+    """Request an object's content; return before the body is read."""
     bucket, name = bucket_of(path)
     client = gcs_client()
     url = f"{client._connection.API_BASE_URL}/download/storage/v1{bucket.blob(name).path}"
@@ -120,7 +118,7 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
         raise error
     headers = response.headers
     crc32c = _CRC32C.search(headers.get("x-goog-hash", ""))
-    return _Answer(
+    return _Response(
         response,
         int(headers.get("x-goog-stored-content-length") or headers.get("Content-Length") or 0),
         headers.get("x-goog-generation") or version or "",
@@ -131,15 +129,15 @@ def _ask(path: str, version: str | None, span: str = "") -> _Answer:
 
 
 def _generation_of(path: str) -> str:
-    """For stores that don't say it with the content."""
+    """For stores whose responses lack the generation."""
     bucket, name = bucket_of(path)
     return str(bucket.get_blob(name, timeout=timeouts(), retry=retrying()).generation)
 
 
-def _unzipped(path: str, answer: _Answer) -> bytes:
-    """The content, without the compression that it is stored with, as all clients give it."""
-    data = answer.content()
-    if not answer.zipped:
+def _unzipped(path: str, found: _Response) -> bytes:
+    """The content without the compression that it is stored with, as all clients return it."""
+    data = found.content()
+    if not found.zipped:
         return data
     try:
         return gzip.decompress(data)

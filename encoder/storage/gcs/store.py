@@ -1,7 +1,7 @@
-"""Objects in Google Cloud Storage as a Store.
+"""The store for objects in Google Cloud Storage.
 
-Every request may be repeated without harm: what is read is one generation, what is written is
-whole, and where something must not be replaced, a precondition says so to the store.
+Every request is safe to repeat: a read returns one generation, a write replaces the whole object,
+and a precondition protects objects that must not be replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import google_crc32c
 
@@ -19,9 +19,12 @@ from encoder.storage.gcs.client import bucket_of, gcs_client, retrying, timeouts
 from encoder.storage.gcs.listing import FIELDS, Lister
 from encoder.storage.gcs.reading import open_object, read_object
 
+if TYPE_CHECKING:
+    from google.cloud import storage
+
 
 class GcsStore:
-    """Objects in Google Cloud Storage, through this process' client."""
+    """Objects in Google Cloud Storage, accessed with the client of this process."""
 
     def stat(self, path: str) -> FileInfo | None:
         blob = _blob(path)
@@ -50,7 +53,7 @@ class GcsStore:
         prefix = f"{name.rstrip('/')}/{start}" if name else start
         for page in Lister(bucket, prefix, deep).list():
             for each in page:
-                if not each.name.endswith("/"):  # what some tools make for a folder
+                if not each.name.endswith("/"):  # some tools create these for folders
                     path = f"{GCS_PREFIX}{bucket.name}/{each.name}"
                     yield FileInfo(path, each.generation, each.size)
 
@@ -76,7 +79,7 @@ class GcsStore:
         try:
             _upload(path, data, int(expected or 0))
         except ChangedError:
-            # An attempt that did its work, and whose answer was lost, is met by the next one.
+            # An earlier attempt may have written the object while its response was lost.
             if not _holds(path, data):
                 raise
 
@@ -89,8 +92,8 @@ class GcsStore:
             return
 
 
-def _blob(path: str) -> Any:
-    """What the store says of an object; None where there is none."""
+def _blob(path: str) -> storage.Blob | None:
+    """An object's metadata; None if the object does not exist."""
     bucket, name = bucket_of(path)
     if not name:
         return None
@@ -99,7 +102,7 @@ def _blob(path: str) -> Any:
 
 
 def _upload(path: str, data: bytes, generation: int | None = None) -> None:
-    """Write an object: if a generation is given, only in place of that one (0: of none)."""
+    """Write an object; with a generation, replace only that one (0: the object must be new)."""
     bucket, name = bucket_of(path)
     with translated_errors(path):
         bucket.blob(name).upload_from_string(

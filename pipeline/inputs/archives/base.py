@@ -1,7 +1,7 @@
-"""Archives of images, of every kind behind two functions: what is in them, and its bytes.
+"""The interface of all kinds of archives: list the images, and read their bytes.
 
-An archive is never unpacked. Its directory is read first; then each segment of it that has
-images to embed is one item of work, read from front to back.
+An archive is never unpacked. It is listed first; then each segment that holds images to embed is
+one item of work, read from front to back.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.options import DEFAULT_MAX_BYTES
 from pipeline.records import Carried, Image
 
-SEGMENT_BYTES = 256 << 20  # of an archive that can be entered in the middle, per item of work
+SEGMENT_BYTES = 256 << 20  # length of a segment, in archives that can be read from any place
 
 
 class ArchiveError(ValueError):
-    """The content of an archive is damaged or makes no sense; reading it again won't help."""
+    """The content of an archive is damaged or invalid; reading it again won't help."""
 
 
 # What the libraries that read archives raise for damaged content.
@@ -38,7 +38,7 @@ _DAMAGED = (
 
 @contextlib.contextmanager
 def translated_damage() -> Iterator[None]:
-    """Turn what tells of damaged content into ArchiveError; what a store raises stays as it is."""
+    """Turn errors about damaged content into ArchiveError; errors of a store stay as they are."""
     try:
         yield
     except ArchiveError:
@@ -46,20 +46,21 @@ def translated_damage() -> Iterator[None]:
     except _DAMAGED as error:
         raise ArchiveError(f"{type(error).__name__}: {error}") from error
     except OSError as error:
-        if type(error) is OSError and error.errno is None:  # of bz2 and pyarrow
+        if type(error) is OSError and error.errno is None:  # raised by bz2 and pyarrow
             raise ArchiveError(str(error)) from error
         raise
 
 
 class Member(NamedTuple):
-    """Something packed in an archive that is an image, by its name or as a record.
+    """An image packed in an archive: a file with an image's name, or a record.
 
     Attributes:
-        name: unique within the archive.
-        bytes: its size; 0 where only reading tells.
-        place, segment: see pipeline.records.Image.
-        error: why it can't be read; None if it can.
-        carried: values of carried columns.
+        name: of the file or record; index_archive makes it unique within the archive.
+        bytes: size of the packed file or record; 0 where only reading it would show that.
+        place: see pipeline.records.Image.
+        segment: see pipeline.records.Image.
+        error: why the image can't be read; None if it can.
+        carried: values of the carried columns; None for those of the archive.
     """
 
     name: str
@@ -71,13 +72,13 @@ class Member(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """What the user says about archives of records.
+    """How archives of records are read.
 
     Attributes:
-        image_field: feature or column of the image's bytes; None to find it.
-        id_field: feature or column that names an image; None for its number.
+        image_field: feature or column that holds the image's bytes; None to find it.
+        id_field: feature or column that names an image; None to number the images.
         carried: columns to carry over, with their types.
-        max_bytes: a larger record is not looked into.
+        max_bytes: listing doesn't read larger records.
     """
 
     image_field: str | None = None
@@ -90,13 +91,27 @@ class Kind(Protocol):
     """One kind of archive."""
 
     def index(self, file: BinaryIO, packing: Packing) -> Iterator[Member]:
-        """What is in it, in order; an error that tells of damage where that can't be finished."""
+        """The archive's images, in its order.
+
+        Args:
+            file: the archive.
+            packing: how to read it.
+
+        Raises:
+            ArchiveError: the archive is damaged; or another error, see translated_damage.
+        """
 
     def read(
         self, file: BinaryIO, wanted: Iterable[Image], packing: Packing
     ) -> Iterator[tuple[Image, bytes | Exception]]:
-        """The bytes of some images of one segment, which are given in the order of place.
+        """The bytes of images of one segment, or the error that concerns one image alone.
 
-        An image is taken from `wanted` only when its turn has come, so that the caller can hold
-        the reader back.
+        Args:
+            file: the archive.
+            wanted: the images, in the order of place. Each is taken only when it is read, so that
+                the caller can hold the reader back.
+            packing: how to read the archive.
+
+        Raises:
+            ArchiveError: the archive is damaged; or another error, see translated_damage.
         """

@@ -1,7 +1,7 @@
-"""Which images an archive holds: read off the archive, or off the output where that knows.
+"""List the images in an archive, from the archive or from the output.
 
-An archive that was read to its end in this very version is not opened again: its rows in the
-output, embeddings and failures, are what it holds.
+If the output holds rows from a complete reading of this version of the archive, the archive is not
+opened: the rows, embeddings and failures, list its images.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def list_members(
 ) -> Iterator[Image]:
     """The images in an archive.
 
-    Where the archive can't be read to its end, it becomes a failure itself, what was read counts,
-    and the committed rows of what was not reached are listed as they are, so that they stay.
+    If the archive can't be read to its end, the archive becomes a failure, the images before the
+    damage are listed, and committed rows of the others are listed unchanged, so that they stay.
 
     Args:
         archive: as it was listed.
-        known: rows of the output whose uri is in the archive or is the archive's.
-        packing: how to read it.
-        retry_failures: what could not be decoded will be tried again.
+        known: rows of the output for the archive and for the images in it.
+        packing: how to read the archive.
+        retry_failures: whether images that could not be decoded are tried again.
     """
     rows = list(known)
     stored, archive = archive.version, archive._replace(version=_version(archive, packing))
@@ -51,7 +51,7 @@ def list_members(
             image = _image(archive, member)
             seen.add(image.uri)
             yield image
-    except Exception as error:  # the store may raise anything; none of it may stop the job
+    except Exception as error:  # a store may raise anything; that must not stop the job
         error_type, message = describe_error(error)
         stage: Stage = DECODE if isinstance(error, ArchiveError) else READ
         failure = archive._replace(error=message, stage=stage, error_type=error_type)
@@ -61,12 +61,12 @@ def list_members(
 
 
 def archive_version(version: str) -> str:
-    """The version of the archive itself, from that of something packed in it."""
+    """The version of an archive, from the version of an image in it."""
     return version.partition(";")[0]
 
 
 def _version(archive: Image, packing: Packing) -> str:
-    """Records read in another way are other images, so their version says how they were read."""
+    """The version of the images: with other fields, the same records are other images."""
     if archive_kind(archive.uri) not in (TFRECORD, PARQUET) or not archive.version:
         return archive.version
     fields = (("image", packing.image_field), ("id", packing.id_field))
@@ -81,12 +81,12 @@ def _is_settled(
         return False
     if retry_failures and any(known.stage for known in current):
         return False
-    # Of a Parquet file, columns to carry over are read anew: without the images that is cheap.
+    # Carried columns of a Parquet file are read anew, which is cheap without the images.
     return not packing.carried.names or archive_kind(archive.uri) != PARQUET
 
 
 def _not_reached(archive: Image, rows: list[KnownRow]) -> Iterator[Image]:
-    """What an archive that can't be read held before; a failure can't be tried again then."""
+    """Known images that the reading did not reach; failures among them stay failures."""
     failed = {row.uri for row in rows if row.known.stage}
     for image in _as_known(archive, [row for row in rows if row.uri != archive.uri], True):
         refused = image._replace(error=_NOT_REACHED, stage=DECODE)
@@ -98,7 +98,7 @@ def _is_current(archive: Image, known: Known) -> bool:
 
 
 def _as_known(archive: Image, rows: list[KnownRow], damaged: bool) -> Iterator[Image]:
-    """Images as the output knows them; of a damaged archive, also those of its earlier versions."""
+    """Images from rows of the output; for a damaged archive, from earlier versions, too."""
     seen = set()
     for row in rows:
         wanted = _is_current(archive, row.known) or (damaged and row.known.committed)

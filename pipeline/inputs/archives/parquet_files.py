@@ -1,9 +1,9 @@
-"""Images in a column of Parquet files: bytes, or a struct with a field "bytes"."""
+"""Images in a column of a Parquet file: bytes, or structs with a field "bytes"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,13 +12,13 @@ from pipeline.dataset.values import to_plain
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.records import Image
 
-_READ_ROWS = 8  # images at a time, however large
-_BUFFER_BYTES = 1 << 20
+_READ_ROWS = 8  # images in memory at a time, since they may be large
+_BUFFER_BYTES = 1 << 20  # without a buffer size, pyarrow reads the whole column first
 _USUAL = ("image", "image_bytes", "img", "bytes", "content", "data", "jpg", "jpeg", "png")
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
-    """Every row, by its number or by the packing's id_field; see base.Kind."""
+    """Every row, named by its number or by the column id_field; see base.Kind."""
     opened = pq.ParquetFile(file)
     find_image_column(opened.schema_arrow, packing.image_field)
     wanted = [packing.id_field] if packing.id_field else []
@@ -33,9 +33,15 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
         rows = opened.metadata.row_group(group).num_rows
         names, carried = _columns_of(opened, group, rows, wanted, packing)
         for row in range(rows):
-            name, error = (str(number), "") if names is None else _name(names[row], number)
-            values = tuple(column[row] for column in carried) if carried else None
-            yield Member(name, 0, row, group, error, values)
+            value = number if names is None else names[row]
+            yield Member(
+                name=str(number) if value is None else _text(value),
+                bytes=0,
+                place=row,
+                segment=group,
+                error="the row has no id" if value is None else None,
+                carried=tuple(column[row] for column in carried) if carried else None,
+            )
             number += 1
 
 
@@ -43,7 +49,7 @@ def read(
     file: BinaryIO, wanted: Iterable[Image], packing: Packing
 ) -> Iterator[tuple[Image, bytes | Exception]]:
     """See base.Kind. A segment is a row group."""
-    opened = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)  # else the whole column is read first
+    opened = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
     column = find_image_column(opened.schema_arrow, packing.image_field)
     nested = pa.types.is_struct(opened.schema_arrow.field(column).type)
     values: list[bytes | None] = []
@@ -65,14 +71,14 @@ def read(
 
 
 def find_image_column(schema: pa.Schema, name: str | None) -> str:
-    """The column that holds image files.
+    """The name of the column that holds image files.
 
     Args:
         schema: of the file.
-        name: of the column; None to take the only one that can be, or the one of a usual name.
+        name: of the column; None for the only column of bytes, or the only one with a usual name.
 
     Raises:
-        ArchiveError: there is no such column, or several.
+        ArchiveError: there is no such column, or there are several.
     """
     found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     usual = [each for each in found if each in _USUAL]
@@ -92,8 +98,8 @@ def find_image_column(schema: pa.Schema, name: str | None) -> str:
 def is_manifest(schema: pa.Schema, uri_column: str, image_field: str | None) -> bool:
     """Whether a Parquet file is a list of images, and not an archive of them, by its columns.
 
-    Without a column of bytes it is. With one it is where it has a column of uris, too, and the
-    bytes are neither those that were asked for nor in a column that is usual for images.
+    A file without a column of bytes is a list. A file with columns of bytes is a list if it has a
+    column of uris and no column of bytes is image_field, has a usual name or holds structs.
     """
     found = [field.name for field in schema if _holds_bytes(field.type)]
     if not found or uri_column not in schema.names:
@@ -103,11 +109,8 @@ def is_manifest(schema: pa.Schema, uri_column: str, image_field: str | None) -> 
     )
 
 
-def _name(value: Any, number: int) -> tuple[str, str]:
-    if value is None:
-        return str(number), "the row has no id"
-    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-    return text, ""
+def _text(value: object) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -122,13 +125,13 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 def _columns_of(
     opened: pq.ParquetFile, group: int, rows: int, wanted: list[str], packing: Packing
-) -> tuple[list[Any] | None, list[list[Any]]]:
-    """Names of the images of a row group (None: their numbers), and the columns to carry over."""
+) -> tuple[list[object] | None, list[list[object]]]:
+    """A row group's names of images, None to number them, and its carried columns."""
     if not wanted:
         return None, []
     table = opened.read_row_group(group, columns=wanted)
     names = table.column(packing.id_field).to_pylist() if packing.id_field else None
-    carried = [
+    carried: list[list[object]] = [
         to_plain(table.column(field.name).combine_chunks().cast(field.type))
         if field.name in table.schema.names
         else [None] * rows

@@ -1,4 +1,4 @@
-"""Which kind an archive is, what is in it, and its bytes."""
+"""List the images of an archive, and read their bytes, whatever its kind is."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ _KINDS: dict[ArchiveKind, Kind] = {
 
 
 def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
-    """What is in an archive; names are unique.
+    """The images in an archive, with unique names.
+
+    Args:
+        archive: as it was listed.
+        packing: how to read it.
 
     Raises:
         ArchiveError: the content is damaged.
-        OSError, ChangedError and whatever the store raises: it can't be read now.
+        OSError, ChangedError: it can't be read now; the store may raise other errors, too.
     """
     path = path_of(archive.uri)
     name, kind = _kind_of(path)
@@ -39,9 +43,16 @@ def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
 def read_archive(
     archive: str, version: str, wanted: Iterable[Image], packing: Packing
 ) -> Iterator[tuple[Image, bytes | Exception]]:
-    """The bytes of images packed in one segment of an archive, in the order of place.
+    """The bytes of images in one segment of an archive, or the error that concerns one alone.
 
-    What is wrong with one image is given in its place. See Kind.read and index_archive.
+    Args:
+        archive: its uri.
+        version: of the archive.
+        wanted: the images, in the order of place; see Kind.read.
+        packing: how to read the archive.
+
+    Raises:
+        ArchiveError, OSError, ChangedError: see index_archive.
     """
     path = path_of(archive)
     with translated_damage(), store_for(path).open(path, version) as file:
@@ -56,7 +67,7 @@ def _kind_of(path: str) -> tuple[ArchiveKind, Kind]:
 
 
 def _last_of_each_name(members: Iterator[Member]) -> Iterator[Member]:
-    """Of files packed twice under one name the last counts, as if they were unpacked."""
+    """The last file of each name: unpacking would overwrite the others."""
     found: dict[str, Member] = {}
     try:
         for member in members:
@@ -69,7 +80,7 @@ def _last_of_each_name(members: Iterator[Member]) -> Iterator[Member]:
 
 
 def _numbered(members: Iterator[Member]) -> Iterator[Member]:
-    """Records that share a name are different images: the second is NAME@2, and so on."""
+    """All records. Those that share a name are different images: the second becomes NAME@2."""
     counts: dict[str, int] = {}
     for member in members:
         name = member.name

@@ -1,4 +1,4 @@
-"""Images in tar files, plain or compressed, such as those of WebDataset."""
+"""Images in tar files, plain or compressed, such as WebDataset's."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import contextlib
 import gzip
 import lzma
 import tarfile
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, cast
 
 from encoder.images.kinds import HEAD_BYTES, looks_like_image
 from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing
 from pipeline.inputs.file_kinds import has_no_extension, is_image_name
 from pipeline.records import Image
 
-_COMPRESSIONS: tuple[tuple[bytes, Any], ...] = (
+_Opener = Callable[[BinaryIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]
+# The first bytes of compressed files, and what opens them.
+_COMPRESSIONS: tuple[tuple[bytes, _Opener], ...] = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
     (b"\xfd7zXZ\x00", lzma.open),
@@ -23,20 +25,24 @@ _COMPRESSIONS: tuple[tuple[bytes, Any], ...] = (
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
-    """Every file whose name is that of an image, in order; see base.Kind."""
+    """Every image, by its name or else by its first bytes, in order; see base.Kind."""
     with _archive(file) as (archive, compressed):
         for number, info in _headers(archive):
             if not _is_image(archive, info):
                 continue
-            place = number if compressed else info.offset_data
-            segment = 0 if compressed else info.offset_data // SEGMENT_BYTES
-            yield Member(info.name, info.size, place, segment, _refused(info))
+            yield Member(
+                name=info.name,
+                bytes=info.size,
+                place=number if compressed else info.offset_data,
+                segment=0 if compressed else info.offset_data // SEGMENT_BYTES,
+                error=_problem_with(info),
+            )
 
 
 def read(
     file: BinaryIO, wanted: Iterable[Image], packing: Packing
 ) -> Iterator[tuple[Image, bytes | Exception]]:
-    """See base.Kind. Of a plain tar only what is wanted is read."""
+    """See base.Kind. Reads only the wanted images of a plain tar, all of a compressed one."""
     if _opener(file) is None:
         for image in wanted:
             file.seek(image.place)
@@ -50,47 +56,54 @@ def read(
             yield image, _whole(content.read() if content else b"", image)
 
 
+# Every version of tarfile has these names, but its __all__ lacks them.
+_END_MARK = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+_NOTHING_LEFT = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
+_BAD_HEADER = tarfile.HeaderError
+
+
 class _StrictHeader(tarfile.TarInfo):
-    """Tells a damaged archive from one that ends; tarfile takes both for the end."""
+    """Distinguishes a damaged archive from its end; tarfile takes both for the end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile: Any) -> Any:
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> _StrictHeader:
+        archive = cast(_StrictTar, tarfile)
         try:
-            info = super().fromtarfile(tarfile)
+            info = super().fromtarfile(archive)
         except _END_MARK:
-            tarfile.ended = True
+            archive.has_ended = True
             raise
         except _NOTHING_LEFT:
-            if tarfile.offset and not getattr(tarfile, "ended", False):
+            if archive.offset and not archive.has_ended:
                 raise ArchiveError(
-                    f"no end mark after {tarfile.offset} bytes: the archive may be cut short"
+                    f"no end mark after {archive.offset} bytes: the archive may be cut short"
                 ) from None
             raise
         except _BAD_HEADER as error:
-            if getattr(tarfile, "ended", False):
+            if archive.has_ended:
                 raise _NOTHING_LEFT from None  # padding, or junk that other tars ignore, too
-            raise ArchiveError(f"damaged at byte {tarfile.offset}: {error}") from error
-        tarfile.ended = False
+            raise ArchiveError(f"damaged at byte {archive.offset}: {error}") from error
+        archive.has_ended = False
         return info
 
 
-# Not in tarfile's list of public names, but in every version of it.
-_END_MARK = cast(Any, tarfile).EOFHeaderError
-_NOTHING_LEFT = cast(Any, tarfile).EmptyHeaderError
-_BAD_HEADER = tarfile.HeaderError
+class _StrictTar(tarfile.TarFile):
+    """A tar file; has_ended after an end mark, until a header of an appended archive follows."""
+
+    tarinfo = _StrictHeader
+    has_ended = False
 
 
 @contextlib.contextmanager
 def _archive(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, bool]]:
-    """The archive, and whether it is compressed, so that there is only one way through it."""
+    """The archive, and whether it is compressed, so that it can be read only in order."""
     opener = _opener(file)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(opener(file)) if opener else file
-        archive = tarfile.open(  # noqa: SIM115 - closed by the stack
+        archive = _StrictTar.open(
             fileobj=stream,
             mode="r|" if opener else "r:",
-            bufsize=tarfile.BLOCKSIZE,  # what a cut gzip has in a larger buffer would be lost
-            tarinfo=_StrictHeader,
+            bufsize=tarfile.BLOCKSIZE,  # a larger buffer would lose the end of a cut gzip
             ignore_zeros=True,  # archives may be appended to each other
             encoding="utf-8",
             errors="surrogateescape",
@@ -98,8 +111,8 @@ def _archive(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, bool]]:
         yield stack.enter_context(archive), opener is not None
 
 
-def _opener(file: BinaryIO) -> Any:
-    """What decompresses the file, by its first bytes."""
+def _opener(file: BinaryIO) -> _Opener | None:
+    """Opens a file for decompression, chosen by its first bytes; None if it is plain."""
     head = file.read(6)
     file.seek(0)
     return next((opener for magic, opener in _COMPRESSIONS if head.startswith(magic)), None)
@@ -109,7 +122,7 @@ def _headers(archive: tarfile.TarFile) -> Iterator[tuple[int, tarfile.TarInfo]]:
     number = 0
     while (info := archive.next()) is not None:
         yield number, info
-        archive.members.clear()  # type: ignore[attr-defined] # else it keeps all of them
+        archive.members.clear()  # type: ignore[attr-defined] # or it would keep all of them
         number += 1
 
 
@@ -122,7 +135,7 @@ def _is_image(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bool:
     return content is not None and looks_like_image(content.read(HEAD_BYTES))
 
 
-def _refused(info: tarfile.TarInfo) -> str:
+def _problem_with(info: tarfile.TarInfo) -> str | None:
     if info.islnk() or info.issym():
         return (
             f"a link to {info.linkname!r} in the archive, which a stream can't follow; pack files "
@@ -130,7 +143,7 @@ def _refused(info: tarfile.TarInfo) -> str:
         )
     if not info.isreg():
         return "not a regular file"
-    return "a sparse file; pack it without tar's --sparse" if info.issparse() else ""
+    return "a sparse file; pack it without tar's --sparse" if info.issparse() else None
 
 
 def _whole(data: bytes, image: Image) -> bytes | Exception:

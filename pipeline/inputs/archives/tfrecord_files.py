@@ -1,6 +1,6 @@
 """Images in TFRecord files of tf.train.Example, plain or with gzip. Needs no TensorFlow.
 
-A record is its length, a checksum of that, the data, a checksum of the data; see
+A record consists of its length, the length's checksum, the data and the data's checksum; see
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
@@ -10,8 +10,8 @@ import contextlib
 import functools
 import gzip
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, NamedTuple, Protocol
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
@@ -25,9 +25,36 @@ _FOOTER = struct.Struct("<I")  # checksum of the data
 _MASK_DELTA = 0xA282EAD8
 USUAL_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "jpeg", "png")
 
+_Stream = BinaryIO | gzip.GzipFile
+_FieldProto = descriptor_pb2.FieldDescriptorProto
+
+
+class _BytesList(Protocol):
+    """tf.train.BytesList."""
+
+    @property
+    def value(self) -> Sequence[bytes]: ...
+
+
+class _Feature(Protocol):
+    """tf.train.Feature: a list of bytes, of floats or of integers."""
+
+    @property
+    def bytes_list(self) -> _BytesList: ...
+
+    def HasField(self, field_name: str) -> bool: ...  # noqa: N802 - protobuf's name
+
+    def WhichOneof(self, oneof_group: str) -> str | None: ...  # noqa: N802 - protobuf's name
+
 
 class _Record(NamedTuple):
-    """A record's number, where it begins, and the length of its data in bytes."""
+    """A record.
+
+    Attributes:
+        number: of the record in its file, from 0.
+        offset: where it begins, in bytes of the decompressed file.
+        length: of its data, in bytes.
+    """
 
     number: int
     offset: int
@@ -35,25 +62,29 @@ class _Record(NamedTuple):
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
-    """Every record, by its number or by its feature of the packing's id_field."""
+    """Every record, named by its number or by the feature id_field; see base.Kind."""
     with _stream(file) as (stream, compressed):
         for record in _records(stream):
-            name, error = str(record.number), ""
+            name, error = str(record.number), None
             if packing.id_field and record.length <= packing.max_bytes:
                 try:
                     data = _data(stream, record)
                     name = find_text(features_of(data), packing.id_field)
                 except ArchiveError as wrong:
                     error = str(wrong)
-            place = record.number if compressed else record.offset
-            segment = 0 if compressed else record.offset // SEGMENT_BYTES
-            yield Member(name, record.length, place, segment, error)
+            yield Member(
+                name=name,
+                bytes=record.length,
+                place=record.number if compressed else record.offset,
+                segment=0 if compressed else record.offset // SEGMENT_BYTES,
+                error=error,
+            )
 
 
 def read(
     file: BinaryIO, wanted: Iterable[Image], packing: Packing
 ) -> Iterator[tuple[Image, bytes | Exception]]:
-    """See base.Kind. Checksums are verified."""
+    """See base.Kind. Verifies the checksums."""
     with _stream(file) as (stream, compressed):
         records = _records(stream)
         for image in wanted:
@@ -69,14 +100,14 @@ def read(
 
 
 def masked_checksum(data: bytes) -> int:
-    """CRC-32C of the data, rotated and shifted as TFRecord has it."""
+    """TFRecord's checksum: CRC-32C of the data, rotated by 15 bits, plus a constant."""
     value: int = google_crc32c.value(data)
     return ((value >> 15 | value << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 @contextlib.contextmanager
-def _stream(file: BinaryIO) -> Iterator[tuple[Any, bool]]:
-    """The records' stream, and whether it is compressed, so that there is only one way through."""
+def _stream(file: BinaryIO) -> Iterator[tuple[_Stream, bool]]:
+    """The stream of records, and whether it is compressed, so that it can be read only in order."""
     head = file.read(_HEADER.size)
     file.seek(0)
     plain = len(head) < _HEADER.size or _HEADER.unpack(head)[1] == masked_checksum(head[:8])
@@ -87,8 +118,8 @@ def _stream(file: BinaryIO) -> Iterator[tuple[Any, bool]]:
         yield stream, True
 
 
-def _records(stream: Any) -> Iterator[_Record]:
-    """The records one after the other; of each the data is next in the stream when it is given."""
+def _records(stream: _Stream) -> Iterator[_Record]:
+    """The records in order. When a record is given, the stream is at the start of its data."""
     number, offset = 0, 0
     size = stream.seek(0, 2) if not isinstance(stream, gzip.GzipFile) else None
     stream.seek(0)
@@ -120,8 +151,8 @@ def _parsed(head: bytes, number: int, offset: int) -> _Record:
     return _Record(number, offset, length)
 
 
-def _data(stream: Any, record: _Record) -> bytes:
-    data: bytes = stream.read(record.length)
+def _data(stream: _Stream, record: _Record) -> bytes:
+    data = stream.read(record.length)
     footer = stream.read(_FOOTER.size)
     if len(data) < record.length or len(footer) < _FOOTER.size:
         raise ArchiveError(f"cut short in record {record.number}")
@@ -131,33 +162,34 @@ def _data(stream: Any, record: _Record) -> bytes:
 
 
 class ExampleError(ArchiveError):
-    """A record is no tf.train.Example, or has not the feature that is needed."""
+    """A record is not a tf.train.Example, or lacks the feature that is needed."""
 
 
-def features_of(data: bytes) -> Mapping[str, Any]:
+def features_of(data: bytes) -> Mapping[str, _Feature]:
     """The features of a serialized Example, by name.
 
     Raises:
-        ExampleError: the data is no Example.
+        ExampleError: the data is not an Example.
     """
     example = _example_type()()
     try:
         example.ParseFromString(data)
     except message.DecodeError as error:
         raise ExampleError(f"the record is no tf.train.Example: {error}") from error
-    features: Mapping[str, Any] = example.features.feature
+    features: Mapping[str, _Feature] = example.features.feature
     return features
 
 
-def find_image(features: Mapping[str, Any], name: str | None) -> bytes:
+def find_image(features: Mapping[str, _Feature], name: str | None) -> bytes:
     """The bytes of an image file.
 
     Args:
         features: of an Example.
-        name: of the feature; None for one of the usual names, or the only one that is an image.
+        name: of the feature; None for the first usual name, or else the only image.
 
     Raises:
-        ExampleError: there is no such feature, or several.
+        ExampleError: there is no such feature, or it has not one value of bytes, or there are
+            several images.
     """
     if not name:
         name = _usual_feature(features)
@@ -165,31 +197,32 @@ def find_image(features: Mapping[str, Any], name: str | None) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def find_text(features: Mapping[str, Any], name: str) -> str:
-    """A feature's one value as text; bytes that are not UTF-8 as in a file's name.
+def find_text(features: Mapping[str, _Feature], name: str) -> str:
+    """A feature's one value as text; bytes that are not UTF-8 as surrogates, as in file names.
 
     Raises:
         ExampleError: there is no such feature, or it has not one value.
     """
-    value = _single(features, name, "")
+    value = _single(features, name)
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _single(features: Mapping[str, Any], name: str, kind: str) -> Any:
+def _single(features: Mapping[str, _Feature], name: str, kind: str | None = None) -> object:
+    """A feature's one value, of one kind or (None) of any."""
     if name not in features:
         raise ExampleError(f"the record has no feature {name!r}; it has {_names(features)}")
     feature = features[name]
-    found = feature.WhichOneof("kind") or "nothing"
-    values: list[Any] = list(getattr(feature, found).value) if found != "nothing" else []
-    if len(values) != 1 or kind not in ("", found):
+    found = feature.WhichOneof("kind")
+    values: Sequence[object] = getattr(feature, found).value if found else ()
+    if len(values) != 1 or kind not in (None, found):
         raise ExampleError(
-            f"feature {name!r} of the record has {len(values)} values of kind {found}; expected one"
-            + (" of bytes" if kind else "")
+            f"feature {name!r} of the record has {len(values)} values of kind "
+            f"{found or 'nothing'}; expected one" + (" of bytes" if kind else "")
         )
     return values[0]
 
 
-def _usual_feature(features: Mapping[str, Any]) -> str:
+def _usual_feature(features: Mapping[str, _Feature]) -> str:
     for name in USUAL_IMAGE_FEATURES:
         if name in features and features[name].HasField("bytes_list"):
             return name
@@ -208,47 +241,55 @@ def _usual_feature(features: Mapping[str, Any]) -> str:
     return images[0]
 
 
-def _names(features: Mapping[str, Any]) -> str:
+def _names(features: Mapping[str, _Feature]) -> str:
     return ", ".join(sorted(features)) or "none"
 
 
 @functools.cache
-def _example_type() -> Any:
-    field = descriptor_pb2.FieldDescriptorProto
+def _example_type() -> type[message.Message]:
+    """The class of tf.train.Example, from a description of it: its own needs TensorFlow."""
     file = descriptor_pb2.FileDescriptorProto(
         name="embed_images/example.proto", package="embed_images", syntax="proto3"
     )
     for name, kind in (("Bytes", "BYTES"), ("Float", "FLOAT"), ("Int64", "INT64")):
         values = file.message_type.add(name=f"{name}List")
         values.field.add(
-            name="value", number=1, label=field.LABEL_REPEATED, type=getattr(field, f"TYPE_{kind}")
+            name="value",
+            number=1,
+            label=_FieldProto.LABEL_REPEATED,
+            type=getattr(_FieldProto, f"TYPE_{kind}"),
         )
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
     for number, name in enumerate(("Bytes", "Float", "Int64"), 1):
-        feature.field.add(
-            **_message(field, f"{name.lower()}_list", number, f"{name}List"), oneof_index=0
-        )
+        feature.field.add(**_field(f"{name.lower()}_list", number, f"{name}List"), oneof_index=0)
     features = file.message_type.add(name="Features")
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
-    entry.field.add(name="key", number=1, label=field.LABEL_OPTIONAL, type=field.TYPE_STRING)
-    entry.field.add(**_message(field, "value", 2, "Feature"))
+    entry.field.add(
+        name="key", number=1, label=_FieldProto.LABEL_OPTIONAL, type=_FieldProto.TYPE_STRING
+    )
+    entry.field.add(**_field("value", 2, "Feature"))
     features.field.add(
-        **_message(field, "feature", 1, "Features.FeatureEntry", field.LABEL_REPEATED)
+        **_field("feature", 1, "Features.FeatureEntry", label=_FieldProto.LABEL_REPEATED)
     )
     example = file.message_type.add(name="Example")
-    example.field.add(**_message(field, "features", 1, "Features"))
+    example.field.add(**_field("features", 1, "Features"))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("embed_images.Example"))
+    found = pool.FindMessageTypeByName("embed_images.Example")
+    example_class: type[message.Message] = message_factory.GetMessageClass(found)
+    return example_class
 
 
-def _message(field: Any, name: str, number: int, kind: str, label: int = 0) -> dict[str, Any]:
+def _field(
+    name: str, number: int, kind: str, label: int = _FieldProto.LABEL_OPTIONAL
+) -> dict[str, object]:
+    """The description of a field that holds a message."""
     return {
         "name": name,
         "number": number,
-        "label": label or field.LABEL_OPTIONAL,
-        "type": field.TYPE_MESSAGE,
+        "label": label,
+        "type": _FieldProto.TYPE_MESSAGE,
         "type_name": f".embed_images.{kind}",
     }

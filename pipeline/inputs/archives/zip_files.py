@@ -1,4 +1,4 @@
-"""Images in zip files. Their directory says what is in them; the content has checksums."""
+"""Images in zip files, found in the zip's directory; the content is checked by its checksum."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ _ENCRYPTED = 0x1
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
-    """Every file whose name is that of an image; see base.Kind."""
+    """Every image, by its name or else by its first bytes; see base.Kind."""
     with zipfile.ZipFile(file) as archive:
         for number, info in enumerate(archive.infolist()):
             if _is_image(archive, info):
-                segment = info.header_offset // SEGMENT_BYTES
-                yield Member(info.filename, info.file_size, number, segment, _refused(info))
+                yield Member(
+                    name=info.filename,
+                    bytes=info.file_size,
+                    place=number,
+                    segment=info.header_offset // SEGMENT_BYTES,
+                    error=_problem_with(info),
+                )
 
 
 def read(
@@ -40,7 +45,7 @@ def read(
             info = infos[image.place]
             try:
                 with translated_damage(), archive.open(info) as content:
-                    # No more than the directory says, whatever the content inflates to.
+                    # The limit protects against content that inflates to more than it should.
                     data: bytes | Exception = content.read(info.file_size)
             except (ArchiveError, RuntimeError) as error:
                 data = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
@@ -59,8 +64,8 @@ def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         return False
 
 
-def _refused(info: zipfile.ZipInfo) -> str:
+def _problem_with(info: zipfile.ZipInfo) -> str | None:
     if info.flag_bits & _ENCRYPTED:
         return "encrypted in the archive; pack it without a password"
     mode = info.external_attr >> 16
-    return "a link in the archive; pack files instead of links" if stat.S_ISLNK(mode) else ""
+    return "a link in the archive; pack files instead of links" if stat.S_ISLNK(mode) else None

@@ -1,9 +1,9 @@
-"""What every kind of list has in common: its interface, its rows, its errors."""
+"""The interface of all kinds of lists, their rows and their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -11,29 +11,38 @@ BATCH_ROWS = 65536
 
 
 class ListError(ValueError):
-    """A list can't be read; nothing may be concluded from it."""
+    """A list can't be read completely; no image may be taken for deleted."""
 
 
 class Rows(NamedTuple):
-    """Some rows of a list: texts of uris (None: there is none), and the carried columns.
+    """Some rows of a list.
 
-    Errors say why a row can't be used. Places name rows by something else than their number,
-    where they are not empty.
+    Attributes:
+        uris: the text of each row's uri; None where there is none.
+        carried: the carried columns, each with a value per row.
+        errors: why each row can't be used, None where it can; empty if all can.
+        places: what identifies each row, None for its number; empty if all have None.
     """
 
     uris: Sequence[str | None]
-    carried: Sequence[Sequence[Any]]
-    errors: Sequence[str] = ()
-    places: Sequence[str] = ()
+    carried: Sequence[Sequence[object]]
+    errors: Sequence[str | None] = ()
+    places: Sequence[str | None] = ()
 
 
 class Kind(Protocol):
-    """One kind of list; a module each."""
+    """One kind of list; a module implements it."""
 
     def rows(
         self, file: BinaryIO, path: str, uri_column: str, carried: pa.Schema
     ) -> Iterator[Rows]:
-        """All rows, some thousands at a time, with the carried columns in their types.
+        """All rows, some thousands at a time.
+
+        Args:
+            file: the list.
+            path: of the list, for errors.
+            uri_column: the column of uris.
+            carried: the columns to carry over, with the types to convert them to.
 
         Raises:
             ListError: a column is missing, or the list can't be read to its end.
@@ -42,22 +51,22 @@ class Kind(Protocol):
     def carried_types(
         self, file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]
     ) -> list[pa.Field]:
-        """The columns to carry over, with types that all of their values have.
+        """The columns to carry over, each with a type that fits all its values.
 
         Raises:
             ListError: a column is missing, or its values have no type in common.
         """
 
     def check_columns(self, file: BinaryIO, path: str, uri_column: str) -> None:
-        """Check that there is a column of uris; reads only the beginning.
+        """Check that there is a column of uris; reads only the start of the file.
 
         Raises:
-            ListError: there is none.
+            ListError: there is no such column.
         """
 
 
 def check_names(path: str, wanted: Sequence[str], found: Sequence[str]) -> None:
-    """Raise ListError where a list has not all columns that are wanted."""
+    """Raise ListError if a list lacks one of the wanted columns."""
     for name in wanted:
         if name not in found:
             raise ListError(

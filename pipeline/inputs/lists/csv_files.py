@@ -8,7 +8,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -16,21 +16,28 @@ import pyarrow.csv as pa_csv
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.dataset.values import to_plain
 from pipeline.inputs.lists.base import BATCH_ROWS, ListError, Rows, check_names
+from pipeline.inputs.uris import readable
 
-_LONGEST = 16 << 20  # characters of a line or a value: a quote that is never closed ends there
-_SHOWN = 200  # characters of a row that is wrong
+_LONGEST = 16 << 20  # most characters of a line or value; stops at a quote that is never closed
+_SHOWN = 200  # most characters of a wrong row in an error
 
 
 class Line(NamedTuple):
-    """A row of CSV: the number of its first line, its values, and why they can't be used."""
+    """A row of CSV.
+
+    Attributes:
+        number: of its first line, from 1.
+        values: one per column, if there is no error.
+        error: why the row can't be used; None if it can.
+    """
 
     number: int
     values: list[str]
-    error: str
+    error: str | None
 
 
 def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
-    """A row per row of the table; one with another number of values has an error."""
+    """A row per row of the table; a row with a wrong number of values has an error."""
     names, lines = csv_table(file, path)
     check_names(path, [uri_column, *carried.names], names)
     uri, *places = [names.index(name) for name in (uri_column, *carried.names)]
@@ -46,20 +53,23 @@ def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iter
             [None if line.error else line.values[uri] for line in batch],
             [[None if line.error else next(column) for line in batch] for column in columns],
             [line.error for line in batch],
-            [f"line-{line.number}" if line.error else "" for line in batch],
+            [f"line-{line.number}" if line.error else None for line in batch],
         )
 
 
 def csv_table(file: BinaryIO, path: str) -> tuple[list[str], Iterator[Line]]:
     """The names in the first row of CSV, and the rows below it.
 
-    Bytes that are not UTF-8 stand as os.fsdecode gives them, but for names.
+    In values, bytes that are not UTF-8 become surrogates, as with os.fsdecode.
+
+    Raises:
+        ListError: the file is empty, two columns share a name, or a line or value is too long.
     """
     lines = _csv_lines(file, path)
     _, texts = next(lines, (0, []))
     if not texts:
         raise ListError(f"{path} is empty; expected a first row with the names of its columns")
-    names = [_printable(text) for text in texts]
+    names = [readable(text) for text in texts]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ListError(f"{path} has several columns {twice[0]!r}; rename them")
@@ -70,7 +80,7 @@ def csv_table(file: BinaryIO, path: str) -> tuple[list[str], Iterator[Line]]:
 def carried_types(
     file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]
 ) -> list[pa.Field]:
-    """The types that Arrow finds for all values of the columns; see base.Kind."""
+    """See base.Kind. Arrow infers the types from all values."""
     names, lines = csv_table(file, path)
     check_names(path, [uri_column, *keep], names)
     whole = (line.values for line in lines if not line.error)
@@ -84,7 +94,7 @@ def check_columns(file: BinaryIO, path: str, uri_column: str) -> None:
 
 def _csv_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, each with the number of its first line."""
-    csv.field_size_limit(_LONGEST)  # of the whole process; 128 KiB if not set
+    csv.field_size_limit(_LONGEST)  # for the whole process; the default is 128 KiB
     delimiter = "\t" if path.lower().endswith(".tsv") else ","
     reader = csv.reader(_short_lines(file, path), delimiter=delimiter)
     before = 0
@@ -105,25 +115,24 @@ def _short_lines(file: BinaryIO, path: str) -> Iterator[str]:
         while line := text.readline(_LONGEST):
             if len(line) == _LONGEST:
                 raise ListError(f"{path} has a line of more than {_LONGEST:,} characters")
-            # Python 3.10 can't parse null bytes; no name of a file has any.
+            # Python 3.10 can't parse null bytes; no file name has any.
             yield line if sys.version_info >= (3, 11) else line.replace("\0", "\ufffd")
 
 
-def _misfit(values: list[str], expected: int) -> str:
+def _misfit(values: list[str], expected: int) -> str | None:
     if len(values) == expected:
-        return ""
-    text = _printable(",".join(values)[:_SHOWN])
+        return None
+    text = readable(",".join(values)[:_SHOWN])
     return f"a row with {len(values)} values instead of {expected}: {text}"
 
 
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _converted(
-    rows: Iterable[list[str]], places: Sequence[int], names: Sequence[str], types: Any = None
+    rows: Iterable[list[str]],
+    places: Sequence[int],
+    names: Sequence[str],
+    types: pa.Schema | None = None,
 ) -> pa.Table:
-    """The columns at some places, with Arrow's reading of texts; types are found if not given."""
+    """The columns at some places, parsed by Arrow, which infers their types unless given."""
     with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", "surrogateescape", newline="") as text:
         writer = csv.writer(text)
         writer.writerow(names)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from pipeline.dataset.values import to_arrow, to_plain
 from pipeline.inputs.lists.base import BATCH_ROWS, ListError, Rows, check_names
 
-# A JSON object; its values may be anything that JSON has.
-_Object = dict[str, Any]
+_Object = dict[str, object]
 
 
 def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
-    """A row per line; a line that holds no JSON object is a row with an error. See base.Kind."""
-    batch: list[tuple[_Object, str]] = []
+    """A row per line; a line without a JSON object is a row with an error. See base.Kind."""
+    batch: list[tuple[_Object, str | None]] = []
     has_uris = False
     for each in _objects(file):
         has_uris = has_uris or uri_column in each[0]
@@ -33,7 +32,7 @@ def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iter
 def carried_types(
     file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]
 ) -> list[pa.Field]:
-    """The types that Arrow finds for all values of the columns; see base.Kind."""
+    """See base.Kind. Arrow infers the types from all values."""
     values: dict[str, list[object]] = {name: [] for name in keep}
     seen: set[str] = set()
     for row, _ in _objects(file):
@@ -45,29 +44,29 @@ def carried_types(
 
 
 def check_columns(file: BinaryIO, path: str, uri_column: str) -> None:
-    """Do nothing: which columns there are shows only when all rows have been read."""
+    """Do nothing: the columns are known only after reading all rows."""
 
 
-def _objects(file: BinaryIO) -> Iterator[tuple[_Object, str]]:
-    """The object in each line that is not blank; an empty one, and why, where there is none."""
+def _objects(file: BinaryIO) -> Iterator[tuple[_Object, str | None]]:
+    """The object in each line that is not blank; or an empty one and why the line has none."""
     for line in file:
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            yield (row, "") if isinstance(row, dict) else ({}, "a row that is no JSON object")
+            yield (row, None) if isinstance(row, dict) else ({}, "a row that is no JSON object")
         except ValueError as error:
             yield {}, f"a row that is no JSON: {error}"
 
 
-def _rows_of(batch: list[tuple[_Object, str]], uri_column: str, carried: pa.Schema) -> Rows:
+def _rows_of(batch: list[tuple[_Object, str | None]], uri_column: str, carried: pa.Schema) -> Rows:
     columns = [
         to_plain(to_arrow([row.get(field.name) for row, _ in batch], field.type))
         for field in carried
     ]
     uris = [row.get(uri_column) for row, _ in batch]
     errors = [
-        error or ("" if uri is None or isinstance(uri, str) else f"the uri is no text: {uri!r}")
+        error or (None if uri is None or isinstance(uri, str) else f"the uri is no text: {uri!r}")
         for uri, (_, error) in zip(uris, batch, strict=True)
     ]
     return Rows([uri if isinstance(uri, str) else None for uri in uris], columns, errors)

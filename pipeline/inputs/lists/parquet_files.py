@@ -28,7 +28,7 @@ def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iter
 def carried_types(
     file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]
 ) -> list[pa.Field]:
-    """The types that the file states; see base.Kind."""
+    """See base.Kind. The types are those in the file."""
     schema = pq.read_schema(file)
     check_names(path, [uri_column, *keep], schema.names)
     return [schema.field(name) for name in keep]

@@ -1,7 +1,7 @@
-"""Lists of images: a text file of uris, or a manifest in CSV, JSON Lines or Parquet.
+"""Read lists of images: text files of uris, and manifests in CSV, JSON Lines or Parquet.
 
-A manifest has a column of uris, and columns that are carried into the dataset. Relative uris
-start at the list's own folder.
+A manifest has a column of uris, and may have columns that are carried into the dataset. Relative
+uris are relative to the list's folder.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Entry(NamedTuple):
     """One image that a list names.
 
     Attributes:
-        path: absolute, or gs://; the list and the row where there is no such path.
-        error: why it can't be an image; empty if it can.
-        carried: values of the carried columns, in the order of the schema that was asked for.
+        path: absolute, or an address such as gs://; with an error LIST#ROW.
+        error: why the row doesn't name an image; None if it does.
+        carried: values of the carried columns, in the order of the schema; None without columns.
     """
 
     path: str
-    error: str
+    error: str | None
     carried: Carried | None
 
 
@@ -49,12 +49,12 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
     """The entries of a list, in its order.
 
     Args:
-        path: absolute, or gs://.
-        uri_column: that holds the uris; of no meaning for a text file.
-        carried: the columns to carry over, with the types to give them.
+        path: absolute, or an address such as gs://.
+        uri_column: the column of uris; not used for text files.
+        carried: the columns to carry over, with the types to convert them to.
 
     Raises:
-        ListError: the list has no such column, or can't be read to its end.
+        ListError: the list lacks a column, or can't be read to its end.
     """
     number = 0
     with _opened(path) as file:
@@ -62,26 +62,26 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
             for row, uri in enumerate(rows.uris):
                 number += 1
                 values = tuple(column[row] for column in rows.carried) if rows.carried else None
-                error = rows.errors[row] if rows.errors else ""
-                place = (rows.places[row] if rows.places else "") or str(number)
+                error = rows.errors[row] if rows.errors else None
+                place = (rows.places[row] if rows.places else None) or str(number)
                 yield _entry(path, place, uri, error, values)
 
 
 def check_columns(path: str, uri_column: str) -> None:
-    """Check that a list can be read and has a column of uris; reads only its beginning.
+    """Check that a list can be read and has a column of uris; reads only its start.
 
     Raises:
-        ListError: it can't, or has not.
+        ListError: the list can't be read or has no such column.
     """
     with _opened(path) as file:
         _kind_of(path).check_columns(file, path, uri_column)
 
 
 def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
-    """The types of the columns that a list carries over. Reads the whole list, unless Parquet.
+    """The types of the columns to carry over from a list. Reads the whole list, unless Parquet.
 
     Raises:
-        ListError: the list has no such column, or can't be read.
+        ListError: the list lacks a column, or can't be read.
     """
     with _opened(path) as file:
         found = _kind_of(path).carried_types(file, path, uri_column, keep)
@@ -97,7 +97,7 @@ def _kind_of(path: str) -> Kind:
 
 
 class _opened:  # noqa: N801 - reads like contextlib.closing
-    """The list, opened; whatever goes wrong while it is read becomes a ListError."""
+    """The opened list; errors while it is read become a ListError."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -116,11 +116,13 @@ class _opened:  # noqa: N801 - reads like contextlib.closing
             raise ListError(f"{self._path} can't be read: {text}") from error
 
 
-def _entry(path: str, place: str, uri: str | None, error: str, carried: Carried | None) -> Entry:
+def _entry(
+    path: str, place: str, uri: str | None, error: str | None, carried: Carried | None
+) -> Entry:
     if error or not uri:
         return Entry(f"{path}#{place}", error or f"row {place} of {path} has no uri", carried)
     try:
-        return Entry(_absolute(uri, path), "", carried)
+        return Entry(_absolute(uri, path), None, carried)
     except (InputError, UnicodeError) as wrong:
         return Entry(f"{path}#{place}", str(wrong), carried)
 
@@ -136,5 +138,5 @@ def _absolute(uri: str, path: str) -> str:
         found = os.path.normpath(os.path.join(os.path.dirname(path), uri))
     if is_remote(found):
         found.encode()  # names in a bucket are UTF-8
-    os.fsencode(found)  # of a path, other bytes stand as os.fsdecode gives them
+    os.fsencode(found)  # local paths may have other bytes, as surrogates from os.fsdecode
     return found

@@ -28,4 +28,4 @@ def carried_types(
 
 
 def check_columns(file: BinaryIO, path: str, uri_column: str) -> None:
-    """Do nothing: any text is a list of uris."""
+    """Do nothing: a text file has no columns, and any text is a list of uris."""

@@ -1,4 +1,5 @@
-"""Stores that images are only read from: S3, and what Beam's file systems know.
+"""Stores for input only: S3, and stores behind Beam's file systems.
 
-``registry`` adds them to ``encoder.storage``; each is imported when its first address is used.
+In: paths such as s3://. Out: file states, listings and bytes, as ``encoder.storage.base.Store``.
+``registry`` adds the stores to ``encoder.storage``; a store's module is imported on first use.
 """

@@ -1,7 +1,7 @@
-"""Files in a store that one of Beam's FileSystems knows.
+"""Files in a store that one of Beam's FileSystems serves.
 
-A version is the time of the last change and the size: another content of the same size within the
-time's resolution goes unseen.
+A version is the time of the last change and the size: a change to other content of the same size,
+within the resolution of the time, is not detected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -21,19 +21,19 @@ from encoder.storage.base import FileInfo, check_size, join
 from encoder.storage.ranged_file import opened_in_ranges
 from pipeline.inputs.stores.read_only import InputStore
 
-# Beam takes the UTC time of these for local time.
+# Beam treats the UTC times of this store as local times.
 _TAKEN_FOR_LOCAL = "azfs://"
-_NO_FOLDER = "is not a directory"  # the hdfs package says it so
+_NO_FOLDER = "is not a directory"  # from the hdfs package's error
 
 
 class BeamStore(InputStore):
     """Files in one of Beam's FileSystems.
 
     Args:
-        prefix: of its paths, such as hdfs://.
+        prefix: of the store's paths, such as hdfs://.
 
     Raises:
-        InputError: an option of Beam that it needs is missing.
+        InputError: an option of Beam that the store needs is missing.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -65,9 +65,9 @@ class BeamStore(InputStore):
                 yield self._info(found)
 
     def _below(self, folder: str, deep: bool) -> Iterator[FileMetadata]:
-        # Beam's globs know no quoting, and match keeps all names in memory; _list does neither.
-        # It gives all below a prefix or, in a store with folders, one folder and does not say
-        # which names are folders: they have no bytes, and can be listed.
+        # Beam's match needs a glob, which has no quoting, and keeps all names in memory; _list
+        # doesn't. It gives all files below a prefix or, in a store with folders, the content of
+        # one folder, without marking folders: these have no bytes, and can be listed.
         waiting: list[tuple[str, FileMetadata | None]] = [(folder, None)]
         while waiting:
             place, empty = waiting.pop()
@@ -75,10 +75,10 @@ class BeamStore(InputStore):
                 try:
                     for found in self._system._list(f"{place}/"):
                         if empty and not deep:
-                            break  # it is a folder, and nobody asks what is in it
+                            break  # a folder, whose content is not wanted
                         if self._system.has_dirs() and not found.size_in_bytes:
                             waiting.append((found.path, found))
-                        elif not found.path.endswith("/"):  # a placeholder for a folder
+                        elif not found.path.endswith("/"):  # else a placeholder for a folder
                             yield found
                 except BeamIOError as error:
                     if empty is None or _NO_FOLDER not in str(_cause(error)):
@@ -91,7 +91,7 @@ class BeamStore(InputStore):
         before = self._expected(path, version)
         check_size(before.bytes, most)
         with _translated_errors(path), self._opened(path) as file:
-            data: bytes = file.read(before.bytes + 1)  # without a size Beam reads 8 KiB at a time
+            data = file.read(before.bytes + 1)  # without a size, Beam reads 8 KiB at a time
         if self._info(self._metadata(path)) != before or len(data) != before.bytes:
             raise ChangedError(f"{path} changed while it was read")
         return data, before
@@ -104,12 +104,13 @@ class BeamStore(InputStore):
         def fetch(start: int, end: int) -> bytes:
             with _translated_errors(path):
                 file.seek(start)
-                return bytes(file.read(end - start))
+                return file.read(end - start)
 
         return opened_in_ranges(size, fetch)
 
-    def _opened(self, path: str) -> Any:
-        return self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    def _opened(self, path: str) -> BinaryIO:
+        file: BinaryIO = self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return file
 
     def _expected(self, path: str, version: str | None) -> FileInfo:
         info = self._info(self._metadata(path))
@@ -134,13 +135,13 @@ class BeamStore(InputStore):
         seconds = float(found.last_updated_in_seconds)
         if not self._local_time:
             return seconds
-        # Undone, so that a version does not depend on the time zone of a worker.
+        # Undo that, so that a version does not depend on the time zone of a worker.
         return calendar.timegm(time.localtime(seconds + time.timezone)) + seconds % 1
 
 
 @contextlib.contextmanager
 def _translated_errors(path: str) -> Iterator[None]:
-    """Whatever the libraries behind Beam raise becomes an OSError that names the path."""
+    """Turn all errors of the libraries behind Beam into an OSError that names the path."""
     try:
         yield
     except Exception as error:
@@ -148,7 +149,7 @@ def _translated_errors(path: str) -> Iterator[None]:
         if isinstance(cause, FileNotFoundError):
             raise FileNotFoundError(f"{path} does not exist") from error
         code = getattr(cause, "code", None) or getattr(cause, "status_code", None)
-        kinds: dict[Any, type[OSError]] = {
+        kinds: dict[object, type[OSError]] = {
             401: PermissionError,
             403: PermissionError,
             404: FileNotFoundError,
@@ -158,6 +159,6 @@ def _translated_errors(path: str) -> Iterator[None]:
 
 
 def _cause(error: Exception) -> Exception:
-    """What Beam has wrapped."""
+    """The error that Beam has wrapped."""
     details = getattr(error, "exception_details", None) or {}
     return next((each for each in details.values() if isinstance(each, Exception)), error)

@@ -1,4 +1,4 @@
-"""A store that is only read from: refuses to write."""
+"""Base class of the stores for input only."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from encoder.storage.registry import read_only_error
 
 
 class InputStore:
-    """The half of a Store that writes, for stores that are only read."""
+    """The writing methods of a Store; each raises an InputError."""
 
     def write(self, path: str, data: bytes) -> NoReturn:
-        """Refuse."""
+        """Raise InputError."""
         raise read_only_error(path)
 
     def create(self, path: str, data: bytes) -> NoReturn:
-        """Refuse."""
+        """Raise InputError."""
         raise read_only_error(path)
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> NoReturn:
-        """Refuse."""
+        """Raise InputError."""
         raise read_only_error(path)
 
     def delete(self, path: str) -> NoReturn:
-        """Refuse."""
+        """Raise InputError."""
         raise read_only_error(path)

@@ -1,6 +1,6 @@
-"""The stores that images may be read from besides Google Cloud Storage; nothing is written there.
+"""The stores for input only, by the prefix of their paths.
 
-What they need is imported when a path in one is met.
+A store's packages are imported when a path of it is first used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from encoder.errors import InputError
 from encoder.storage.base import Store
 from encoder.storage.registry import add_store
 
-# What of Python has to be there, and the extra of apache-beam that brings it.
+# The package that a store needs, and the extra of apache-beam that installs it.
 _NEEDS = {
     "azfs://": ("azure.storage.blob", "azure"),
     "hdfs://": ("hdfs", "hadoop"),
@@ -21,13 +21,13 @@ _NEEDS = {
 
 
 def add_other_stores() -> None:
-    """Make their paths known; this imports nothing else."""
+    """Register these stores. Imports none of their packages."""
     for prefix in _NEEDS:
         add_store(prefix, functools.partial(_store, prefix), writable=False)
 
 
 def is_other_store(path: str) -> bool:
-    """Whether a path lies in one of them."""
+    """Whether a path belongs to one of these stores."""
     return path.startswith(tuple(_NEEDS))
 
 

@@ -1,8 +1,8 @@
-"""Objects in S3 and in stores that speak its protocol. The only module that knows boto3.
+"""Objects in S3 and in stores with its protocol. The only module that uses boto3.
 
-Beam's S3FileSystem makes a client for each file (0.17 s), hides ETags, takes a bucket that does
-not exist for an empty one, and tries for ten minutes without credentials. Its options
-(``--s3_endpoint_url`` and so on) count here as they do there.
+Beam's S3FileSystem creates a client for each file (0.17 s), hides ETags, treats a missing bucket as
+empty, and retries for ten minutes without credentials. Beam's options (``--s3_endpoint_url`` and so
+on) apply here, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, cast
 
 import boto3
 from apache_beam.io.filesystems import FileSystems
@@ -32,23 +32,43 @@ from encoder.storage.base import FileInfo, check_size, settings
 from encoder.storage.ranged_file import opened_in_ranges
 from pipeline.inputs.stores.read_only import InputStore
 
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from botocore.response import StreamingBody
+
 _PREFIX = "s3://"
 _POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
-_BOTO_ATTEMPTS = 5  # at a request; each may take its share of the deadline
+_BOTO_ATTEMPTS = 5  # at a request; together they take at most the deadline
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or an answer
-_ATTEMPTS = 3  # at a body that breaks off; boto3 itself repeats only what gets no answer
+_ATTEMPTS = 3  # at a body that breaks off; boto3 repeats only requests without a response
+
+
+class _Head(TypedDict):
+    """The response to HEAD, as far as it is used."""
+
+    ETag: str
+    ContentLength: int
+    LastModified: datetime
+
+
+class _Response(_Head):
+    """The response to GET, as far as it is used."""
+
+    Body: StreamingBody
 
 
 class S3Store(InputStore):
-    """Objects in S3, through one pooled client per process. Their version is the ETag."""
+    """Objects in S3, through one pooled client per process. An object's version is its ETag."""
 
     def stat(self, path: str) -> FileInfo | None:
         head = self._head(path)
-        return None if head is None else FileInfo(path, _version(head), head["ContentLength"])
+        if head is None:
+            return None
+        return FileInfo(path, _version(head["ETag"]), head["ContentLength"])
 
     def modified(self, path: str) -> datetime | None:
         head = self._head(path)
-        return None if head is None else cast(datetime, head["LastModified"])
+        return None if head is None else head["LastModified"]
 
     def is_folder(self, path: str) -> bool:
         return next(self.list_files(path), None) is not None
@@ -56,20 +76,20 @@ class S3Store(InputStore):
     def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
         bucket, name = _split(folder)
         prefix = f"{name.rstrip('/')}/{start}" if name else start
-        more = {} if deep else {"Delimiter": "/"}
+        extra = {} if deep else {"Delimiter": "/"}
         with _translated_errors(folder):
             pages = _client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix, **more):
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix, **extra):
                 for each in page.get("Contents", ()):
-                    if not each["Key"].endswith("/"):  # a placeholder that some make for a folder
+                    if not each["Key"].endswith("/"):  # some tools create one for a folder
                         path = f"{_PREFIX}{bucket}/{each['Key']}"
-                        yield FileInfo(path, _version(each), each["Size"])
+                        yield FileInfo(path, _version(each["ETag"]), each["Size"])
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
     ) -> tuple[bytes, FileInfo]:
-        data, answer = _get(path, version, most=most)
-        return data, FileInfo(path, _version(answer), len(data))
+        data, found = _get(path, version, most=most)
+        return data, FileInfo(path, found, len(data))
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
         info = self.stat(path)
@@ -82,47 +102,60 @@ class S3Store(InputStore):
 
         return opened_in_ranges(info.bytes, fetch)
 
-    def _head(self, path: str) -> dict[str, Any] | None:
+    def _head(self, path: str) -> _Head | None:
         bucket, name = _split(path)
         if not name:
             return None
         try:
             with _translated_errors(path):
-                return cast("dict[str, Any]", _client().head_object(Bucket=bucket, Key=name))
+                return cast(_Head, _client().head_object(Bucket=bucket, Key=name))
         except FileNotFoundError:
             return None
 
 
 def _get(
-    path: str, version: str | None, most: int | None = None, **more: str
-) -> tuple[bytes, dict[str, Any]]:
-    """The object's content in this version, and what else the answer says."""
+    path: str, version: str | None, most: int | None = None, **extra: str
+) -> tuple[bytes, str]:
+    """The object's content in this version (None: the current one), and the version.
+
+    Args:
+        path: of the object.
+        version: that the object must have; None for any.
+        most: bytes that the object may have; None for no limit.
+        extra: further parameters of boto3's get_object.
+    """
     bucket, name = _split(path)
     if version:
-        more["IfMatch"] = f'"{version}"'
+        extra["IfMatch"] = f'"{version}"'
     with _translated_errors(path):
         for attempt in range(1, _ATTEMPTS + 1):
-            answer = _client().get_object(Bucket=bucket, Key=name, **more)
-            with contextlib.closing(answer["Body"]) as body:
-                _check(path, _version(answer), version)  # some stores know no If-Match
-                check_size(answer["ContentLength"], most)
+            response: _Response = _client().get_object(Bucket=bucket, Key=name, **extra)
+            with contextlib.closing(response["Body"]) as body:
+                found = _version(response["ETag"])
+                _check(path, found, version)  # some stores ignore If-Match
+                check_size(response["ContentLength"], most)
                 try:
-                    return body.read(), answer
+                    return body.read(), found
                 except BotoCoreError:
                     if attempt == _ATTEMPTS:
                         raise
     raise AssertionError("unreachable")
 
 
-def _client() -> Any:
+def _client() -> BaseClient:
     # Beam sets these in the launcher and in its workers.
     options = FileSystems._pipeline_options or _no_options()
     return client_for(options, settings().deadline)
 
 
 @functools.cache
-def client_for(options: PipelineOptions, deadline: float) -> Any:
-    """This process' client under these options; without credentials it sees what is public."""
+def client_for(options: PipelineOptions, deadline: float) -> BaseClient:
+    """This process' client for these options; without credentials it reads public buckets only.
+
+    Args:
+        options: of Beam.
+        deadline: seconds for a request with all its attempts.
+    """
     s3 = options.view_as(S3Options)
     session = boto3.session.Session()
     known = s3.s3_access_key_id or session.get_credentials()
@@ -156,8 +189,8 @@ def _split(path: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _version(answer: dict[str, Any]) -> str:
-    return cast(str, answer["ETag"]).strip('"')
+def _version(etag: str) -> str:
+    return etag.strip('"')
 
 
 def _check(path: str, found: str, expected: str | None) -> None:
@@ -167,11 +200,11 @@ def _check(path: str, found: str, expected: str | None) -> None:
 
 @contextlib.contextmanager
 def _translated_errors(path: str) -> Iterator[None]:
-    """Whatever boto3 raises becomes an OSError that names the path, or a ChangedError."""
+    """Turn all errors of boto3 into an OSError that names the path, or a ChangedError."""
     try:
         yield
     except ClientError as error:
-        raise _of_answer(path, error) from error
+        raise _error_of(path, error) from error
     except (CredentialRetrievalError, PartialCredentialsError) as error:
         raise PermissionError(f"{path}: the credentials for AWS can't be used: {error}") from error
     except (ConnectionError, HTTPClientError) as error:
@@ -180,7 +213,7 @@ def _translated_errors(path: str) -> Iterator[None]:
         raise OSError(f"{path}: {error}") from error
 
 
-def _of_answer(path: str, error: ClientError) -> Exception:
+def _error_of(path: str, error: ClientError) -> Exception:
     code = error.response.get("Error", {}).get("Code")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status == 412:

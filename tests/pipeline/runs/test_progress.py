@@ -57,14 +57,14 @@ def test_where_nobody_looks_only_what_is_said_is_shown(captured, request):
     with live_progress(True) as folder:  # stderr is captured here: no terminal
         Tally(folder).add(PLANNED, 5)
         for _ in range(2):  # two processes of a machine
-            Tally(folder).say("the encoder computes on a GPU [with brackets] " + "x" * 200)
+            Tally(folder).announce("the encoder computes on a GPU [with brackets] " + "x" * 200)
     line = "the encoder computes on a GPU [with brackets] " + "x" * 200
     assert capture.readouterr() == (line + "\n", "")
-    Tally(folder).say("too late")
-    assert Tally(folder).said() == []
+    Tally(folder).announce("too late")
+    assert Tally(folder).announced() == []
 
 
 def test_other_engines_show_nothing():
     with live_progress(False) as folder:
         assert folder is None
-    Tally(None).say("nobody sees it")
+    Tally(None).announce("nobody sees it")
