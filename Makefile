@@ -1,18 +1,38 @@
-# make demo: see it work.  make test: everything CI runs.  make test-kill: kill runs, for half an hour.
-# make test-backends: the same vectors from TensorFlow and JAX.
+# make demo: see it work.  make test: everything CI runs.  make quick: unit tests, in two minutes.
+# make check: linters and types.  make coverage: which lines the tests reach.
+# make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
+# make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
 # make lock: renew the locks (needs uv).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-backends test-kill check lock clean
+.PHONY: demo test quick coverage test-backends test-kill test-lowest check lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
 	$(BIN)/pytest -n 2 --dist worksteal
+
+quick: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow" tests/encoder tests/pipeline tests/support
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= tests/encoder tests/pipeline tests/jobs \
+		--ignore tests/jobs/kill --ignore tests/jobs/backends
+	$(BIN)/coverage report
+
+# Old versions of others warn of their own deprecations, which are not ours to mend.
+LOWEST := .venv-lowest
+test-lowest:
+	uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct '.[dev]'
+	$(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -p no:warnings -m "not slow" \
+		tests/encoder tests/pipeline
 
 test-backends: $(READY)
 	$(BIN)/pytest tests/jobs/backends
@@ -44,4 +64,4 @@ lock:
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .cache demo-output
+	rm -rf $(VENV) $(LOWEST) .cache demo-output build .coverage*

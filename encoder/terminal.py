@@ -17,10 +17,10 @@ from encoder.errors import InputError
 
 @contextlib.contextmanager
 def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
-    """Hold back all output to stderr in this block, also from C++ and from child processes.
+    """Discard all output to stderr in this block, also from C++ and from child processes.
 
     Args:
-        tell_errors: print the held-back output after all if the block raises.
+        tell_errors: whether to print the discarded output after all if the block raises.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -63,8 +63,8 @@ def finish(code: int) -> NoReturn:
     """Exit with a code, after the libraries' exit handlers have run and all output is flushed.
 
     This skips Python's own shutdown: a thread of Arrow that releases a buffer during it needs the
-    interpreter, and its failure aborts the process although the work is done. Without
-    this, one test run in a hundred aborted, and one in six on a busy machine.
+    interpreter, and its failure aborts the process although the work is done. One test run in a
+    hundred aborted this way, and one in six on a busy machine.
     """
     atexit._run_exitfuncs()  # for example, to remove temporary files
     for stream in (sys.stdout, sys.stderr):

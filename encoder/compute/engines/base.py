@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from encoder.spec import Precision
+
 Tensor: TypeAlias = "tf.Tensor | jax.Array"
 # A device in the backend's terms: TensorFlow uses names, JAX uses objects.
 Handle: TypeAlias = "str | jax.Device"
@@ -75,7 +77,7 @@ class Backend(abc.ABC):
         model: keras.Model,
         forward: Forward,
         shape: tuple[int, ...],
-        precision: str,
+        precision: Precision,
         device: Device,
     ) -> Compute:
         """Compile for one device, which gets its own copy of the weights.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import jax
     import keras
 
+    from encoder.spec import Precision
+
     Weights = list[list[jax.Array]]  # trainable, then the others
 
 _PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}  # for the others, the dtype decides
@@ -43,7 +45,7 @@ class Jax(Backend):
         model: keras.Model,
         forward: Forward,
         shape: tuple[int, ...],
-        precision: str,
+        precision: Precision,
         device: Device,
     ) -> Compute:
         import jax

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward
 from encoder.compute.machine import cpu_name, usable_cores
+from encoder.spec import Precision
 
 
 class TensorFlow(Backend):
@@ -48,7 +49,7 @@ class TensorFlow(Backend):
         model: keras.Model,
         forward: Forward,
         shape: tuple[int, ...],
-        precision: str,
+        precision: Precision,
         device: Device,
     ) -> Compute:
         import tensorflow as tf

@@ -11,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import google.auth
 import requests
@@ -31,6 +31,10 @@ from encoder.storage.base import GCS_PREFIX, settings
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
     from google.auth.credentials import Credentials
+
+# The other modules take the library's classes from here.
+Bucket: TypeAlias = storage.Bucket
+Blob: TypeAlias = storage.Blob
 
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 15.0  # without a byte of the response
@@ -115,7 +119,7 @@ def is_anonymous() -> bool:
     return isinstance(gcs_client()._credentials, AnonymousCredentials)
 
 
-def bucket_of(path: str) -> tuple[storage.Bucket, str]:
+def bucket_of(path: str) -> tuple[Bucket, str]:
     """Split ``gs://bucket/a/b`` into the bucket and ``"a/b"``."""
     bucket, _, name = path.removeprefix(GCS_PREFIX).partition("/")
     return gcs_client().bucket(bucket, user_project=settings().user_project or None), name

@@ -13,13 +13,10 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from encoder.storage.base import GCS_PREFIX
-from encoder.storage.gcs.client import gcs_client, retrying, timeouts, translated_errors
-
-if TYPE_CHECKING:
-    from google.cloud import storage
+from encoder.storage.gcs.client import Bucket, gcs_client, retrying, timeouts, translated_errors
 
 THREADS = 16
 FIELDS = "items(name,generation,crc32c,size,updated),nextPageToken"
@@ -57,7 +54,7 @@ class Lister:
         deep: whether to list names with further slashes after the prefix.
     """
 
-    def __init__(self, bucket: storage.Bucket, prefix: str, deep: bool = True) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, deep: bool = True) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._delimiter = None if deep else "/"

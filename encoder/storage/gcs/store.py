@@ -9,18 +9,22 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import google_crc32c
 
 from encoder.errors import ChangedError
 from encoder.storage.base import GCS_PREFIX, FileInfo
-from encoder.storage.gcs.client import bucket_of, gcs_client, retrying, timeouts, translated_errors
+from encoder.storage.gcs.client import (
+    Blob,
+    bucket_of,
+    gcs_client,
+    retrying,
+    timeouts,
+    translated_errors,
+)
 from encoder.storage.gcs.listing import FIELDS, Lister
 from encoder.storage.gcs.reading import open_object, read_object
-
-if TYPE_CHECKING:
-    from google.cloud import storage
 
 
 class GcsStore:
@@ -92,7 +96,7 @@ class GcsStore:
             return
 
 
-def _blob(path: str) -> storage.Blob | None:
+def _blob(path: str) -> Blob | None:
     """An object's metadata; None if the object does not exist."""
     bucket, name = bucket_of(path)
     if not name:

@@ -5,6 +5,8 @@ import pytest
 
 import encoder
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 8
 
 

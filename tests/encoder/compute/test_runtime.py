@@ -15,6 +15,8 @@ from encoder.compute.engines.registry import backend
 from encoder.compute.engines.tensorflow import _side_by_side
 from encoder.compute.machine import CPU_CALL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def vgg16(tmp_path_factory):

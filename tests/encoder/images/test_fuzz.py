@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import encoder
 from tests.support.image_files import every_kind
 
+pytestmark = pytest.mark.slow
+
 MOST = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # of every kind of file
 
 places = st.integers(0, 1 << 16)

@@ -15,6 +15,8 @@ from encoder.errors import InputError
 from encoder.model_files.load import load_model
 from encoder.storage.registry import store_for
 
+pytestmark = pytest.mark.slow
+
 # Runs in a process of its own, as two Keras in one process log and name things together.
 MAKE = """
 import sys, warnings

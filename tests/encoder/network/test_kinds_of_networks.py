@@ -11,6 +11,8 @@ from encoder.network.graph import trace
 from tests.support import networks
 from tests.support.networks import EXPECTED
 
+pytestmark = pytest.mark.slow
+
 CASES = pytest.mark.parametrize("network", EXPECTED, ids=lambda network: network.__name__)
 
 

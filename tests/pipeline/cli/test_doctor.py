@@ -6,6 +6,8 @@ from pipeline.__main__ import main
 from pipeline.cli import doctor
 from pipeline.embedding.call_sizes import images_together
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):

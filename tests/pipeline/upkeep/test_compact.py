@@ -33,6 +33,8 @@ from tests.support.damage import (
     run,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_rows_stay_and_parts_become_one(output):
     before = {kind: by_glob(output, kind) for kind in ("embeddings", "failures")}

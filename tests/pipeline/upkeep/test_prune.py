@@ -20,6 +20,8 @@ from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.support.damage import copy_of, kill_at, manifest_of, run
 
+pytestmark = pytest.mark.slow
+
 MONTH = timedelta(days=30)
 
 

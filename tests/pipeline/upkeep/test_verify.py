@@ -30,6 +30,8 @@ from tests.support.damage import (
     run,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def truncate(output):
     part = parts(output)[0]

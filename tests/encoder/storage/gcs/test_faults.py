@@ -15,6 +15,8 @@ from encoder.storage.registry import store_for
 from tests.support.gcs import faults
 from tests.support.gcs.faults import Faults
 
+pytestmark = pytest.mark.slow
+
 DATA = random.Random(0).randbytes(300_000)
 LARGE = random.Random(1).randbytes(9 << 20)
 

@@ -21,6 +21,8 @@ from pipeline.inputs.stores.s3 import S3Store, client_for
 from tests.conftest import write_image
 from tests.support.dataset import Dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():
