@@ -31,7 +31,7 @@ LOWEST := .venv-lowest
 test-lowest:
 	uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct '.[dev]'
-	$(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -p no:warnings -m "not slow" \
+	$(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -o filterwarnings=default -m "not slow" \
 		tests/encoder tests/pipeline
 
 test-backends: $(READY)
