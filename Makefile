@@ -30,7 +30,7 @@ coverage: $(READY)
 LOWEST := .venv-lowest
 test-lowest:
 	uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
-	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct '.[dev]'
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct '.[dev]' 'setuptools>=78,<81'
 	$(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -o filterwarnings=default -m "not slow" \
 		tests/encoder tests/pipeline
 

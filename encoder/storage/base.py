@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from encoder.errors import TooLargeError
 
@@ -88,7 +88,7 @@ class Store(Protocol):
 
 
 class StorageSettings(NamedTuple):
-    """Request settings for buckets. Unpickling them, in a worker process, also applies them there.
+    """Request settings for buckets. Each worker process applies those of its job by configure.
 
     Attributes:
         user_project: the project billed for requests to requester-pays buckets; "" for none.
@@ -98,9 +98,6 @@ class StorageSettings(NamedTuple):
     user_project: str = ""
     deadline: float = 300.0
 
-    def __reduce__(self) -> Any:
-        return _configured, tuple(self)
-
 
 _settings = StorageSettings()
 
@@ -109,11 +106,6 @@ def configure(new: StorageSettings) -> None:
     """Apply these request settings to this process."""
     global _settings
     _settings = new
-
-
-def _configured(*values: Any) -> StorageSettings:
-    configure(StorageSettings(*values))
-    return _settings
 
 
 def settings() -> StorageSettings:

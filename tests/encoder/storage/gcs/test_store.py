@@ -1,12 +1,9 @@
 import io
-import pickle
 import random
 
 import pytest
 
 from encoder.errors import ChangedError, TooLargeError
-from encoder.storage import base as storage
-from encoder.storage.base import StorageSettings
 from encoder.storage.gcs.listing import half_way
 from encoder.storage.registry import store_for
 
@@ -75,16 +72,6 @@ def test_a_missing_bucket(bucket):
         with pytest.raises(FileNotFoundError, match="there is no bucket gs://no-such-bucket"):
             call()
     assert store.stat("gs://no-such-bucket/x") is None
-
-
-def test_settings_hold_where_they_are_unpickled():
-    travelling = pickle.dumps(StorageSettings("mine", 7))
-    storage.configure(StorageSettings())
-    try:
-        assert pickle.loads(travelling) == StorageSettings("mine", 7)
-        assert storage.settings() == StorageSettings("mine", 7)
-    finally:
-        storage.configure(StorageSettings())
 
 
 @pytest.mark.parametrize(
