@@ -1,10 +1,10 @@
-"""Cut the encoder out of a trained network, and prove that it computes the same."""
+"""Cut the encoder out of a trained network, and check that it computes the same."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import numpy as np
@@ -14,19 +14,27 @@ from encoder.errors import CutMismatchError, InputError
 from encoder.network.graph import Graph, function_of, makers_of, trace
 from encoder.network.pooling import GEM_P, pool_numpy, pool_taps, pooled_tensors
 from encoder.network.taps import Selector, Tap, find_taps
+from encoder.spec import Pooling
 
-# Share of the largest value. Both sides run the same kernels in float32; only the order of the
-# sums in the pooling differs.
+if TYPE_CHECKING:
+    from keras.src.ops.function import Function
+
+# Largest difference allowed, as a share of the largest value. Network and encoder run the same
+# kernels in float32; only the order of the sums in the pooling differs.
 TOLERANCE = 1e-5
-_LARGEST_GEM_P = 20.0  # powers beyond that leave the range of float32; "max" is the limit anyway
+_LARGEST_GEM_P = 20.0  # higher powers leave the range of float32, and "max" is their limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to cut and pool; the arguments of get_encoder."""
+    """How to cut and pool; for the fields, see the arguments of get_encoder.
+
+    Raises:
+        InputError: gem_p is out of range.
+    """
 
     layer: Selector = "auto"
-    pooling: str = "gap"
+    pooling: Pooling = "gap"
     normalize: bool = False
     gem_p: float = GEM_P
     input_size: tuple[int, int] | None = None
@@ -42,35 +50,35 @@ class Cut(NamedTuple):
 
     Attributes:
         model: images (n, height, width, channels) to embeddings (n, dim) float32.
-        backbone: the same up to the feature maps, before any pooling.
-        taps: where it was cut, in the order of the vector.
-        graph: the network that it was cut out of.
-        recipe: how.
+        backbone: images to the tapped feature maps, before any pooling.
+        taps: the steps at which the network was cut, in the order of the vector.
+        graph: the original network.
+        recipe: the settings that the network was cut and pooled with.
     """
 
-    model: Any
-    backbone: Any
+    model: keras.Model
+    backbone: keras.Model
     taps: list[Tap]
     graph: Graph
     recipe: Recipe
 
 
 def get_encoder(
-    model: Any,
+    model: keras.Model,
     layer: Selector = "auto",
-    pooling: str = "gap",
+    pooling: Pooling = "gap",
     *,
     normalize: bool = False,
     gem_p: float = GEM_P,
     input_size: tuple[int, int] | None = None,
     input_name: str | None = None,
-) -> Any:
+) -> keras.Model:
     """The part of a trained network up to a layer, with a pooling on top.
 
     Args:
         model: a built functional or Sequential keras.Model; the encoder shares its weights.
-        layer: a name, an index (14), a negative index (-20, as in ``model.layers[-20]``), several
-            of those as a list or with commas between them, or "auto".
+        layer: a name, an index (14), a negative index (-20, as in ``model.layers[-20]``), "auto",
+            or several of these, as a list or separated by commas.
         pooling: "gap" (global average), "max", "gem" or "flatten".
         normalize: scale vectors to unit length.
         gem_p: the exponent of "gem".
@@ -78,43 +86,48 @@ def get_encoder(
         input_name: the input that takes the image, for a network with several.
 
     Returns:
-        A keras.Model, (n, height, width, channels) to (n, dim) float32.
+        A model, (n, height, width, channels) to (n, dim) float32.
 
     Raises:
-        InputError: no such layer, or "auto" can't tell.
+        InputError: there is no such layer, "auto" finds none or several, the model has no graph of
+            layers, or an argument does not fit it.
     """
     recipe = Recipe(layer, pooling, normalize, gem_p, input_size, input_name)
     return cut_encoder(model, recipe).model
 
 
-def cut_encoder(model: Any, recipe: Recipe) -> Cut:
-    """Like get_encoder, but also tells where it cut and why."""
+def cut_encoder(model: keras.Model, recipe: Recipe) -> Cut:
+    """Like get_encoder, but also returns the backbone, the taps and the traced network.
+
+    Raises:
+        InputError: as for get_encoder.
+    """
     graph = trace(model, recipe.input_size, recipe.input_name)
     taps = find_taps(graph, recipe.layer)
     for tap in taps:
         if tap.step.is_input:
             raise InputError(f"layer {tap.step.name!r} is the input itself; name a later one")
     outputs = [tap.step.output for tap in taps]
-    _tell_apart(graph, outputs)
+    _make_names_unique(graph, outputs)
     backbone = keras.Model(graph.input, outputs, name="backbone")
     vector = pool_taps(outputs, recipe.pooling, recipe.normalize, recipe.gem_p)
     encoder = keras.Model(graph.input, vector, name="encoder")
     return Cut(encoder, backbone, taps, graph, recipe)
 
 
-def backbone_of(encoder: Any) -> Any:
-    """The part of a cut-out encoder before the pooling, also after it was saved and loaded."""
+def backbone_of(encoder: keras.Model) -> keras.Model:
+    """The part of an encoder before the pooling; works on a loaded encoder, too."""
     return keras.Model(encoder.input, pooled_tensors(encoder), name="backbone")
 
 
 def check_cut(cut: Cut, images: NDArray[np.float32]) -> float:
-    """Run images through the original and the cut, and compare.
+    """Compute the embeddings of images with the original network and with the cut, and compare.
 
-    The original runs whole and is only listened to at the tapped layers, so nothing of the way
-    in which the encoder was cut can hide a mistake.
+    The original network runs as a whole, and only the outputs of its tapped layers are recorded.
+    So the comparison does not depend on the code that cuts.
 
     Args:
-        cut: what was cut out.
+        cut: the encoder and the network that it was cut out of.
         images: (n, height, width, channels) float32, preprocessed.
 
     Returns:
@@ -124,7 +137,7 @@ def check_cut(cut: Cut, images: NDArray[np.float32]) -> float:
         CutMismatchError: the difference is above TOLERANCE, or a value is not finite.
     """
     recipe = cut.recipe
-    maps = _listen(cut, images)
+    maps = _tapped_outputs(cut, images)
     expected = pool_numpy(maps, recipe.pooling, recipe.normalize, recipe.gem_p)
     found = np.asarray(cut.model(images, training=False), np.float64)
     names = ", ".join(tap.step.name for tap in cut.taps)
@@ -144,36 +157,37 @@ def check_cut(cut: Cut, images: NDArray[np.float32]) -> float:
     return difference
 
 
-def _listen(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[Any]]:
-    """What the tapped layers give while the whole original runs."""
-    heard: dict[int, list[NDArray[Any]]] = {}
+def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+    """Run the whole original network and record the outputs of the tapped layers."""
+    recorded: dict[int, list[NDArray[np.float64]]] = {}
 
-    def listen_to(layer: Any) -> None:
+    def record(layer: keras.Operation) -> None:
         compute = layer.call
 
-        def call(*arguments: Any, **options: Any) -> Any:
+        def call(*arguments: object, **options: object) -> object:
             output = compute(*arguments, **options)
             first = keras.tree.flatten(output)[0]
-            heard[id(layer)].append(np.asarray(keras.ops.convert_to_numpy(first)))
+            recorded[id(layer)].append(np.asarray(keras.ops.convert_to_numpy(first), np.float64))
             return output
 
-        heard[id(layer)] = []
+        recorded[id(layer)] = []
         layer.call = call
 
     layers = {id(tap.step.layer): tap.step.layer for tap in cut.taps}
+    function = function_of(cut.graph.model)
+    assert function is not None, "trace accepts only models with a graph of layers"
     try:
         for layer in layers.values():
-            listen_to(layer)
-        function = function_of(cut.graph.model)
+            record(layer)
         function(_all_inputs(function, cut, images), training=False)
     finally:
         for layer in layers.values():
             vars(layer).pop("call", None)
-    return [heard[id(tap.step.layer)][tap.step.call] for tap in cut.taps]
+    return [recorded[id(tap.step.layer)][tap.step.call] for tap in cut.taps]
 
 
-def _all_inputs(function: Any, cut: Cut, images: NDArray[np.float32]) -> Any:
-    """The images, and zeros for the model's other inputs, in the structure that it takes."""
+def _all_inputs(function: Function, cut: Cut, images: NDArray[np.float32]) -> object:
+    """The images, and zeros for the model's other inputs, in the structure that the model takes."""
     values = [
         images
         if tensor.name == cut.graph.input.name
@@ -183,8 +197,8 @@ def _all_inputs(function: Any, cut: Cut, images: NDArray[np.float32]) -> Any:
     return keras.tree.pack_sequence_as(function._inputs_struct, values)
 
 
-def _tell_apart(graph: Graph, outputs: list[Any]) -> None:
-    """Rename layers of different nested models that bear one name; a model needs them distinct."""
+def _make_names_unique(graph: Graph, outputs: list[keras.KerasTensor]) -> None:
+    """Rename layers of different nested models that have the same name: a model can't hold both."""
     needed = makers_of(graph, outputs)
     names: dict[str, int] = {}
     for step in graph.steps:

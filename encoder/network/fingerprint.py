@@ -1,29 +1,33 @@
-"""The id of an encoder: equal for the same network, however, wherever and whenever it was saved."""
+"""The id of an encoder: the same for the same network, in any file format and on any machine."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-from typing import Any
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 from encoder.network.graph import Step, trace
 
-# Settings of a layer that no vector depends on: names, and what only matters in training.
+# Settings of a layer that do not affect vectors: names, and settings for training.
 _WITHOUT_EFFECT = {"name", "trainable", "dtype", "synchronized", "momentum"}
 _WITHOUT_EFFECT_IN_DROPOUT = {"rate", "seed", "noise_shape", "data_format"}
 _WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _ID_DIGITS = 16
 
 
-def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
-    """16 hex digits over everything that decides the vectors.
+def encoder_id(backbone: keras.Model, settings: Mapping[str, object]) -> str:
+    """16 hex digits of a SHA-256 over everything that affects the vectors.
 
     Args:
-        backbone: keras.Model from the image to the tapped feature maps, in the vector's order.
-        settings: the rest: pooling, preprocessing, resize, fit, precision, input size ...
+        backbone: the network from the image to the tapped feature maps, in the vector's order.
+        settings: the other settings: pooling, preprocessing, resize, fit, precision, input size ...
+
+    Raises:
+        TypeError: a layer's setting is an object that has no stable form in JSON.
     """
     digest = hashlib.sha256()
     places: dict[int, int] = {}
@@ -32,20 +36,20 @@ def encoder_id(backbone: Any, settings: dict[str, Any]) -> str:
         for tensor in step.outputs:
             places[id(tensor)] = len(places)
         if step.is_input:
-            continue  # its size is among the settings, its name has no effect
+            continue  # its size is in the settings, and its name has no effect
         layer = step.layer
         dtype = getattr(layer, "compute_dtype", None)
-        _feed(digest, type(layer).__name__, _effective_config(step), dtype)
-        _feed(digest, origins, _arguments(step))
+        digest.update(_line(type(layer).__name__, _effective_config(step), dtype))
+        digest.update(_line(origins, _arguments(step)))
         for weight in getattr(layer, "weights", []):
-            _feed(digest, np.asarray(weight.numpy()))
-    _feed(digest, [places[id(tensor)] for tensor in backbone.outputs], settings)
+            digest.update(_line(np.asarray(weight.numpy())))
+    digest.update(_line([places[id(tensor)] for tensor in backbone.outputs], settings))
     return digest.hexdigest()[:_ID_DIGITS]
 
 
-def _arguments(step: Step) -> Any:
-    """What a step was called with; ``x[..., 0]`` as ``x[:, :, :, 0]``, which is the same."""
-    if type(step.layer).__name__ != "GetItem":
+def _arguments(step: Step) -> object:
+    """A step's arguments; ``x[..., 0]`` as ``x[:, :, :, 0]``, which means the same."""
+    if type(step.layer).__name__ != "GetItem" or step.arguments is None:
         return step.arguments
     (tensor, key), options = step.arguments
     parts = list(key) if isinstance(key, list | tuple) else [key]
@@ -56,16 +60,16 @@ def _arguments(step: Step) -> Any:
     return [[tensor, parts], options]
 
 
-def _effective_config(step: Step) -> dict[str, Any]:
-    """A layer's configuration without names, training settings and defaults.
+def _effective_config(step: Step) -> dict[str, object]:
+    """A layer's config without names, training settings and defaults.
 
-    Defaults are left out so that a setting which a later version of Keras adds changes no id.
+    Defaults are left out so that an id stays the same when a later version of Keras adds a setting.
     """
-    layer, idle = step.layer, _WITHOUT_EFFECT
+    layer, ignored = step.layer, _WITHOUT_EFFECT
     if "Dropout" in type(layer).__name__:
-        idle = idle | _WITHOUT_EFFECT_IN_DROPOUT
+        ignored = ignored | _WITHOUT_EFFECT_IN_DROPOUT
     defaults = {
-        name: parameter.default
+        name: None if parameter.default is inspect.Parameter.empty else parameter.default
         for name, parameter in inspect.signature(type(layer).__init__).parameters.items()
     }
     config = layer.get_config()
@@ -74,18 +78,14 @@ def _effective_config(step: Step) -> dict[str, Any]:
     return {
         key: _without_names(value)
         for key, value in config.items()
-        if key not in idle
+        if key not in ignored
         and not key.endswith(_WITHOUT_EFFECT_ENDINGS)
-        and _plain(value) != _plain(_stated(defaults.get(key)))
+        and _plain(value) != _plain(defaults.get(key))
     }
 
 
-def _stated(default: Any) -> Any:
-    return None if default is inspect.Parameter.empty else default
-
-
-def _without_names(value: Any) -> Any:
-    """The same for a layer in a layer, such as in TimeDistributed or SpectralNormalization."""
+def _without_names(value: object) -> object:
+    """The config of a layer inside a layer (TimeDistributed ...) without settings of no effect."""
     if isinstance(value, dict):
         return {
             key: _without_names(inner)
@@ -95,18 +95,19 @@ def _without_names(value: Any) -> Any:
     return value
 
 
-def _from_end(axis: Any, rank: int) -> Any:
-    (axis,) = axis if isinstance(axis, list | tuple) and len(axis) == 1 else (axis,)
+def _from_end(axis: object, rank: int) -> object:
+    if isinstance(axis, list | tuple) and len(axis) == 1:
+        (axis,) = axis
     return axis - rank if isinstance(axis, int) and axis >= 0 else axis
 
 
-def _feed(digest: Any, *values: Any) -> None:
-    digest.update(json.dumps(_plain(values), sort_keys=True).encode() + b"\n")
+def _line(*values: object) -> bytes:
+    return json.dumps(_plain(values), sort_keys=True).encode() + b"\n"
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON can say it; arrays and tensors by type, shape and content."""
-    if isinstance(value, dict):
+def _plain(value: object) -> object:
+    """A value in JSON's types; an array or tensor as its dtype, shape and the hash of its bytes."""
+    if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
@@ -123,6 +124,6 @@ def _plain(value: Any) -> Any:
         return "..."
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    if callable(value):  # an activation that a layer's default names, a dtype
+    if callable(value):  # a function or class, such as an activation that is a default
         return getattr(value, "__name__", str(value))
     raise TypeError(f"no way to tell {value!r} ({type(value).__name__}) from another in an id")

@@ -1,21 +1,27 @@
 """A trained Keras model as a flat list of steps, whatever it was built from.
 
-Functional models, Sequential models and models nested in either all become one list, in the
-order in which Keras runs them. This module alone touches Keras' private graph (the nodes of
-``keras.src.ops.function.Function``).
+Functional models, Sequential models and models nested in either become one list, in the order in
+which Keras runs them. Only this module reads the nodes of Keras' private graph
+(``keras.src.ops.function.Function``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import keras
 
 from encoder.errors import InputError
 
-# Where a network leaves its input size open, sizes are compared as if it were this, in pixels.
+if TYPE_CHECKING:
+    from keras.src.ops.function import Function
+    from keras.src.ops.node import Node
+
+Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]  # by position, by name
+
+# Height and width in pixels that stand in for an open input size when sizes are compared.
 _PROBE_SIZE = (256, 256)
 
 
@@ -26,71 +32,71 @@ class Step(NamedTuple):
         name: the layer's name; "outer/inner" inside a nested model; with ":2" for the second use
             of a layer that is used several times.
         layer: the Keras layer or operation.
-        place: its index in ``model.layers``; None inside a nested model.
+        place: the layer's index in ``model.layers``; None inside a nested model.
         call: how many times the whole model calls the layer before this use.
-        inputs: the symbolic tensors it takes.
-        outputs: the symbolic tensors it gives.
-        arguments: everything it was called with; in place of tensors stands None.
+        inputs: the symbolic tensors that the layer takes.
+        outputs: the symbolic tensors that the layer returns.
+        arguments: the arguments of the call, with None in place of tensors; None for inputs.
         is_input: whether it is an input of the whole model.
         is_model: whether it is a nested model, whose layers are steps of their own.
     """
 
     name: str
-    layer: Any
+    layer: keras.Operation
     place: int | None
     call: int
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-    arguments: Any
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+    arguments: Arguments | None
     is_input: bool
     is_model: bool
 
     @property
-    def output(self) -> Any:
-        """The first of the tensors it gives."""
+    def output(self) -> keras.KerasTensor:
+        """The first output."""
         return self.outputs[0]
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """Of the first output, with None for the batch and for what is not fixed."""
+        """The shape of the first output, with None for the batch and for open sizes."""
         return tuple(self.output.shape)
 
 
 class Graph(NamedTuple):
-    """What can be computed from one image input of a model.
+    """The part of a model that depends on one image input alone.
 
     Attributes:
-        model: the keras.Model.
+        model: the model.
         input: the symbolic tensor of the image.
-        steps: in the order in which they run.
-        elsewhere: names of layers that other inputs are needed for.
+        steps: the uses of layers, in the order in which they run.
+        unreachable: names of the layers that need other inputs, too.
     """
 
-    model: Any
-    input: Any
+    model: keras.Model
+    input: keras.KerasTensor
     steps: list[Step]
-    elsewhere: list[str]
+    unreachable: list[str]
 
     @property
     def layer_count(self) -> int:
-        """Of ``model.layers``."""
+        """The length of ``model.layers``."""
         return len(self.model.layers)
 
     @property
     def sized_steps(self) -> list[Step]:
-        """The same steps, with sizes filled in where the model leaves them open."""
+        """The same steps, with an assumed input size if the model leaves it open."""
         if None not in self.input.shape[1:3]:
             return self.steps
         return trace(self.model, _PROBE_SIZE, self.input.name).steps
 
 
 def trace(
-    model: Any, input_size: tuple[int, int] | None = None, input_name: str | None = None
+    model: keras.Model, input_size: tuple[int, int] | None = None, input_name: str | None = None
 ) -> Graph:
-    """Lay a model out as steps.
+    """List a model's steps.
 
-    Where the model holds other models, or an input size is given, its layers are called once more
-    on new symbolic tensors; they keep their weights, and the model keeps working.
+    If the model contains other models, or an input size is given, this calls the layers once more
+    on new symbolic tensors; the layers keep their weights, and the model keeps working.
 
     Args:
         model: a built functional or Sequential keras.Model.
@@ -98,7 +104,8 @@ def trace(
         input_name: which input takes the image, for a model with several.
 
     Raises:
-        InputError: the model has no layer graph, or the image input can't be told.
+        InputError: the model has no graph of layers, its image input is not clear, or it does not
+            take images of this size.
     """
     function = function_of(model)
     if function is None:
@@ -110,8 +117,8 @@ def trace(
         )
     image = _image_input(function, input_name)
     if input_size is not None and any(
-        fixed not in (None, asked)
-        for fixed, asked in zip(image.shape[1:3], input_size, strict=True)
+        fixed not in (None, wanted)
+        for fixed, wanted in zip(image.shape[1:3], input_size, strict=True)
     ):
         raise InputError(
             f"the network takes images of {image.shape[1]}x{image.shape[2]} pixels only; leave "
@@ -129,10 +136,10 @@ def trace(
         tensors = None
     walk = _Walk({id(layer): index for index, layer in enumerate(model.layers)}, tensors)
     walk.follow(function, [new if tensor is image else None for tensor in function.inputs], "")
-    return Graph(model, new, _numbered(walk.steps), walk.elsewhere)
+    return Graph(model, new, _numbered(walk.steps), walk.unreachable)
 
 
-def function_of(operation: Any) -> Any:
+def function_of(operation: keras.Operation) -> Function | None:
     """The graph of a functional or built Sequential model, else None."""
     if isinstance(operation, keras.Sequential):
         return getattr(operation, "_functional", None)
@@ -141,8 +148,8 @@ def function_of(operation: Any) -> Any:
     return None
 
 
-def makers_of(graph: Graph, tensors: Iterable[Any]) -> set[int]:
-    """Ids of these tensors and of all that they are computed from."""
+def makers_of(graph: Graph, tensors: Iterable[keras.KerasTensor]) -> set[int]:
+    """Ids (Python's) of the given tensors and of all tensors that they are computed from."""
     makers = {
         id(tensor): step for step in graph.steps if not step.is_model for tensor in step.outputs
     }
@@ -157,17 +164,29 @@ def makers_of(graph: Graph, tensors: Iterable[Any]) -> set[int]:
 
 
 class _Walk:
-    """Follows a model's nodes in the order of execution, into nested models too."""
+    """Follows a model's nodes in the order of execution, into nested models too.
 
-    def __init__(self, places: dict[int, int], tensors: dict[int, Any] | None) -> None:
+    `places` maps the id of a layer to its index. `tensors` maps the id of each symbolic tensor to
+    the tensor; with None, layers are called again.
+    """
+
+    def __init__(
+        self, places: dict[int, int], tensors: dict[int, keras.KerasTensor] | None
+    ) -> None:
         self.steps: list[Step] = []
-        self.elsewhere: list[str] = []
+        self.unreachable: list[str] = []
         self._places = places
         self._tensors = tensors
         self._calls: Counter[int] = Counter()
 
-    def follow(self, function: Any, inputs: list[Any], prefix: str) -> list[Any]:
-        """Append the steps of one model; gives its outputs, None where they can't be computed."""
+    def follow(
+        self, function: Function, inputs: list[keras.KerasTensor | None], prefix: str
+    ) -> list[keras.KerasTensor | None]:
+        """Append the steps of one model.
+
+        Returns:
+            The model's outputs, with None for those that need other inputs.
+        """
         known = {id(old): new for old, new in zip(function.inputs, inputs, strict=True)}
         for node in _nodes(function):
             if node.is_input:
@@ -180,10 +199,15 @@ class _Walk:
         return [known[id(tensor)] for tensor in function.outputs]
 
     def _visit(
-        self, node: Any, known: dict[int, Any], taken: tuple[Any, ...], prefix: str
-    ) -> list[Any]:
+        self,
+        node: Node,
+        known: dict[int, keras.KerasTensor | None],
+        taken: tuple[keras.KerasTensor | None, ...],
+        prefix: str,
+    ) -> list[keras.KerasTensor | None]:
         layer = node.operation
         inner = function_of(layer)
+        outputs: list[keras.KerasTensor | None]
         if inner is not None:
             outputs = self.follow(inner, list(taken), f"{prefix}{layer.name}/")
         elif any(tensor is None for tensor in taken):
@@ -195,26 +219,28 @@ class _Walk:
             try:
                 outputs = list(keras.tree.flatten(layer(*arguments, **options)))
             except ValueError as error:
-                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in taken)
+                shapes = ", ".join(
+                    str(tuple(tensor.shape)) for tensor in taken if tensor is not None
+                )
                 raise InputError(
                     f"layer {prefix + layer.name!r} can't take {shapes}: {error}. If an "
                     "--input-size was given, the network does not work at that size"
                 ) from error
         if any(output is None for output in outputs):
-            self.elsewhere.append(prefix + layer.name)
+            self.unreachable.append(prefix + layer.name)
         else:
-            stated = _without_tensors((node.arguments.args, node.arguments.kwargs))
-            self._append(node, prefix, taken, tuple(outputs), stated, inner is not None)
+            recorded = _without_tensors((node.arguments.args, node.arguments.kwargs))
+            self._append(node, prefix, taken, tuple(outputs), recorded, inner is not None)
         self._calls[id(layer)] += 1
         return outputs
 
     def _append(
         self,
-        node: Any,
+        node: Node,
         prefix: str,
-        inputs: tuple[Any, ...],
-        outputs: tuple[Any, ...],
-        arguments: Any,
+        inputs: tuple[keras.KerasTensor, ...],
+        outputs: tuple[keras.KerasTensor, ...],
+        arguments: Arguments | None,
         is_model: bool,
     ) -> None:
         layer = node.operation
@@ -233,7 +259,7 @@ class _Walk:
         )
 
 
-def _image_input(function: Any, name: str | None) -> Any:
+def _image_input(function: Function, name: str | None) -> keras.KerasTensor:
     inputs = {tensor.name: tensor for tensor in function.inputs}
     listed = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in inputs.items())
     if name is None and len(inputs) > 1:
@@ -253,7 +279,7 @@ def _image_input(function: Any, name: str | None) -> Any:
 
 
 def _numbered(steps: list[Step]) -> list[Step]:
-    """The steps, with the uses of a layer told apart by name."""
+    """The steps, with ":1", ":2" ... after the name of a layer that is used several times."""
     total = Counter(step.name for step in steps)
     seen: Counter[str] = Counter()
     result = []
@@ -264,12 +290,14 @@ def _numbered(steps: list[Step]) -> list[Step]:
     return result
 
 
-def _without_tensors(arguments: Any) -> Any:
-    return keras.tree.map_structure(
+def _without_tensors(arguments: Arguments) -> Arguments:
+    args, kwargs = keras.tree.map_structure(
         lambda value: None if keras.utils.is_keras_tensor(value) else value, arguments
     )
+    return args, kwargs
 
 
-def _nodes(function: Any) -> list[Any]:
+def _nodes(function: Function) -> list[Node]:
+    """A model's nodes in the order of execution."""
     by_depth = function._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

@@ -1,32 +1,31 @@
-"""From a feature map to one vector: as Keras layers, and once more in NumPy to check them."""
+"""Pool feature maps to one vector: as Keras layers, and in NumPy to check these layers."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import InputError
-from encoder.spec import POOLINGS, check_choice
+from encoder.spec import POOLINGS, Pooling, check_choice
 
 GEM_P = 3.0
 POOLING_PREFIX = "embedding_"
 _POOL_NAME = f"{POOLING_PREFIX}pool_"
-_SMALLEST = 1e-6  # keeps the power of GeM defined where a map is zero
+_SMALLEST = 1e-6  # the power of GeM is not defined for negative values, nor its slope at 0
 
 
 @keras.saving.register_keras_serializable(package="encoder")
 class GlobalMeanPooling(keras.layers.Layer):  # type: ignore[misc]
-    """(n, ..., c) to (n, c): the mean over all places.
+    """(n, ..., c) to (n, c): the mean over all positions.
 
-    Keras' own GlobalAveragePooling2D sums height x width values in one go in float32, which on a
-    large, even feature map is off by more than 1e-5 of the result.
+    Keras' own GlobalAveragePooling2D sums all height x width values at once in float32. On a large,
+    even feature map its error is more than 1e-5 of the result.
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return _mean(inputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -38,26 +37,32 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
     """(n, ..., c) to (n, c): the p-th root of the mean of the p-th powers.
 
     Radenović, Tolias, Chum: "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018,
-    equation 3. With p = 1 it is the average of the positive part, with large p the maximum.
+    equation 3. p = 1 gives the mean of the positive part; a large p approaches the maximum.
     """
 
-    def __init__(self, p: float = GEM_P, **options: Any) -> None:
+    def __init__(self, p: float = GEM_P, **options: object) -> None:
         super().__init__(**options)
         self.p = p
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         powers = keras.ops.power(keras.ops.maximum(inputs, _SMALLEST), self.p)
         return keras.ops.power(_mean(powers), 1 / self.p)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], input_shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         return {**super().get_config(), "p": self.p}
 
 
-def pool_taps(outputs: list[Any], pooling: str, normalize: bool, gem_p: float = GEM_P) -> Any:
-    """Pool symbolic feature maps (n, ..., c) and join them to one (n, dim) float32 tensor."""
+def pool_taps(
+    outputs: list[keras.KerasTensor], pooling: Pooling, normalize: bool, gem_p: float = GEM_P
+) -> keras.KerasTensor:
+    """Pool symbolic feature maps (n, ..., c) and concatenate them to one (n, dim) float32 tensor.
+
+    Raises:
+        InputError: pooling is none of POOLINGS, or does not apply to the shape of a feature map.
+    """
     check_choice("pooling", pooling, POOLINGS)
     vectors = [
         _pooling_layer(output.shape, pooling, gem_p, f"{_POOL_NAME}{number}")(output)
@@ -71,33 +76,33 @@ def pool_taps(outputs: list[Any], pooling: str, normalize: bool, gem_p: float = 
     return vector
 
 
-def pooled_tensors(encoder: Any) -> list[Any]:
-    """The feature maps of a model that pool_taps has completed, in the vector's order."""
+def pooled_tensors(encoder: keras.Model) -> list[keras.KerasTensor]:
+    """The feature maps that the layers of pool_taps take in an encoder, in the vector's order."""
     numbers = range(1, len(encoder.layers) + 1)
     names = {layer.name for layer in encoder.layers}
     found = [f"{_POOL_NAME}{number}" for number in numbers if f"{_POOL_NAME}{number}" in names]
     return [encoder.get_layer(name).input for name in found]
 
 
-def pooled_length(shape: tuple[int | None, ...], pooling: str) -> int:
-    """How many values of the vector a feature map of shape (batch, ..., c) gives."""
+def pooled_length(shape: tuple[int | None, ...], pooling: Pooling) -> int:
+    """The length of the vector that a feature map of shape (batch, ..., c) is pooled to."""
     if pooling == "flatten":
         return math.prod(side or 0 for side in shape[1:])
     return shape[-1] or 0
 
 
 def pool_numpy(
-    maps: list[NDArray[Any]], pooling: str, normalize: bool, gem_p: float = GEM_P
+    maps: list[NDArray[np.float64]], pooling: Pooling, normalize: bool, gem_p: float = GEM_P
 ) -> NDArray[np.float64]:
-    """What pool_taps computes, in float64 and without Keras."""
-    vector = np.concatenate([_pool_numpy(m.astype(np.float64), pooling, gem_p) for m in maps], 1)
+    """Compute what pool_taps computes, (n, ..., c) to (n, dim), in float64 and without Keras."""
+    vector = np.concatenate([_pool_numpy(each, pooling, gem_p) for each in maps], 1)
     if normalize:
         vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-12)
     return vector
 
 
 def _pooling_layer(
-    shape: tuple[int | None, ...], pooling: str, gem_p: float, name: str
+    shape: tuple[int | None, ...], pooling: Pooling, gem_p: float, name: str
 ) -> keras.layers.Layer:
     rank = len(shape)
     options = {"name": name, "dtype": "float32"}
@@ -120,13 +125,13 @@ def _pooling_layer(
     return kinds[pooling, rank](**options)
 
 
-def _mean(values: Any) -> Any:
-    while len(values.shape) > 2:  # one axis at a time: shorter sums round less
+def _mean(values: keras.KerasTensor) -> keras.KerasTensor:
+    while len(values.shape) > 2:  # one axis at a time: short sums have smaller rounding errors
         values = keras.ops.mean(values, axis=-2)
     return values
 
 
-def _pool_numpy(values: NDArray[np.float64], pooling: str, gem_p: float) -> NDArray[np.float64]:
+def _pool_numpy(values: NDArray[np.float64], pooling: Pooling, gem_p: float) -> NDArray[np.float64]:
     axes = tuple(range(1, values.ndim - 1))
     if values.ndim == 2 or pooling == "flatten":
         return values.reshape(len(values), -1)
