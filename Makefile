@@ -2,13 +2,13 @@
 # make check: linters and types.  make coverage: which lines the tests reach.
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
-# make lock: renew the locks (needs uv).
+# make picture: draw docs/architecture.svg from the imports.  make lock: renew the locks (needs uv).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage test-backends test-kill test-lowest check lock clean
+.PHONY: demo test quick coverage test-backends test-kill test-lowest check picture lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
@@ -47,6 +47,9 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/codespell
+
+picture: $(READY)
+	$(BIN)/python -m docs.draw_architecture
 
 # The lock is whole; looking for dependencies, pip would find newer ones than those in it.
 $(READY): requirements-dev.lock pyproject.toml

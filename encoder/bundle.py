@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from encoder.compute.engines.registry import backend
 from encoder.compute.runtime import Encoder
@@ -20,7 +20,18 @@ from encoder.network.fingerprint import encoder_id
 from encoder.network.pooling import GEM_P, pooled_length
 from encoder.network.preprocess import preprocess as preprocess_pixels
 from encoder.network.taps import Selector
-from encoder.spec import MODEL_FILE, SPEC_FILE, EncoderSpec, read_spec
+from encoder.spec import (
+    MODEL_FILE,
+    SPEC_FILE,
+    Decode,
+    EncoderSpec,
+    Fit,
+    Pooling,
+    Precision,
+    PreprocessMode,
+    Resize,
+    read_spec,
+)
 from encoder.storage.base import join
 from encoder.storage.registry import normalize as normalize_path
 from encoder.storage.registry import store_for
@@ -29,23 +40,23 @@ _RANDOM_IMAGES = 2
 
 
 def ignore(_: str) -> None:
-    """Report nothing."""
+    """Do nothing with a message."""
 
 
 def extract(
-    model: Any,
+    model: keras.Model | str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     layer: Selector = "auto",
-    pooling: str = "gap",
+    pooling: Pooling = "gap",
     normalize: bool = False,
     gem_p: float = GEM_P,
-    preprocess: str | None = None,
-    resize: str = "bilinear",
-    fit: str = "stretch",
-    decode: str = "exact",
+    preprocess: PreprocessMode | None = None,
+    resize: Resize = "bilinear",
+    fit: Fit = "stretch",
+    decode: Decode = "exact",
     background: tuple[int, int, int] = (0, 0, 0),
-    precision: str = "float32",
+    precision: Precision = "float32",
     input_size: tuple[int, int] | None = None,
     input_name: str | None = None,
     trust: bool = False,
@@ -55,27 +66,29 @@ def extract(
     """Cut the encoder out of a trained network and write it as a bundle.
 
     Args:
-        model: a path that encoder.model_files.load takes (local or gs://), or a keras.Model.
-        output: folder for the bundle, local or gs://; an older bundle there is replaced.
+        model: a keras.Model, or the path of a model file (local or gs://, see load_model in
+            encoder.model_files.load).
+        output: folder for the bundle, local or gs://; replaces an older bundle there.
         layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
         preprocess: how pixels (0..255) were preprocessed in training: "caffe" (VGG16 and ResNet50
-            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". None takes
+            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". None selects
             the mode of the keras.applications backbone that the network contains, else "none".
-        resize, fit: how images of another size are brought to the input size.
-        decode: "exact", or "fast": large JPEGs are decoded at a part of their size, which takes
-            less time and changes vectors a little.
-        background: RGB under transparent pixels and around padded images.
-        precision: dtype in which the layers compute; "tf32" is float32, multiplied as TF32 where a
-            GPU can.
-        trust, builder: see encoder.model_files.load.load_model.
-        say: is called with one sentence for each choice that the caller left open.
+        resize, fit: how to bring images of another size to the input size.
+        decode: "exact", or "fast": large JPEGs are decoded at a fraction of their size, which is
+            faster and changes vectors a little.
+        background: RGB colour (0-255) under transparent pixels and around padded images.
+        precision: dtype that the layers compute in; "tf32" is float32, but GPUs may multiply as
+            TF32.
+        trust, builder: see load_model in encoder.model_files.load.
+        say: called with one sentence on each layer and on the preprocessing that was chosen.
 
     Returns:
-        The encoder, read back from the bundle.
+        The encoder, loaded from the new bundle.
 
     Raises:
-        InputError: the model can't be used, or an option does not fit it.
-        CutMismatchError: the cut does not compute what the network computes.
+        InputError: the model can't be used, an option does not fit it, or the bundle can't be
+            written.
+        CutMismatchError: the encoder does not compute what the network computes.
     """
     if isinstance(model, str | os.PathLike):
         network, source_sha256 = load_model(model, trust=trust, builder=builder)
@@ -128,11 +141,12 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
     """Load an encoder bundle from a local folder or gs://.
 
     Args:
-        folder: that holds the bundle.
+        folder: the bundle's folder.
         trust: allow Lambda layers and custom classes, whose code then runs.
 
     Raises:
-        InputError: the folder is no bundle, or its parts do not belong together.
+        InputError: the folder is not a bundle, its files do not belong together, or its model
+            contains code that is not trusted.
     """
     spec = read_spec(folder)
     path = join(normalize_path(folder), MODEL_FILE)
@@ -148,8 +162,10 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
     return Encoder(model, spec)
 
 
-def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str], trust: bool) -> Encoder:
-    """Write the bundle; an older one at the place is replaced only after the new one loads."""
+def _write(
+    model: keras.Model, spec: EncoderSpec, output: str | os.PathLike[str], trust: bool
+) -> Encoder:
+    """Write the bundle; replace an older one only after the new one was loaded as a check."""
     base = normalize_path(output)
     if base == os.path.dirname(normalize_path(spec.source)) and spec.source.endswith(MODEL_FILE):
         raise InputError(
@@ -170,17 +186,19 @@ def _write(model: Any, spec: EncoderSpec, output: str | os.PathLike[str], trust:
     return encoder
 
 
-def _test_images(spec: EncoderSpec) -> Any:
-    """uint8 pixels, preprocessed: random, black, white, and black beside white."""
+def _test_images(spec: EncoderSpec) -> NDArray[np.float32]:
+    """Preprocessed images (n, height, width, channels): random, black, white, and striped."""
     shape = (_RANDOM_IMAGES + 3, spec.height, spec.width, spec.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels[-3:] = 0
     pixels[-2] = 255
     pixels[-1, :, ::2] = 255
-    return keras.ops.convert_to_numpy(preprocess_pixels(pixels, spec.preprocess))
+    tensor = preprocess_pixels(pixels, spec.preprocess)
+    return np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
 
 
 def _slices(cut: Cut) -> tuple[tuple[int, int], ...]:
+    """The [start, stop) of each tap's values in the vector."""
     lengths = [pooled_length(tap.step.shape, cut.recipe.pooling) for tap in cut.taps]
     stops = np.cumsum(lengths).tolist()
     return tuple(zip([0, *stops[:-1]], stops, strict=True))

@@ -1,7 +1,7 @@
-"""What Keras 2 left behind in configs: TensorFlow operations, and what Keras 3 reads otherwise.
+"""Rewrite configs of Keras 2 models, and of .h5 files, so that Keras 3 can read them.
 
 A Keras 2 model in which ``x / 255`` or ``preprocess_input(x)`` was applied to a symbolic tensor has
-layers of the classes TFOpLambda and SlicingOpLambda, which Keras 3 does not know. Each becomes a
+layers of the classes TFOpLambda and SlicingOpLambda, which Keras 3 lacks. Each becomes a
 TensorFlowOperation, which names one function of TensorFlow and its constants.
 """
 
@@ -10,71 +10,80 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import keras
 
 from encoder.errors import InputError
 
+Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
+# A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
+_Reference: TypeAlias = list[Any]
+
 OPERATION_CLASSES = ("TFOpLambda", "SlicingOpLambda")
-# What an operation may be: arithmetic on tensors. Nothing here can run code or touch files.
+# The operations that are allowed: arithmetic on tensors. None can run code or open files.
 _MODULES = ("math", "nn", "linalg", "__operators__")
 _FUNCTIONS = {
     *("cast", "clip_by_value", "concat", "expand_dims", "identity", "image.resize", "pad"),
     *("reshape", "squeeze", "stack", "tile", "transpose"),
 }
-# These inherit from Conv2D in Keras 2, whose late versions state settings of it without effect.
+# These inherit from Conv2D in Keras 2. Its late versions write Conv2D settings that they ignore.
 _FROM_CONV2D = (
     "Transpose",
     *(f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in "12"),
 )
 _TENSOR = "__tensor__"
-_CONSTANT = "_CONSTANT_VALUE"  # stands in place of a layer's name
+_CONSTANT = "_CONSTANT_VALUE"  # takes the place of a layer's name
 _OPERATION_PREFIX = "operation>"
 
 
 @keras.saving.register_keras_serializable(package="encoder")
 class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
-    """One call of a function of TensorFlow, as Keras 2 recorded it.
+    """One call of a TensorFlow function, as Keras 2 recorded it.
 
     Args:
-        function: such as "math.truediv".
+        function: name of the function, such as "math.truediv".
         arguments: JSON of [first argument, {name: argument}]; {"__tensor__": i} stands for the
-            i-th input. It is text because Keras takes {"class_name": ...} for an object.
+            i-th input. It is a string because Keras would make an object of {"class_name": ...}.
+
+    Raises:
+        InputError: the function is not allowed, or (in a call) Keras does not use TensorFlow.
     """
 
-    def __init__(self, function: str, arguments: str, **options: Any) -> None:
+    def __init__(self, function: str, arguments: str, **options: object) -> None:
         super().__init__(**options)
         _check_function(function, self.name)
         self.function = function
         self.arguments = arguments
 
-    def call(self, inputs: Any) -> Any:
-        tf = _tensorflow(self.name)
+    def call(self, inputs: keras.KerasTensor | list[keras.KerasTensor]) -> keras.KerasTensor:
+        _check_backend(self.name)
+        import tensorflow as tf
+
         tensors = inputs if isinstance(inputs, list | tuple) else [inputs]
-        first, options = _with_tensors(json.loads(self.arguments), tensors)
+
+        def with_tensor(value: Config) -> object:
+            return tensors[value[_TENSOR]] if set(value) == {_TENSOR} else value
+
+        first, options = json.loads(self.arguments, object_hook=with_tensor)
         if self.function == "__operators__.getitem":
             return first[tuple(_slice(each) for each in options["slice_spec"])]
-        function: Any = tf
-        for part in self.function.removeprefix("__operators__.").split("."):
-            function = getattr(function if hasattr(function, part) else tf.math, part)
+        module, _, name = self.function.removeprefix("__operators__.").rpartition(".")
+        owner = getattr(tf, module) if module else tf
+        function = getattr(owner if hasattr(owner, name) else tf.math, name)
         options.pop("name", None)
         return function(first, **options)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
-def _tensorflow(layer: str) -> Any:
-    """TensorFlow, which must be Keras's backend where its operations are among the layers."""
+def _check_backend(layer: str) -> None:
     if keras.backend.backend() != "tensorflow":
         raise InputError(
             f"layer {layer!r} is an operation of TensorFlow, from a file of Keras 2; KERAS_BACKEND "
             f"is {keras.backend.backend()!r}, which can't compute it. Use 'tensorflow'"
         )
-    import tensorflow
-
-    return tensorflow
 
 
 def _check_function(function: str, layer: str) -> None:
@@ -85,34 +94,42 @@ def _check_function(function: str, layer: str) -> None:
         )
 
 
-def modernize(config: Any) -> bool:
-    """Bring a Keras 2 model config to what Keras 3 can read, in place; gives whether it had to.
+def modernize(config: object) -> bool:
+    """Rewrite the config of a Keras 2 model for Keras 3, in place.
 
-    Besides the operations, three things keep Keras 3.15 from reading nested models of Keras 2: the
-    calls of a nested model were counted from 1 and are now counted from 0, and its one output, as
-    well as the axis of a BatchNormalization, stood in a list.
+    Besides the operations, three differences keep Keras 3.15 from reading nested models of Keras 2:
+    Keras 2 counts the calls of a nested model from 1, Keras 3 from 0; and Keras 2 writes a single
+    output, and the axis of a BatchNormalization, as a list.
+
+    Returns:
+        Whether the config was changed.
+
+    Raises:
+        InputError: the model has an operation that is not allowed, or a layer that works on several
+            axes.
+        KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
     changed = False
-    values = (config or {}).get("config") if isinstance(config, dict) else None
-    if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
+    values = _model_settings(config)
+    if values is None:
         return False
     layers = values["layers"]
     for layer in layers:
-        changed = modernize(layer) or _modern_config(layer) or changed
+        changed = modernize(layer) or _modernize_layer(layer) or changed
     if "output_layers" not in values or any(
         isinstance(node, dict) for layer in layers for node in layer.get("inbound_nodes", [])
     ):
-        return changed  # a Sequential model, or one that Keras 3 wrote
+        return changed  # a Sequential model, or written by Keras 3
     models = {layer["name"] for layer in layers if _counts_from_one(layer)}
     sequential = {layer["name"] for layer in layers if layer["class_name"] == "Sequential"}
     for layer in layers:
         if layer["class_name"] in OPERATION_CLASSES:
-            _rewrite(layer)
+            _rewrite_operation(layer)
         for reference in _references(layer["inbound_nodes"]):
             if reference[0] in models:
                 reference[1] -= 1
     for reference in _references(values["output_layers"]):
-        if reference[0] in models & sequential:  # Keras 3 does it for functional ones
+        if reference[0] in models & sequential:  # for functional models, Keras 3 does it
             reference[1] -= 1
     for key in ("input_layers", "output_layers"):
         if len(values[key]) == 1 and isinstance(values[key][0], list):
@@ -120,31 +137,45 @@ def modernize(config: Any) -> bool:
     return True
 
 
-def name_operations(config: Any) -> bool:
-    """Tell Keras 3's operations from layers in an .h5 file, in place; gives whether it had to.
+def name_operations(config: object) -> bool:
+    """Give Keras 3's operations in the config of an .h5 file names of their own, in place.
 
     Keras 3 writes ``x + 1`` into an .h5 file as a layer of the class "Add", and can't read it.
+
+    Returns:
+        Whether the config was changed.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
-    values = (config or {}).get("config") if isinstance(config, dict) else None
-    if not isinstance(values, dict) or not isinstance(values.get("layers"), list):
+    values = _model_settings(config)
+    if values is None:
         return False
     changed = False
     for layer in values["layers"]:
         changed = name_operations(layer) or changed
         kind = layer["class_name"]
-        is_layer = "trainable" in layer["config"]  # which operations do not state
+        is_layer = "trainable" in layer["config"]  # operations lack this setting
         if kind in operation_classes() and not is_layer:
             layer["class_name"] = _OPERATION_PREFIX + kind
             changed = True
         if kind == "GetItem":
             for node in layer["inbound_nodes"]:
-                _spell_out_ellipsis(node["args"])
+                tensor, key = node["args"][:2]
+                _replace_ellipsis(tensor, key)
     return changed
 
 
-def _spell_out_ellipsis(arguments: list[Any]) -> None:
-    """``x[..., 0]`` as ``x[:, :, :, 0]``: Keras can't read the ``...`` that it writes to .h5."""
-    tensor, key = arguments[:2]
+def _model_settings(config: object) -> Config | None:
+    """The settings of a model, which list its layers; None if the config is not a model's."""
+    settings = config.get("config") if isinstance(config, dict) else None
+    if isinstance(settings, dict) and isinstance(settings.get("layers"), list):
+        return settings
+    return None
+
+
+def _replace_ellipsis(tensor: Config, key: object) -> None:
+    """``x[..., 0]`` to ``x[:, :, :, 0]``: Keras can't read the ``...`` that it writes to .h5."""
     if isinstance(key, list) and any(_is_ellipsis(part) for part in key):
         rank = len(tensor["config"]["shape"])
         everything = {"class_name": "__slice__", "config": dict.fromkeys(("start", "stop", "step"))}
@@ -152,17 +183,17 @@ def _spell_out_ellipsis(arguments: list[Any]) -> None:
         key[place : place + 1] = [everything] * (rank - len(key) + 1)
 
 
-def _is_ellipsis(part: Any) -> bool:
+def _is_ellipsis(part: object) -> bool:
     return isinstance(part, dict) and part.get("class_name") == "__ellipsis__"
 
 
-def operation_objects() -> dict[str, Any]:
-    """What Keras has to be told to read a config after name_operations."""
+def operation_objects() -> dict[str, type[keras.Operation]]:
+    """The custom_objects that Keras needs to read a config after name_operations."""
     return {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
 
 
 @functools.cache
-def operation_classes() -> dict[str, Any]:
+def operation_classes() -> dict[str, type[keras.Operation]]:
     """Keras' own operations by class name."""
     from keras.src import ops
 
@@ -175,12 +206,12 @@ def operation_classes() -> dict[str, Any]:
     }
 
 
-def _modern_config(layer: dict[str, Any]) -> bool:
-    """One layer's settings as Keras 3 takes them; also of a layer inside a wrapper."""
+def _modernize_layer(layer: Config) -> bool:
+    """Rewrite a layer's settings for Keras 3, also those of a layer inside a wrapper, in place."""
     config = layer.get("config")
     if not isinstance(config, dict):
         return False
-    changed = "layer" in config and _modern_config(config["layer"])
+    changed = "layer" in config and _modernize_layer(config["layer"])
     axis = config.get("axis")
     if isinstance(axis, list) and len(axis) == 1:
         (config["axis"],) = axis
@@ -198,14 +229,15 @@ def _modern_config(layer: dict[str, Any]) -> bool:
     return changed
 
 
-def _counts_from_one(layer: dict[str, Any]) -> bool:
+def _counts_from_one(layer: Config) -> bool:
+    """Whether it is a nested model whose calls Keras 2 counts from 1."""
     if layer["class_name"] == "Sequential":
         inner = layer["config"].get("layers") or [{}]
         return bool(inner[0].get("class_name") == "InputLayer")
     return layer["class_name"] in ("Functional", "Model")
 
 
-def _references(value: Any) -> Iterator[list[Any]]:
+def _references(value: object) -> Iterator[_Reference]:
     if _is_reference(value):
         yield value
     elif isinstance(value, list):
@@ -213,12 +245,15 @@ def _references(value: Any) -> Iterator[list[Any]]:
             yield from _references(inner)
 
 
-def _rewrite(layer: dict[str, Any]) -> None:
-    """One layer's config: constants move from its node, where Keras 2 has them, into its own."""
-    (node,) = layer["inbound_nodes"]
-    tensors: list[list[Any]] = []
+def _rewrite_operation(layer: Config) -> None:
+    """Make an operation of Keras 2 a TensorFlowOperation, in place.
 
-    def placed(reference: list[Any]) -> Any:
+    Its constants move from its node, where Keras 2 writes them, to its config.
+    """
+    (node,) = layer["inbound_nodes"]
+    tensors: list[_Reference] = []
+
+    def placed(reference: _Reference) -> object:
         if reference[0] == _CONSTANT:
             return reference[2]
         tensors.append([*reference[:3], {}])
@@ -226,9 +261,9 @@ def _rewrite(layer: dict[str, Any]) -> None:
 
     is_list = isinstance(node[0], list)  # the first argument is a list of tensors
     first = [placed(each) for each in node] if is_list else placed(node)
-    stated = (node[0] if is_list else node)[3:] or [{}]
+    (named, *_) = (node[0] if is_list else node)[3:] or [{}]
     options = {
-        key: placed(value) if _is_reference(value) else value for key, value in stated[0].items()
+        key: placed(value) if _is_reference(value) else value for key, value in named.items()
     }
     config = layer["config"]
     _check_function(config["function"], config["name"])
@@ -242,8 +277,8 @@ def _rewrite(layer: dict[str, Any]) -> None:
     layer["inbound_nodes"] = [tensors]
 
 
-def _is_reference(value: Any) -> bool:
-    """["layer name", node index, tensor index], as Keras 2 refers to a tensor."""
+def _is_reference(value: object) -> TypeGuard[_Reference]:
+    """Whether a value has the form in which Keras 2 refers to a tensor."""
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -252,17 +287,7 @@ def _is_reference(value: Any) -> bool:
     )
 
 
-def _with_tensors(value: Any, tensors: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {_TENSOR}:
-        return tensors[value[_TENSOR]]
-    if isinstance(value, dict):
-        return {key: _with_tensors(inner, tensors) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_tensors(inner, tensors) for inner in value]
-    return value
-
-
-def _slice(spec: Any) -> Any:
+def _slice(spec: object) -> object:
     if _is_ellipsis(spec):
         return Ellipsis
     if isinstance(spec, dict):

@@ -1,4 +1,4 @@
-"""Read a trained model from whatever file it was saved in, without running code from the file."""
+"""Load a trained model from a file of any supported format, without running code from the file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 import h5py
 import keras
 
 from encoder.errors import InputError, shortened
-from encoder.model_files.keras2 import modernize, name_operations, operation_objects
+from encoder.model_files.keras2 import Config, modernize, name_operations, operation_objects
 from encoder.model_files.safety import check_archive, check_code
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
@@ -32,21 +31,22 @@ _SAVED_MODEL = "saved_model.pb"
 
 def load_model(
     path: str | os.PathLike[str], *, trust: bool = False, builder: str | None = None
-) -> tuple[Any, str]:
+) -> tuple[keras.Model, str]:
     """Load a trained model.
 
     Args:
         path: local or gs://: a ``.keras`` or ``.h5`` file of Keras 2 or 3, a SavedModel folder of
-            Keras 2 (with tf-keras installed), or with a builder also a weights file.
+            Keras 2 (if tf-keras is installed), or, with a builder, a weights file.
         trust: allow Lambda layers and custom classes, whose code then runs.
-        builder: "module:function" that makes the network, untrained; it then gets the file's
-            weights, all of which must find their place.
+        builder: "module:function", which returns the untrained network; the file's weights are
+            loaded into it, and must be exactly the network's weights.
 
     Returns:
-        The keras.Model, not compiled, and the sha256 of the file in hex.
+        The model, not compiled, and the SHA-256 of the file in hex.
 
     Raises:
-        InputError: there is no such file, it is not a whole model, or it carries code.
+        InputError: there is no such file, it is not a whole model, it contains code, or its weights
+            do not fit the builder's network.
     """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_local_copy(normalize(path)))
@@ -63,7 +63,7 @@ def load_model(
         return _load(source, folder, trust, os.fspath(path)), _sha256(file)
 
 
-def _load(file: str, folder: str, trust: bool, name: str) -> Any:
+def _load(file: str, folder: str, trust: bool, name: str) -> keras.Model:
     config = _model_config(file)
     if not trust:
         check_code(config, name)
@@ -81,18 +81,18 @@ def _load(file: str, folder: str, trust: bool, name: str) -> Any:
             archive.attrs["model_config"] = json.dumps(config)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about arguments that older versions wrote
+            warnings.simplefilter("ignore")  # about arguments from older versions
             return keras.saving.load_model(
                 file, operation_objects(), compile=False, safe_mode=not trust
             )
-    except Exception as error:  # Keras raises all kinds; each means that the file can't be used
+    except Exception as error:  # Keras raises many types; all mean that the file can't be used
         raise InputError(
             f"Keras {keras.__version__} can't load {name!r}: {shortened(error)}"
         ) from error
 
 
-def _model_config(file: str) -> Any:
-    """The model's architecture as the file states it, read without Keras."""
+def _model_config(file: str) -> Config:
+    """The model's architecture in the file, read without Keras."""
     with open(file, "rb") as opened:
         start = opened.read(len(_HDF5_SIGNATURE))
     if start == _HDF5_SIGNATURE:
@@ -105,7 +105,7 @@ def _model_config(file: str) -> Any:
     )
 
 
-def _zip_json(file: str, name: str) -> Any:
+def _zip_json(file: str, name: str) -> Config:
     try:
         with zipfile.ZipFile(file) as archive:
             check_archive(archive, file)
@@ -117,14 +117,14 @@ def _zip_json(file: str, name: str) -> Any:
 
 
 def _is_keras2_archive(file: str) -> bool:
-    """Whether it is a ``.keras`` file that Keras 2 wrote."""
+    """Whether a file is a ``.keras`` file of Keras 2."""
     if not zipfile.is_zipfile(file):
         return False
     return str(_zip_json(file, "metadata.json").get("keras_version", "")).startswith("2.")
 
 
 def _check_saved_code(path: str) -> None:
-    """Look for Lambda layers in what only tf-keras can read; it would run them while loading."""
+    """Refuse Lambda layers in a file that only tf-keras can read: loading would run their code."""
     if not os.path.isdir(path):
         check_code(_zip_json(path, "config.json"), path)
         return
@@ -142,7 +142,7 @@ def _check_saved_code(path: str) -> None:
             )
 
 
-def _hdf5_config(file: str) -> Any:
+def _hdf5_config(file: str) -> Config:
     try:
         with h5py.File(file, "r") as archive:
             config = archive.attrs.get("model_config")
@@ -159,20 +159,20 @@ def _hdf5_config(file: str) -> Any:
         raise InputError(f"{file!r} has a damaged description of its layers: {error}") from error
 
 
-def _as_object(text: Any) -> dict[str, Any]:
+def _as_object(text: str | bytes) -> Config:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, found {type(values).__name__}")
     return values
 
 
-def _build(builder: str) -> Any:
+def _build(builder: str) -> keras.Model:
     module, _, function = builder.partition(":")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as python -m has it, for the installed command too
+        sys.path.insert(0, os.getcwd())  # python -m does this, the installed command does not
     try:
         model = getattr(importlib.import_module(module), function)()
-    except Exception as error:  # it is anybody's code
+    except Exception as error:  # the user's code may raise any type
         raise InputError(
             f"--builder {builder!r} can't be called: {shortened(error)}. Expected MODULE:FUNCTION, "
             "a function without arguments that gives the untrained keras.Model"
@@ -184,7 +184,7 @@ def _build(builder: str) -> Any:
 
 @contextlib.contextmanager
 def _local_copy(path: str) -> Iterator[str]:
-    """The file, or SavedModel folder, on this machine."""
+    """The path of the file, or SavedModel folder, on this machine; remote files are copied."""
     store = store_for(path)
     is_saved_model = store.stat(join(path, _SAVED_MODEL)) is not None
     if not is_saved_model and store.stat(path) is None:
@@ -207,7 +207,7 @@ def _local_copy(path: str) -> Iterator[str]:
 
 
 def _sha256(path: str) -> str:
-    """Of a file; of a folder, over its files' names and contents."""
+    """The hash of a file's content, or of the names and contents of a folder's files, in hex."""
     if os.path.isdir(path):
         digest = hashlib.sha256()
         for info in sorted(store_for(path).list_files(path)):
@@ -221,10 +221,17 @@ def _sha256(path: str) -> str:
 
 
 def to_keras3(path: str, folder: str) -> str:
-    """Convert a SavedModel folder or a Keras 2 ``.keras`` file; gives an .h5 file in the folder.
+    """Convert a SavedModel folder or a Keras 2 ``.keras`` file to an .h5 file.
+
+    Args:
+        path: the model, on this machine.
+        folder: where to write the .h5 file.
+
+    Returns:
+        The path of the .h5 file.
 
     Raises:
-        InputError: tf-keras is not installed, or can't read it as a model with layers.
+        InputError: tf-keras is not installed, or can't read the file as a model with layers.
     """
     try:
         import tf_keras
@@ -236,13 +243,13 @@ def to_keras3(path: str, folder: str) -> str:
     target = os.path.join(folder, "converted.h5")
     logger = logging.getLogger("tensorflow")
     level = logger.level
-    logger.setLevel("ERROR")  # it warns of what training would need
+    logger.setLevel("ERROR")  # its warnings matter for training only
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # .h5 being old is why it is used
+            warnings.simplefilter("ignore")  # .h5 is outdated, but Keras 3 can read it
             model = tf_keras.models.load_model(path, compile=False)
             model.save(target, save_format="h5", include_optimizer=False)
-    except Exception as error:  # all kinds; each means that there is nothing to convert
+    except Exception as error:  # many types; all mean that it can't be converted
         raise InputError(
             f"tf-keras {tf_keras.__version__} can't take {path!r} as a model with layers: {error}. "
             "If it is a subclassed model, build the same layers as a functional model, load the "

@@ -1,30 +1,33 @@
-"""Find what a model file would run or blow up, before anything of it is loaded."""
+"""Check a model file for code that it would run, and for zip bombs, before loading it."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, operation_classes
+from encoder.model_files.keras2 import OPERATION_CLASSES, Config, operation_classes
 
 _MODELS = ("Functional", "Model", "Sequential")
 _OWN_PACKAGE = "encoder>"
-# A .keras file stores weights as they are; text shrinks to a tenth at most.
+# A .keras file holds weights uncompressed; compressed text keeps at least a tenth of its size.
 _LARGEST_EXPANSION = 50
 _HARMLESS_BYTES = 64 << 20
 
 
-def check_code(config: Any, path: str) -> None:
+def check_code(config: Config, path: str) -> None:
     """Refuse a model config with Lambda layers, custom classes or custom functions.
 
+    Args:
+        config: the model's config.
+        path: the model file's path, for the message.
+
     Raises:
-        InputError: naming the layers, and how to allow them.
+        InputError: there are any; the message names the layers, and how to allow them.
     """
-    if isinstance(config, dict) and config.get("class_name") not in _MODELS:
+    if config.get("class_name") not in _MODELS:
         raise InputError(
             f"{path!r} holds a model of the class {config.get('class_name')!r}, a subclass of "
             "keras.Model, which has no graph of layers to cut in. Build the same layers as a "
@@ -41,7 +44,11 @@ def check_code(config: Any, path: str) -> None:
 
 
 def check_archive(archive: zipfile.ZipFile, path: str) -> None:
-    """Refuse an archive that expands out of all proportion (a zip bomb)."""
+    """Refuse a zip bomb: an archive with a file that expands more than a model's files do.
+
+    Raises:
+        InputError: there is such a file.
+    """
     for member in archive.infolist():
         largest = max(_HARMLESS_BYTES, _LARGEST_EXPANSION * member.compress_size)
         if member.file_size > largest:
@@ -51,7 +58,8 @@ def check_archive(archive: zipfile.ZipFile, path: str) -> None:
             )
 
 
-def _foreign(config: Any, layer: str) -> Iterator[str]:
+def _foreign(config: object, layer: str) -> Iterator[str]:
+    """Descriptions of everything in a config that is not part of Keras or of this package."""
     if isinstance(config, list):
         for inner in config:
             yield from _foreign(inner, layer)
@@ -66,11 +74,12 @@ def _foreign(config: Any, layer: str) -> Iterator[str]:
             yield f"layer {layer!r} has {kind}"
             return
     for key, inner in config.items():
-        if key != "compile_config":  # losses and metrics: never loaded
+        if key != "compile_config":  # losses and metrics, which are not loaded
             yield from _foreign(inner, layer)
 
 
-def _foreign_kind(config: dict[str, Any]) -> str:
+def _foreign_kind(config: Config) -> str:
+    """What an object that is not part of Keras or of this package is; "" for known objects."""
     kind, module = str(config["class_name"]), config.get("module")
     registered = str(config.get("registered_name") or "")
     if kind == "Lambda":
@@ -84,8 +93,8 @@ def _foreign_kind(config: dict[str, Any]) -> str:
     if module is not None:
         known_package = str(module).partition(".")[0] in ("keras", "tf_keras")
         return "" if known_package else f"the class {module}.{kind}"
-    # A bare name, as .h5 files and Keras 2 have them, is a layer, an operation, or nothing of ours
-    # (a slice, an initializer); a "layer" has a name of its own.
+    # .h5 files and Keras 2 write class names without a module: of layers, of operations, and of
+    # objects that need no check (slices, initializers). Only layers have a name of their own.
     is_layer = "name" in (config.get("config") or {}) and "inbound_nodes" in config
     known = (*_MODELS, *OPERATION_CLASSES, *dir(keras.layers), *operation_classes())
     return f"the custom class {kind!r}" if is_layer and kind not in known else ""

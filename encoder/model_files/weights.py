@@ -1,30 +1,36 @@
-"""Weights files: put into a network that a builder made, with proof that each found its place."""
+"""Load weights files into a network, and check that the network holds exactly these weights."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import io
+import json
 import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from encoder.errors import InputError, shortened
 
-# Groups of a weights file that are not the network's.
+if TYPE_CHECKING:
+    import keras
+
+# Groups of a weights file that do not belong to the network.
 _NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics", "compile_metrics", "_loss")
 
 
-def load_weights(model: Any, file: str) -> None:
-    """Load a ``.weights.h5`` of Keras 3, or an .h5 (weights or whole model) of Keras 2.
+def load_weights(model: keras.Model, file: str) -> None:
+    """Load the weights in a ``.weights.h5`` of Keras 3 or an .h5 (weights or model) of Keras 2.
 
     Raises:
-        InputError: the file does not fit the network, or some weights did not find a place.
+        InputError: the file does not fit the network, or the weights in the file and in the network
+            differ after loading.
     """
     if not model.built:
         raise InputError(
@@ -34,7 +40,7 @@ def load_weights(model: Any, file: str) -> None:
         _check_shards(file)
     try:
         model.load_weights(file)
-    except Exception as error:  # Keras raises all kinds; each means that they don't fit
+    except Exception as error:  # Keras raises many types; all mean that the weights don't fit
         raise InputError(
             f"the weights in {file!r} do not fit the network: {shortened(error)}"
         ) from error
@@ -49,20 +55,25 @@ def load_weights(model: Any, file: str) -> None:
         )
 
 
-def _stored(file: str) -> Iterator[np.ndarray[Any, Any]]:
+def _stored(file: str) -> Iterator[NDArray[np.generic]]:
+    """The network's weights in a file, or in all shards of a ``.weights.json``."""
     files = [file]
     if file.endswith(".weights.json"):
         files = sorted(glob.glob(glob.escape(file.removesuffix(".weights.json")) + "_*.weights.h5"))
     for each in files:
-        source: Any = each
+        source: str | io.BytesIO = each
         if zipfile.is_zipfile(each):
             with zipfile.ZipFile(each) as whole:
                 source = io.BytesIO(whole.read("model.weights.h5"))
         with h5py.File(source, "r") as archive:
             root = archive.get("model_weights", archive)
-            found: list[np.ndarray[Any, Any]] = []
+            found: list[NDArray[np.generic]] = []
 
-            def collect(name: str, item: Any, found: list[np.ndarray[Any, Any]] = found) -> None:
+            def collect(
+                name: str,
+                item: h5py.Dataset | h5py.Group,
+                found: list[NDArray[np.generic]] = found,
+            ) -> None:
                 if isinstance(item, h5py.Dataset) and not set(name.split("/")) & {*_NOT_WEIGHTS}:
                     found.append(item[()])
 
@@ -71,8 +82,6 @@ def _stored(file: str) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _check_shards(file: str) -> None:
-    import json
-
     with open(file, "rb") as opened:
         index = json.load(opened)
     names = {name for shards in index.get("weight_map", {}).values() for name in _listed(shards)}
@@ -81,10 +90,11 @@ def _check_shards(file: str) -> None:
         raise InputError(f"{file!r} names shards that are not there: {', '.join(missing)}")
 
 
-def _listed(value: Any) -> list[str]:
+def _listed(value: str | list[str]) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _content(values: Any) -> tuple[tuple[int, ...], str]:
+def _content(values: NDArray[np.generic]) -> tuple[tuple[int, ...], str]:
+    """An array's shape and the SHA-256 of its bytes."""
     array = np.ascontiguousarray(values)
     return array.shape, hashlib.sha256(array.tobytes()).hexdigest()

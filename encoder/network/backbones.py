@@ -1,6 +1,6 @@
-"""Which preprocessing a network wants: what is inside it, and which backbone it is built on.
+"""Find the preprocessing that fits a network: by its first layers and by its backbone.
 
-The backbones are those of keras.applications; they are known by the names of their layers.
+The backbones are those of keras.applications, recognized by the names of their layers.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import NamedTuple
 import keras
 
 from encoder.network.graph import Graph, Step
+from encoder.spec import PreprocessMode
 
-# Backbone, layers that it alone has together, and what its preprocess_input does.
-# From keras/src/applications/*.py (imagenet_utils.preprocess_input with the mode named there).
-_BACKBONES = (
+# Backbone, names of layers that only this backbone has together, mode of its preprocess_input.
+# The modes are from keras/src/applications/*.py.
+_BACKBONES: tuple[tuple[str, tuple[str, ...], PreprocessMode], ...] = (
     ("VGG16 or VGG19", ("block1_conv1", "block3_conv3", "block5_conv3"), "caffe"),
     ("ResNet", ("conv1_conv", "conv2_block1_out", "conv2_block1_3_bn"), "caffe"),
     ("ResNetV2", ("conv1_conv", "conv2_block1_preact_bn"), "tf"),
@@ -30,14 +31,14 @@ _SHAPING_LAYERS = ("Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D")
 
 
 class Preprocessing(NamedTuple):
-    """A mode of encoder.network.preprocess and, in one sentence, why."""
+    """A mode of encoder.network.preprocess, and the reason for its choice in one sentence."""
 
-    mode: str
+    mode: PreprocessMode
     reason: str
 
 
 def inside(graph: Graph) -> list[str]:
-    """Names of the layers before the first one with trained weights that change pixel values."""
+    """Names of the layers that change pixel values before the first layer with trained weights."""
     names = []
     for step in graph.steps:
         if step.is_input or step.is_model:
@@ -50,7 +51,7 @@ def inside(graph: Graph) -> list[str]:
 
 
 def recognize(graph: Graph) -> Preprocessing:
-    """The preprocessing that a network most likely was trained with."""
+    """The preprocessing that the network was most likely trained with."""
     within = inside(graph)
     if within:
         listed = ", ".join(within)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -19,7 +18,7 @@ _WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _ID_DIGITS = 16
 
 
-def encoder_id(backbone: keras.Model, settings: Mapping[str, object]) -> str:
+def encoder_id(backbone: keras.Model, settings: dict[str, object]) -> str:
     """16 hex digits of a SHA-256 over everything that affects the vectors.
 
     Args:
@@ -107,7 +106,7 @@ def _line(*values: object) -> bytes:
 
 def _plain(value: object) -> object:
     """A value in JSON's types; an array or tensor as its dtype, shape and the hash of its bytes."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]

@@ -14,7 +14,7 @@ from encoder.spec import POOLINGS, Pooling, check_choice
 GEM_P = 3.0
 POOLING_PREFIX = "embedding_"
 _POOL_NAME = f"{POOLING_PREFIX}pool_"
-_SMALLEST = 1e-6  # the power of GeM is not defined for negative values, nor its slope at 0
+_SMALLEST = 1e-6  # GeM's lower bound of values: powers of negative numbers are not defined
 
 
 @keras.saving.register_keras_serializable(package="encoder")

@@ -1,32 +1,38 @@
-"""What happens to pixels before the first layer, inside the model call.
+"""Preprocess pixels inside the model call, before the first layer.
 
-The modes are those of ``keras.applications.imagenet_utils.preprocess_input``; "unit" divides by
-255 and "none" passes 0..255 on as they are.
+"caffe", "tf" and "torch" are the modes of
+``keras.applications.imagenet_utils.preprocess_input``; "unit" divides by 255, and "none" leaves
+pixels at 0..255.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Means and deviations of the ImageNet training set, in the order named, on the 0..255 scale for
-# "caffe" (Simonyan and Zisserman 2014, as trained in Caffe) and 0..1 for "torch" (torchvision).
+if TYPE_CHECKING:
+    import keras
+
+    from encoder.spec import PreprocessMode
+
+# Means and standard deviations of the ImageNet training set, on the 0..255 scale for "caffe"
+# (Simonyan and Zisserman 2014, as trained in Caffe) and 0..1 for "torch" (torchvision).
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
 TORCH_STD_RGB = (0.229, 0.224, 0.225)
 
 
-def preprocess(images: Any, mode: str) -> Any:
-    """Turn a uint8 (n, height, width, channels) tensor into float32 of the same shape.
+def preprocess(images: keras.KerasTensor, mode: PreprocessMode) -> keras.KerasTensor:
+    """Preprocess a uint8 (n, height, width, channels) tensor to float32 of the same shape.
 
     Args:
         images: pixels 0..255; three channels are in RGB order.
-        mode: "caffe" (to BGR, minus mean), "tf" (to -1..1), "torch" (to 0..1, minus mean, over
-            deviation), "unit" (to 0..1) or "none".
+        mode: "caffe" (to BGR, minus mean), "tf" (to -1..1), "torch" (to 0..1, minus mean, divided
+            by the standard deviation), "unit" (to 0..1) or "none".
     """
     from keras import ops
 
-    # TensorFlow turns "/ constant" into "* (1 / constant)" when it compiles, which is another
-    # number in the last bit; this division it leaves alone.
+    # When TensorFlow compiles "/ constant", it makes it "* (1 / constant)", whose last bit differs.
+    # It does not change this division.
     divide = ops.divide_no_nan
     pixels = ops.cast(images, "float32")
     if mode == "caffe":

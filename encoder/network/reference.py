@@ -1,12 +1,15 @@
-"""Networks of our own: the reference encoder-decoder, and VGG16 with its ImageNet weights."""
+"""Ready-made networks: the reference encoder-decoder, and VGG16 with its ImageNet weights."""
 
 from __future__ import annotations
 
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 # Convolutions and filters of the five blocks: configuration D of Simonyan and Zisserman,
 # "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, table 1.
@@ -14,16 +17,19 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 
-def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> Any:
-    """The reference network: VGG16's convolutions, then a decoder that widens back to the input.
+def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> keras.Model:
+    """The reference network: VGG16's convolutions, then a decoder back to the input's shape.
 
     Args:
         input_size: (height, width, channels); height and width at least 32 pixels.
 
     Returns:
-        An untrained keras.Model, (n, height, width, channels) float32 to the same shape. Encoder
-        layers are called conv1_1 ... conv5_3 and pool_1 ... pool_5, those of the decoder up_5,
-        deconv5_1 ... up_1, deconv1_1 and at last reconstruction.
+        An untrained model, (n, height, width, channels) float32 to the same shape. The encoder's
+        layers are conv1_1 ... conv5_3 and pool_1 ... pool_5; the decoder's layers are up_5,
+        deconv5_1 ... up_1, deconv1_1 and reconstruction.
+
+    Raises:
+        InputError: the height or width is less than 32.
     """
     import keras
 
@@ -49,16 +55,16 @@ def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> A
     return keras.Model(inputs, outputs, name="vgg16_encoder_decoder")
 
 
-def _convolution(filters: int, name: str) -> Any:
+def _convolution(filters: int, name: str) -> keras.layers.Layer:
     import keras
 
-    # He et al., "Delving Deep into Rectifiers", 2015: without it, a stack this deep hardly learns.
+    # He et al., "Delving Deep into Rectifiers", 2015: a network this deep learns badly without it.
     return keras.layers.Conv2D(
         filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name
     )
 
 
-def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> Any:
+def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> keras.Model:
     """VGG16 without its classifier, with the weights published for ImageNet.
 
     Args:
@@ -66,7 +72,7 @@ def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> Any:
             downloads its own copy (59 MB) and keeps it in its cache.
 
     Returns:
-        A keras.Model, (n, 224, 224, 3) float32 as mode "caffe" makes it to (n, 7, 7, 512).
+        A model, (n, 224, 224, 3) float32 preprocessed in mode "caffe" to (n, 7, 7, 512) float32.
 
     Raises:
         InputError: the weights file does not fit.
@@ -75,7 +81,7 @@ def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> Any:
     import keras
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)  # Keras waits for ever otherwise
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)  # Keras sets no time-out
     try:
         return keras.applications.VGG16(
             include_top=False,

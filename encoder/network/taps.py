@@ -1,4 +1,4 @@
-"""Which layer to cut at: by name, by index, from the end, or found automatically."""
+"""Find the layer to cut at: by name, by index, from the end, or automatically."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from encoder.errors import InputError
 from encoder.network.graph import Graph, Step
 
 _NAMES_IN_MESSAGE = 8
-_POOLED_SIDE = 4  # pixels; what shrinks from here or more to a single place is pooled globally
+_POOLED_SIDE = 4  # pixels; a step from at least this side to 1x1 is a global pooling
 
 Selector = str | int | Sequence[str | int]
 
 
 class Tap(NamedTuple):
-    """A step to cut at and why it was chosen, in one sentence."""
+    """A step to cut at, and the reason for its choice in one sentence."""
 
     step: Step
     reason: str
 
 
 def find_taps(graph: Graph, selector: Selector) -> list[Tap]:
-    """The taps that a selector names, in its order.
+    """The taps that a selector names, in the selector's order.
 
     Args:
         graph: the traced model.
         selector: a layer's name, an index or negative index into ``model.layers``, "auto", or
-            several of those, as a list or with commas between them.
+            several of these, as a list or separated by commas.
 
     Raises:
-        InputError: no such layer (close names are listed), or "auto" can't tell.
+        InputError: there is no such layer (the message lists close names), a name or index stands
+            for several uses of a layer, or "auto" finds none or several.
     """
     chosen = selector if isinstance(selector, list | tuple) else str(selector).split(",")
     parts = [str(part).strip() for part in chosen]
@@ -55,7 +56,7 @@ def auto_tap(graph: Graph) -> Tap:
     ends = [place for place in deepest if place not in inner]
     forks = [place for place in deepest if place in widened]
     if forks and all(forks[0] in _ancestors(encoder, place) for place in forks[1:]):
-        ends = forks[:1]  # others depend on it, such as the gates of an attention U-Net
+        ends = forks[:1]  # the others depend on it, such as the gates of an attention U-Net
     if len(ends) == 1:
         step = graph.steps[ends[0]]
         return Tap(step, _auto_reason(step, bool(widened)))
@@ -67,17 +68,17 @@ def auto_tap(graph: Graph) -> Tap:
 
 
 def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
-    """The feature maps that no widening comes before.
+    """The feature maps that are computed without any widening step.
 
     Returns:
-        For the place of each such step, the places of the feature maps that it is made from; and
-        the places of those which a widening step takes.
+        A dict from the index of each of these steps to the indices of the feature maps that it is
+        computed from; and the indices of the feature maps that widening steps take.
     """
     widened: set[int] = set()
     after_widening: set[int] = set()
-    collapsed: set[int] = set()  # made from globally pooled or flattened values alone
-    area: dict[int, int] = {}  # of a tensor, or of the feature map that it is another view of
-    views: dict[int, set[int]] = {}  # the feature maps of which a tensor is a view, or one itself
+    collapsed: set[int] = set()  # computed from globally pooled or flattened values alone
+    area: dict[int, int] = {}  # height x width of a tensor, or of the feature map behind it
+    views: dict[int, set[int]] = {}  # the feature maps that a tensor is, or that it reshapes
     encoder: dict[int, set[int]] = {}
     largest = 0
     for place, step in enumerate(steps):
@@ -113,7 +114,7 @@ def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
 
 
 def _ancestors(encoder: dict[int, set[int]], place: int) -> set[int]:
-    """The places of all feature maps that one is made from, directly or not."""
+    """The indices of all feature maps that one is computed from, directly or indirectly."""
     found: set[int] = set()
     waiting = [place]
     while waiting:
@@ -137,7 +138,7 @@ def _named_tap(graph: Graph, part: str) -> Tap:
         return _single(Tap(matches[0], f"{matches[0].name} was asked for by name"))
     if not matches and re.fullmatch(r"-?[0-9]+", part):
         return _indexed_tap(graph, int(part))
-    if part in graph.elsewhere:
+    if part in graph.unreachable:
         raise InputError(f"layer {part!r} does not depend on the input {graph.input.name!r} alone")
     names = list(dict.fromkeys(step.name for step in graph.steps))
     if matches:
@@ -151,7 +152,7 @@ def _named_tap(graph: Graph, part: str) -> Tap:
 
 
 def _is_short_for(part: str, name: str) -> bool:
-    """ "block5_pool" for "vgg16/block5_pool", "conv" for "conv:1"."""
+    """Whether a name contains a part as its end: "vgg16/conv1" for "conv1", "conv:1" for "conv"."""
     plain = name if ":" in part else name.partition(":")[0]
     return plain == part or plain.endswith(f"/{part}")
 
