@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -116,7 +117,7 @@ def extract(
         slices=_slices(cut),
         pooling=pooling,
         gem_p=float(gem_p) if pooling == "gem" else None,
-        normalize=normalize,
+        normalize=bool(normalize),
         dim=int(cut.model.output_shape[-1]),
         height=height,
         width=width,
@@ -125,7 +126,7 @@ def extract(
         resize=resize,
         fit=fit,
         decode=decode,
-        background=background,
+        background=_rgb(background),
         precision=precision,
         max_difference=0.0,
         versions={"keras": keras.__version__, backend().package: backend().version},
@@ -135,6 +136,17 @@ def extract(
         max_difference=check_cut(cut, _test_images(spec)),
     )
     return _write(cut.model, spec, output, trust)
+
+
+def _rgb(background: Sequence[int]) -> tuple[int, int, int]:
+    """The background as plain numbers, which encoder.json can hold and the id is made of."""
+    try:
+        red, green, blue = (operator.index(value) for value in background)
+    except (TypeError, ValueError):
+        red = green = blue = -1
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise InputError(f"background is {background!r}; expected three whole numbers, 0 to 255")
+    return red, green, blue
 
 
 def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:

@@ -110,6 +110,41 @@ def test_spec_round_trip(small_bundle):
         EncoderSpec.from_json(json.dumps(values))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dim", True),
+        ("dim", "16"),
+        ("height", None),
+        ("layers", "pool2"),
+        ("slices", [[1]]),
+        ("background", [0, 0]),
+        ("versions", {"keras": 3}),
+        ("normalize", "yes"),
+    ],
+)
+def test_a_spec_with_a_value_of_the_wrong_type(small_bundle, field, value):
+    values = json.loads((small_bundle / "encoder.json").read_text())
+    values[field] = value
+    with pytest.raises(encoder.InputError, match=rf"encoder\.json is damaged: .*\$\.{field}"):
+        EncoderSpec.from_json(json.dumps(values))
+
+
+def test_numpy_values_and_integers_as_options(small_model_file, tmp_path):
+    plain = encoder.extract(small_model_file, tmp_path / "a", normalize=True, background=(1, 2, 3))
+    numpy = encoder.extract(
+        small_model_file, tmp_path / "b", normalize=np.True_, background=np.array([1, 2, 3])
+    )
+    assert numpy.spec == plain.spec == read_spec(tmp_path / "b")
+
+
+@pytest.mark.parametrize("background", [(0, 0), (0, 0, 256), (0.5, 0, 0), "red", None])
+def test_a_background_that_is_no_colour(small_model_file, tmp_path, background):
+    with pytest.raises(encoder.InputError, match="expected three whole numbers, 0 to 255"):
+        encoder.extract(small_model_file, tmp_path / "b", background=background)
+    assert not (tmp_path / "b").exists()
+
+
 def test_bundles_that_do_not_name_their_decoding_are_exact(small_bundle, tmp_path):
     values = json.loads((small_bundle / "encoder.json").read_text())
     assert values.pop("decode") == "exact"
