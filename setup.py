@@ -1,4 +1,4 @@
-"""For Beam's --setup_file only; everything about the package is in pyproject.toml."""
+"""Only for Beam's --setup_file. Everything about the package is in pyproject.toml."""
 
 from setuptools import setup
 

@@ -10,7 +10,7 @@ _LINE, _LABELS, _BARS = 34, 190, 440  # pixels
 
 
 def draw_bars(path: pathlib.Path, title: str, values: Mapping[str, float]) -> None:
-    """Write horizontal bars, one for each value; the first is coloured."""
+    """Write a chart of horizontal bars, one for each value. The first bar is coloured."""
     largest = max(values.values())
     height = _LINE * (len(values) + 1) + 16
     pieces = [

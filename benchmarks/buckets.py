@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def listing(names: int) -> None:
-    """How long a listing takes, in one range of names and in several."""
+    """Measure how long a listing takes, in one range of names and in several."""
     print(f"listing {names:,} names in one folder")
     usual = gcs_listing._PAGES_ALONE
     for delay in DELAYS_MS:
@@ -60,7 +60,7 @@ def listing(names: int) -> None:
 
 
 def throughput(options: argparse.Namespace) -> None:
-    """The whole job over files on disk and over objects, taking turns; and its requests."""
+    """Measure the whole job over local files and over objects in turns, and count its requests."""
     small = options.batch_size * 2
     rates: dict[str, list[float]] = {}
     busy: dict[str, list[float]] = {}
@@ -112,10 +112,10 @@ def throughput(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def encoder_calls() -> Iterator[list[tuple[float, float]]]:
-    """Gives (start, end) of each call of the encoder, in seconds.
+    """The start and end of each call of the encoder, in seconds.
 
-    Between the calls it waits for images; a machine that is slow now and fast then doesn't change
-    the share of that, as it changes images per second.
+    Between calls the encoder waits for images. The share of time spent waiting depends less on
+    the speed of a noisy machine than images per second do.
     """
     calls, embed = [], LoadedEncoder.embed
 
@@ -135,7 +135,7 @@ def encoder_calls() -> Iterator[list[tuple[float, float]]]:
 
 @contextlib.contextmanager
 def serving(delay_ms: int, objects: int = 0) -> Iterator[str]:
-    """A server in a process of its own; gives its address, and lets gs:// mean it."""
+    """Start a server in its own process, point gs:// to it and give its address."""
     words = ("--delay-ms", str(delay_ms), "--objects", str(objects))
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.support.gcs.server", *words],
@@ -152,14 +152,14 @@ def serving(delay_ms: int, objects: int = 0) -> Iterator[str]:
 
 
 def speak_to(address: str) -> None:
-    """Let gs:// mean this server."""
+    """Point gs:// to this server."""
     os.environ["STORAGE_EMULATOR_HOST"] = address
     os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
     gcs_client.cache_clear()
 
 
 def counts(address: str) -> dict[str, int]:
-    """Requests so far, by kind."""
+    """The number of requests so far, by kind."""
     return requests.get(f"{address}/_stats", timeout=10).json()
 
 

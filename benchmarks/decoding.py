@@ -1,7 +1,7 @@
 """What ``--decode fast`` changes: milliseconds per photograph, and the vectors.
 
-Large photographs are made of real ones, enlarged. Those are smooth and compress well, so each size
-also comes with noise like a sensor's, which brings files closer to those of cameras.
+The large photographs are real ones, enlarged. These are smooth and compress well. So each size is
+measured once more with noise like that of a camera's sensor.
 
     python -m benchmarks.decoding --weights .cache/vgg16-imagenet.weights.h5
 """
@@ -34,7 +34,7 @@ NOISE = 6  # levels, standard deviation
 
 
 def main() -> None:
-    """Print, for each kind of photograph, times exact and fast, rates on all cores, and cosines."""
+    """Print times of both ways, rates on all cores and cosines for each kind of photograph."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="of VGG16's convolutions")
     parser.add_argument("--images", type=int, default=12, help="of each size")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def collections(folder: pathlib.Path, count: int) -> Iterable[tuple[str, list[bytes]]]:
-    """JPEG files by kind: quality 90, 4:2:0."""
+    """JPEG files of quality 90 (4:2:0), by kind of photograph."""
     photos = [Image.open(path).convert("RGB") for path in photographs(folder)]
     yield "as they are", [jpeg(photo) for photo in photos]
     for name, size in SIZES.items():
@@ -76,20 +76,20 @@ def collections(folder: pathlib.Path, count: int) -> Iterable[tuple[str, list[by
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """The image as a file."""
+    """The image as the bytes of a JPEG file."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90, subsampling="4:2:0")
     return buffer.getvalue()
 
 
 def noisy(image: Image.Image, seed: int) -> Image.Image:
-    """The image with noise of its own in every pixel and channel."""
+    """The image with independent noise in every pixel and channel."""
     noise = np.random.default_rng(seed).standard_normal((*image.size[::-1], 3), np.float32)
     return Image.fromarray((np.asarray(image) + NOISE * noise).clip(0, 255).astype(np.uint8))
 
 
 def row(files: list[bytes], made: dict[str, Any], cores: int, rounds: int) -> list[str]:
-    """One line of the table; exact and fast take turns."""
+    """One line of the table. Exact and fast decoding are measured in turns."""
     alone: dict[str, list[float]] = {decode: [] for decode in DECODES}
     together: dict[str, list[float]] = {decode: [] for decode in DECODES}
     for _ in range(rounds):
@@ -111,7 +111,7 @@ def row(files: list[bytes], made: dict[str, Any], cores: int, rounds: int) -> li
 
 
 def seconds(files: list[bytes], spec: EncoderSpec, threads: int) -> float:
-    """How long so many threads take to decode all the files."""
+    """The time that this number of threads takes to decode all files."""
     with ThreadPoolExecutor(threads) as pool:
         began = time.perf_counter()
         list(pool.map(lambda data: decode_image(data, spec), files))
@@ -119,13 +119,13 @@ def seconds(files: list[bytes], spec: EncoderSpec, threads: int) -> float:
 
 
 def ratio(times: dict[str, list[float]]) -> float:
-    """How many times as fast fast is; the median of the rounds."""
+    """How many times faster `fast` is: the median of all rounds."""
     pairs = zip(times["exact"], times["fast"], strict=True)
     return statistics.median(exact / fast for exact, fast in pairs)
 
 
 def cosines(files: list[bytes], made: dict[str, Any]) -> tuple[float, float]:
-    """The lowest and the mean between exact and fast embeddings."""
+    """The lowest and the mean cosine between exact and fast embeddings."""
     exact, fast = (made[d].embed(np.stack([made[d].decode(f) for f in files])) for d in DECODES)
     found = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
     return float(found.min()), float(found.mean())

@@ -1,12 +1,12 @@
-"""How fast a GPU embeds: the compiled encoder alone, the whole job, and PyTorch beside them.
+"""How fast a GPU embeds: the compiled encoder alone, the whole job, and PyTorch.
 
-Needs the repository, what it depends on, and a Keras backend that can use the GPU. JAX is the
-smaller one to bring to a machine (``pip install "jax[cuda12]"``), without TensorFlow:
+Needs the repository, its dependencies and a Keras backend that can use the GPU. JAX is the smaller
+download (``pip install "jax[cuda12]"``) and needs no TensorFlow:
 
     KERAS_BACKEND=jax python -m benchmarks.gpu --json gpu.json --torch-python PYTHON-WITH-TORCH
 
-Photographs are made up, of the size that ImageNet's mostly have, and VGG16's weights are random
-unless --weights names a file: neither changes how much there is to compute.
+The photographs are generated, in the usual size of ImageNet's. VGG16's weights are random unless
+--weights names a file. Neither changes the amount of computation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COMPARED = 32  # photographs, with the CPU
 
 
 def main() -> None:
-    """Print tables; write all numbers as JSON where asked."""
+    """Print tables, and write all numbers as JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", help="of VGG16 trained on ImageNet; default: random ones")
     parser.add_argument("--images", type=int, default=20_000, help="of the larger job")
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def make_bundles(base: pathlib.Path, options: argparse.Namespace) -> dict[str, str]:
-    """A bundle for each precision, of the same weights."""
+    """Make one bundle for each precision, all with the same weights."""
     import encoder
 
     if options.weights:
@@ -106,7 +106,7 @@ def make_bundles(base: pathlib.Path, options: argparse.Namespace) -> dict[str, s
 
 
 def describe(bundle: str) -> dict[str, str]:
-    """The device and what drives it."""
+    """The device, its driver and the library that uses it."""
     import encoder
     from encoder.compute.engines.registry import backend
 
@@ -115,7 +115,7 @@ def describe(bundle: str) -> dict[str, str]:
 
 
 def make_photos(folder: pathlib.Path, count: int) -> None:
-    """JPEG files with as much detail as photographs: noise of several sizes, laid over another."""
+    """Write JPEG files with as much detail as photographs: a sum of noise of several sizes."""
     folder.mkdir()
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with a backend may hang
     with ProcessPoolExecutor(mp_context=spawn) as pool:
@@ -123,7 +123,7 @@ def make_photos(folder: pathlib.Path, count: int) -> None:
 
 
 def make_photo(path: pathlib.Path) -> None:
-    """One of them, another for each name."""
+    """Write one file. Its content depends on its name."""
     rng = np.random.default_rng(int(path.stem))
     width, height = JPEG_SIZE
     pixels = np.zeros((height, width, 3), np.float32)
@@ -134,7 +134,7 @@ def make_photo(path: pathlib.Path) -> None:
 
 
 def forward(bundle: str, batch_size: int, device: str) -> dict[str, Any]:
-    """The compiled encoder alone, pixels in memory, vectors fetched."""
+    """Measure the compiled encoder alone: from pixels in memory to vectors in memory."""
     import encoder
 
     loaded = encoder.load(bundle)
@@ -160,7 +160,7 @@ def forward(bundle: str, batch_size: int, device: str) -> dict[str, Any]:
 def cosines(
     base: pathlib.Path, bundles: dict[str, str], options: argparse.Namespace
 ) -> dict[str, float]:
-    """The lowest cosine of each precision here to float32 on the CPU, of a process of its own."""
+    """The lowest cosine of each precision to float32 on the CPU of another process."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--batch-sizes", "8"]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     expected = base / "expected.npy"
@@ -179,12 +179,12 @@ def cosines(
 
 
 def embed_to_file(bundle: str, path: str, batch_size: int) -> None:
-    """What the process on the CPU does."""
+    """Embed in the process that uses the CPU, and write the vectors to a file."""
     np.save(path, embedded(bundle, pathlib.Path(path).parent / "compared", batch_size))
 
 
 def embedded(bundle: str, photos: pathlib.Path, batch_size: int) -> np.ndarray:
-    """Vectors of all photographs in a folder, by name."""
+    """The vectors of all photographs in a folder, by file name."""
     import encoder
 
     loaded = encoder.load(bundle)
@@ -195,7 +195,7 @@ def embedded(bundle: str, photos: pathlib.Path, batch_size: int) -> np.ndarray:
 def whole_job(
     base: pathlib.Path, bundle: str, precision: str, forwards: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The job in steady state: two sizes, so that starting up is taken out."""
+    """Measure the job in steady state: two sizes, whose difference contains no start-up time."""
     seconds, counts = {}, {}
     for name in ("small", "large"):
         counts[name] = len(list((base / name).iterdir()))
@@ -216,7 +216,7 @@ def whole_job(
 def torch_program(
     python: str, photos: pathlib.Path, options: argparse.Namespace, precision: str
 ) -> dict[str, Any]:
-    """A DataLoader with torch.compile; it says its own rate in steady state."""
+    """A program with DataLoader and torch.compile, which prints its own rate in steady state."""
     words = [str(photos), str(options.size), precision]
     command = [python, "-m", "benchmarks.peers.torch_gpu", *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

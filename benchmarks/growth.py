@@ -1,8 +1,8 @@
-"""How a run grows: with images, with workers, and in memory while it goes on.
+"""How a run scales with images and workers, and how much memory it uses over time.
 
-VGG16 at 64x64, so that ten thousand images take minutes, with random weights. Each run is a process
-of its own; what it counts for its progress line tells when which image was embedded, and memory is
-the proportional share (PSS) of all its processes, looked at twice a second.
+Uses VGG16 at 64x64 with random weights, so that ten thousand images take minutes. Each run has its
+own process. The counter of its progress line tells how many images were embedded at what time.
+Memory is the proportional share (PSS) of all its processes, read twice a second.
 
     python -m benchmarks.growth --images 1000 10000
 """
@@ -34,7 +34,7 @@ WORKERS = {
 
 
 class Sample(NamedTuple):
-    """What was seen of a run at one time: seconds since its start, images embedded, bytes."""
+    """The state of a run at one time: seconds since its start, images embedded, bytes of memory."""
 
     seconds: float
     images: int
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 def main() -> None:
-    """Print a row for every run."""
+    """Print one row for each run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="*", default=[1_000, 10_000])
     parser.add_argument("--workers", nargs="*", choices=WORKERS, default=list(WORKERS))
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def make_photos(folder: pathlib.Path, count: int) -> None:
-    """So many JPEG files that are all different."""
+    """Write this number of JPEG files, which all differ."""
     make_jpegs(folder, min(count, DIFFERENT))
     photos = [path.read_bytes() for path in sorted(folder.iterdir())]
     for number in range(DIFFERENT, count):
@@ -80,7 +80,7 @@ def make_photos(folder: pathlib.Path, count: int) -> None:
 
 
 def watched(command: list[str], scratch: pathlib.Path) -> list[Sample]:
-    """Run a command, and look at it until it ends; raises if it fails."""
+    """Run a command and take samples until it ends. Raises an error if the command fails."""
     scratch.mkdir(exist_ok=True)
     began, samples = time.monotonic(), []
     with tempfile.TemporaryFile() as said:
@@ -102,7 +102,7 @@ def watched(command: list[str], scratch: pathlib.Path) -> list[Sample]:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of a process and all that it started."""
+    """Bytes of memory of a process and of all processes that it started."""
     total = 0
     with contextlib.suppress(OSError):  # it has ended
         for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -115,7 +115,7 @@ def memory_of(pid: int) -> int:
 
 
 def summary(samples: list[Sample], images: int) -> dict[str, object]:
-    """What the samples of a run say."""
+    """One row of the table, from the samples of a run."""
     steady = [each for each in samples if STEADY_FROM <= each.images < images]
     first = next(each.seconds for each in samples if each.images)
     rate = None

@@ -1,8 +1,8 @@
-"""Are images read from archives as fast as from files of their own?
+"""Whether images are read from archives as fast as from single files.
 
-Packs the same JPEG files into a tar file, a compressed one, a zip file, TFRecord and Parquet.
-Measures, taking turns in one run: reading and decoding alone, and the whole job; both as ratios to
-loose files.
+Packs the same JPEG files into a tar file, a compressed tar file, a zip file, TFRecord and Parquet.
+Measures reading with decoding, and the whole job, both as ratios to single files. The kinds of
+input take turns in one run.
 
     python -m benchmarks.packed --encoder demo-output/encoder
 """
@@ -31,7 +31,7 @@ from pipeline.records import Decoded, Todo
 
 
 def main() -> None:
-    """Print the two rates of every kind of input, and their ratios to loose files."""
+    """Print both rates of each kind of input, and their ratios to single files."""
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=192, help="of each kind, for the whole job")
     parser.add_argument("--decoded", type=int, default=2000, help="of each kind, without the job")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def compare(sources: dict[str, pathlib.Path], rate: object, rounds: int) -> None:
-    """Print images per second of every source, taking turns, and the median ratio to the first."""
+    """Measure the sources in turns; print images per second and the median ratio to the first."""
     rates: dict[str, list[float]] = {name: [] for name in sources}
     for _ in range(rounds):
         for name, source in sources.items():
@@ -73,7 +73,7 @@ def compare(sources: dict[str, pathlib.Path], rate: object, rounds: int) -> None
 
 
 def pack(folder: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
-    """The same images in every kind of input."""
+    """Pack the same images into each kind of input."""
     from tensorflow.io import TFRecordWriter
     from tensorflow.train import BytesList, Example, Feature, Features
 
@@ -100,7 +100,7 @@ def pack(folder: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
 
 
 def decode_seconds(source: pathlib.Path, spec: EncoderSpec) -> float:
-    """How long it takes to list, read and decode a folder or an archive."""
+    """The time to list, read and decode a folder or an archive."""
     began = time.perf_counter()
     ahead = ReadAhead(Reading(spec), window=64)
     outcomes = []

@@ -1,8 +1,8 @@
-"""What a run costs that finds little or nothing to do, over ever more known images.
+"""The cost of a run that finds little or nothing to do, for growing numbers of known images.
 
-Makes that many files (hard links) and a dataset that knows all of them. Then measures, each in a
-process of its own: listing alone; a run with nothing to do; a run with 1 % new images. Prints
-seconds, peak memory and bytes written.
+Makes that many files (hard links) and a dataset that knows all of them. Then measures, each in its
+own process: listing alone, a run with nothing to do, and a run with 1 % new images. Prints seconds,
+peak memory and bytes written.
 
     python -m benchmarks.planning --encoder SMALL-BUNDLE --sizes 10000 100000 1000000
 """
@@ -38,7 +38,7 @@ FILES_OF_A_FOLDER = 1000
 
 
 def main() -> None:
-    """Print one line for each size."""
+    """Print one line for each number of images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--encoder", required=True, help="encoder bundle; a small one will do")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
@@ -68,13 +68,13 @@ def main() -> None:
 
 
 def job(base: pathlib.Path, encoder: str) -> list[str]:
-    """The command of a run."""
+    """The command line of a run."""
     paths = ["--input", base / "images", "--encoder", encoder, "--output", base / "out"]
     return [sys.executable, "-m", "pipeline", "run", *map(str, paths)]
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds that a command takes, and its peak memory in GiB."""
+    """The seconds that a command takes, and its peak memory in GiB."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -83,7 +83,7 @@ def measured(command: list[str]) -> tuple[float, float]:
 
 
 def make_files(folder: pathlib.Path, first: int, count: int, links: int = LINKS_OF_A_FILE) -> None:
-    """So many image files; up to so many are links to one and the same."""
+    """Make image files, most of which are hard links to a few real ones."""
     rng = np.random.default_rng(first)
     for number in range(first, first + count):
         place = folder / f"{number // FILES_OF_A_FOLDER:05}"
@@ -97,7 +97,7 @@ def make_files(folder: pathlib.Path, first: int, count: int, links: int = LINKS_
 
 
 def make_dataset(base: pathlib.Path, encoder: str) -> int:
-    """A dataset that holds a row for every file, as runs would have left it; gives its bytes."""
+    """Write a dataset with a row for each file, as runs would. Returns its size in bytes."""
     made = pipeline.new_job([str(base / "images")], encoder, str(base / "out"))
     images = list(list_files(made.inputs[0]))
     parts = [
@@ -112,7 +112,7 @@ def make_dataset(base: pathlib.Path, encoder: str) -> int:
 
 
 def table(spec: EncoderSpec, images: list) -> pa.Table:
-    """Rows of images with made-up vectors and hashes."""
+    """Rows of images, with generated vectors and hashes."""
     rng = np.random.default_rng(len(images))
     vectors = rng.random((len(images), spec.dim), np.float32)
     columns = {
@@ -128,7 +128,7 @@ def table(spec: EncoderSpec, images: list) -> pa.Table:
 
 
 def size_of(folder: pathlib.Path) -> int:
-    """Bytes of all files below a folder."""
+    """The bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

