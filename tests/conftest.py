@@ -1,4 +1,4 @@
-"""What several test modules share: small real models, bundles, photographs, a bucket."""
+"""Fixtures of several test modules: small real models, bundles, photographs, a bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import uuid
 
 from encoder.compute.keras_setup import import_keras
 
-import_keras()  # as the commands do: first, and set up
+import_keras()  # first, with the settings that the commands use
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ from tests.support.gcs.server import serving
 
 
 def small_network(seed: int = 1, channels: int = 3) -> keras.Model:
-    """An encoder-decoder like the reference one, small enough to run anywhere."""
+    """An encoder-decoder like the reference network, small enough for any machine."""
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input((32, 32, channels), name="image")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="conv1")(x)
@@ -43,7 +43,7 @@ def small_network(seed: int = 1, channels: int = 3) -> keras.Model:
 
 
 def write_image(path: pathlib.Path, seed: int, size: tuple[int, int] = (40, 30)) -> pathlib.Path:
-    """A picture of its own for every seed; JPEG or PNG by the name."""
+    """Write an image that depends on the seed, as JPEG or PNG depending on the name."""
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).resize(size).save(path)
@@ -75,7 +75,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def vgg16_weights() -> pathlib.Path:
-    """As the demo has them; made once per checkout."""
+    """The weights of the demo, made once per checkout."""
     return packaged_vgg16_weights(pathlib.Path(__file__).parents[1] / ".cache")
 
 
@@ -91,7 +91,7 @@ def vgg16_bundle(
 
 @pytest.fixture
 def images(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A folder with five pictures."""
+    """A folder with five images."""
     folder = tmp_path / "images"
     for seed in range(5):
         write_image(folder / f"{'ab'[seed % 2]}" / f"{seed}.{'jpg' if seed < 3 else 'png'}", seed)
@@ -100,13 +100,13 @@ def images(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def dataset(tmp_path: pathlib.Path, small_bundle: pathlib.Path, capsys) -> Dataset:
-    """A dataset that is still empty, with the small encoder."""
+    """An empty dataset, whose runs use the small encoder."""
     return Dataset(tmp_path / "out", small_bundle, tmp_path, capsys)
 
 
 @pytest.fixture(scope="session")
 def emulator():
-    """An object store in a process of its own, on 127.0.0.1; gives its address."""
+    """The address of an object store that runs in its own process on 127.0.0.1."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -125,7 +125,7 @@ def emulator():
 
 @pytest.fixture
 def bucket(emulator: str, buckets_at):
-    """An empty bucket in the emulator; gives its gs:// address."""
+    """The gs:// address of an empty bucket in the emulator."""
     name = f"bucket-{uuid.uuid4().hex[:8]}"
     requests.post(f"{emulator}/storage/v1/b", json={"name": name}, timeout=5).raise_for_status()
     buckets_at(emulator)
@@ -134,8 +134,8 @@ def bucket(emulator: str, buckets_at):
 
 @pytest.fixture
 def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    """Lets gs:// mean a server on this machine, for this process and those it starts."""
-    credentials = tmp_path / "credentials.json"  # for Beam, which asks for some
+    """Point gs:// to a server on this machine, for this process and the processes it starts."""
+    credentials = tmp_path / "credentials.json"  # Beam asks for one
     credentials.write_text(
         '{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}'
     )
@@ -154,7 +154,7 @@ def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def gcs(buckets_at, monkeypatch: pytest.MonkeyPatch):
-    """A server that keeps GCS's rules and fails on demand; it has gs://bucket."""
+    """A server that follows GCS's rules and fails on demand. It has gs://bucket."""
     monkeypatch.setattr(gcs_client_module, "_SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 0.5)
     with serving("bucket") as server:

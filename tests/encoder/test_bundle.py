@@ -155,7 +155,7 @@ def test_bundles_that_do_not_name_their_decoding_are_exact(small_bundle, tmp_pat
 
 def test_decoding_is_part_of_the_id_unless_it_is_exact(small_model_file, small_bundle, tmp_path):
     exact = read_spec(small_bundle)
-    assert "decode" not in exact.vector_settings()  # as before there was another
+    assert "decode" not in exact.vector_settings()  # keeps older ids valid
     fast = encoder.extract(small_model_file, tmp_path, preprocess="unit", decode="fast").spec
     assert fast.vector_settings() == {**exact.vector_settings(), "decode": "fast"}
     assert fast.id != exact.id

@@ -1,4 +1,4 @@
-"""Whole runs on gs://, against a server that keeps GCS's rules and fails on demand."""
+"""Whole runs on gs://, against a server that follows GCS's rules and fails on demand."""
 
 import collections
 import io
@@ -27,7 +27,7 @@ KINDS = ("embeddings", "failures")
 
 @pytest.fixture
 def place(gcs, small_bundle, tmp_path):
-    """A bucket with a bundle and photos; gives the bucket."""
+    """A bucket with a bundle and photographs."""
     bucket = gcs.buckets["bucket"]
     for path in small_bundle.iterdir():
         bucket.put(f"bundle/{path.name}", path.read_bytes())
@@ -55,7 +55,7 @@ def record():
 
 
 def rows(kind="embeddings"):
-    """Of all files, as a reader by glob finds them; and none is there twice."""
+    """The rows that a reader finds by glob. Checks that none occurs twice."""
     folder = f"{OUTPUT}/{kind}"
     found = []
     for info in store_for(folder).list_files(folder):
@@ -77,7 +77,7 @@ def test_requests(gcs, place, capsys):
     versions = {r.query["generation"] for r in gcs.requests if r.name in photos}
     assert versions == {row["version"] for kind in KINDS for row in rows(kind).values()}
     conditions = [r.query.get("ifGenerationMatch") for r in gcs.requests if r.kind == "upload"]
-    assert conditions.count("0") == len(conditions) - 1  # but for the run's record
+    assert conditions.count("0") == len(conditions) - 1  # except the record of the run
     assert sum(r.kind == "list" and r.query["prefix"] == "photos/" for r in gcs.requests) <= 3
     gcs.requests.clear()
     assert run() == 0
@@ -87,7 +87,7 @@ def test_requests(gcs, place, capsys):
 
 @pytest.mark.parametrize("kinds", [ALL, *((kind,) for kind in ALL)], ids=["mixed", *ALL])
 def test_whole_runs_through_faults(gcs, place, tmp_path, capsys, kinds):
-    """A fifth of all requests suffers."""
+    """A fifth of all requests has a fault."""
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for n in range(5):
             archive.add(write_image(tmp_path / f"t{n}.png", 100 + n), f"{n}.png")
@@ -181,7 +181,7 @@ def test_a_listing_that_fails_changes_nothing(gcs, place, capsys):
     assert run() == 0
     before = place.names()
     gcs.requests.clear()
-    # Once the places have been looked at, the last of which is that the output can be written.
+    # After the checks of inputs and output, the last of which is that the output can be written.
     gcs.faults = Faults(1, ["503"], match=lambda kind, _: kind == "list" and gcs.counts()["delete"])
     assert run("--request-deadline", "0.5") == 1
     assert "given up" in capsys.readouterr().err
@@ -189,7 +189,7 @@ def test_a_listing_that_fails_changes_nothing(gcs, place, capsys):
 
 
 def test_of_two_runs_the_later_commit_loses_and_loses_no_work(gcs, place, capsys, monkeypatch):
-    monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 60)  # the other run takes a while
+    monkeypatch.setattr(gcs_client_module, "_UPLOAD_SECONDS", 60)  # the other run takes some time
 
     def meddle(kind, name):
         if kind == "upload" and any("runs/slow.json" in n for n in place.names()):
@@ -253,7 +253,7 @@ CREDENTIALS = """{"type": "authorized_user", "client_id": "x", "client_secret": 
     ids=["none", "none for a public bucket", "application default", "without permission"],
 )
 def test_credentials(gcs, place, tmp_path, private, token, message):
-    """As on a machine that is not in Google Cloud: nobody answers where its metadata would be."""
+    """On a machine outside Google Cloud, where no metadata server answers."""
     place.private = private
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("GOOGLE_")},

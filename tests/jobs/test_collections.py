@@ -1,4 +1,4 @@
-"""Whole runs over packed, mixed and dirty collections: all is accounted for, nothing is lost."""
+"""Whole runs over archives, mixed inputs and damaged files: every image is a row or a failure."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.support.packed import example, parquet, picture, record, tar, zipped
 
 @pytest.fixture
 def everything(tmp_path):
-    """The same four pictures in every kind of input."""
+    """The same four images in every kind of input."""
     base = tmp_path / "in"
     base.mkdir()
     files = [(f"{n}.png", picture(n)) for n in range(4)]
@@ -92,7 +92,7 @@ def test_an_archive_that_changes(dataset, tmp_path):
     message = dataset.run(tmp_path, code=1)
     assert "3 of the 3 known images are gone" in message
     assert "--allow-deletes" in message
-    assert len(dataset.rows()) == 4  # of which one waits to be taken over
+    assert len(dataset.rows()) == 4  # one of them has parts that the next run takes over
     assert dataset.run(tmp_path, options=["--allow-deletes"])["deleted"] == 3
     assert len(dataset.rows()) == 1
 
@@ -101,7 +101,7 @@ def test_a_tar_that_is_cut_keeps_what_it_had_and_is_a_failure(dataset, tmp_path)
     path = tmp_path / "a.tar"
     whole = tar(path, [(f"{n}.png", picture(n)) for n in range(9)]).read_bytes()
     dataset.run(path)
-    path.write_bytes(whole[: 5 * 1024 + 600])  # in the sixth picture
+    path.write_bytes(whole[: 5 * 1024 + 600])  # in the sixth image
     counts = {"listed": 10, "changed": 1, "unchanged": 8, "new": 1, "failed": 2}
     assert dataset.run(path) == counts
     failed = dataset.rows("failures")
@@ -151,7 +151,7 @@ def test_a_list_speaks_only_of_what_it_named_before(dataset, tmp_path):
     assert dataset.run(one) == {"listed": 4, "new": 4, "embedded": 3, "failed": 1}
     assert dataset.run(two) == {"listed": 2, "new": 1, "unchanged": 1, "embedded": 1}
     one.write_text("img/0.png\nimg/5.png\n")
-    assert dataset.job(one, command="plan").out.split()[-1] == "3"  # 1, 2 and none
+    assert dataset.job(one, command="plan").out.split()[-1] == "3"  # 1.png, 2.png, none.png
     lists = sorted((tmp_path / "out" / "lists").rglob("*.parquet"))
     counts = {"listed": 2, "new": 1, "unchanged": 1, "deleted": 3, "embedded": 1}
     assert dataset.run(one, options=["--allow-deletes"]) == counts
@@ -186,7 +186,7 @@ def test_columns_are_carried_over_with_their_types(dataset, tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("uri,label,score\n" + "".join(f"img/{n}.png,{n},{n}.5\n" for n in range(3)))
     dataset.run(tmp_path / "img")
-    # An unchanged image gets its values without a call of the model.
+    # Values of unchanged images are updated without embedding them again.
     counts = dataset.run(tmp_path / "img", path, options=["--keep", "label,score"])
     assert counts == {"listed": 5, "unchanged": 5}
     schema = ds.dataset(tmp_path / "out" / "embeddings").schema
@@ -195,7 +195,7 @@ def test_columns_are_carried_over_with_their_types(dataset, tmp_path):
     found = dataset.rows()
     assert (found["img/2.png"]["label"], found["img/2.png"]["score"]) == (2, 2.5)
     assert found["img/4.png"]["label"] is None
-    # A run without --keep leaves them alone, and a changed value is taken over.
+    # A run without --keep does not change them. A changed value is taken over.
     write_image(tmp_path / "img" / "5.png", 5)
     assert dataset.run(tmp_path / "img") == {"listed": 6, "new": 1, "unchanged": 5, "embedded": 1}
     path.write_text("uri,label,score\nimg/0.png,70,0.5\nimg/5.png,5,5\n")
@@ -274,7 +274,7 @@ def test_truncated_images_are_embedded_only_on_request_and_the_row_says_so(datas
     whole = write_image(tmp_path / "img" / "whole.jpg", 1, size=(200, 200))
     data = whole.read_bytes()
     (tmp_path / "img" / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
-    # libjpeg fills this one with gray and only warns; Pillow says nothing
+    # libjpeg fills this image with gray and warns; Pillow reports nothing
     (tmp_path / "img" / "gray.jpg").write_bytes(data[: len(data) * 2 // 3] + b"\xff\xd9")
     counts = dataset.run(tmp_path / "img", options=["--max-failure-ratio", "0.9"])
     assert counts == {"listed": 3, "new": 3, "embedded": 1, "failed": 2}
@@ -419,14 +419,14 @@ def test_a_run_over_archives_that_died_is_taken_up(dataset, everything, tmp_path
     monkeypatch.undo()
     tar(everything / "a.tar", [("0.png", picture(0)), ("9.png", picture(9))])
     counts = dataset.run(everything)
-    # Of the new archive one picture is known by its content, and the rest had been embedded.
+    # One image of the new archive has known content. The dead run had embedded the others.
     assert counts == {"listed": 18, "new": 1, "unchanged": 1, "resumed": 16, "embedded": 1}
     assert len(dataset.rows()) == 18
     assert "a.tar#1.png" not in {uri.rpartition("/")[2] for uri in dataset.rows()}
 
 
 def test_one_photograph_in_many_forms_has_one_vector(dataset, tmp_path):
-    """Lossless formats, 16 bits, and the eight orientations of EXIF, through the whole job."""
+    """Lossless formats, 16 bits and the eight EXIF orientations, in a whole job."""
     from tests.support.image_files import photograph, png, saved
 
     photo = photograph(300, 200)
@@ -462,7 +462,7 @@ def test_one_photograph_in_many_forms_has_one_vector(dataset, tmp_path):
 
 
 def test_a_tree_of_a_hundred_thousand_files(dataset, tmp_path):
-    """Planned in one go; each file of its own in a folder, or in a crowd."""
+    """One plan for all files, in folders with one file each and with many files."""
     picture_bytes = picture(1)
     for n in range(1000):
         folder = tmp_path / "in" / f"{n % 10}" / f"{n}" / "deep" / "er"
@@ -477,7 +477,7 @@ def test_a_tree_of_a_hundred_thousand_files(dataset, tmp_path):
 
 
 def test_names_that_are_not_utf8_in_all_places(dataset, tmp_path):
-    """As a folder, a glob, a file, a list, an archive, and where a failure speaks of them."""
+    """In a folder, a glob, a file, a list and an archive, and in the text of a failure."""
     odd = tmp_path / os.fsdecode(b"\xff")
     (odd / "img").mkdir(parents=True)
     (odd / "img" / "a.png").write_bytes(picture(1))
@@ -598,7 +598,7 @@ def test_a_run_with_nothing_to_do_loads_no_encoder(dataset, tmp_path, monkeypatc
 
 
 def test_the_log_of_changes(dataset, tmp_path, monkeypatch):
-    """Played through: each run's changes, and what several amount to."""
+    """The changes of each run, and the combined changes of several runs."""
     from pipeline.dataset.changes import changes_since
     from pipeline.errors import JobError
 
@@ -653,7 +653,7 @@ def test_the_log_of_changes(dataset, tmp_path, monkeypatch):
     manifest = tmp_path / "m.csv"
     manifest.write_text("uri,label\nimg/1.png,7\n")
     dataset.run(img, manifest, options=["--run-id", "r4", "--keep", "label"])
-    assert since("r3") == {"1.png": "changed"}  # its label is new
+    assert since("r3") == {"1.png": "changed"}  # its label has changed
     logs = {path.parent.name for path in (tmp_path / "out" / "changes").rglob("*.parquet")}
     assert logs == {"run=r1", "run=r2", "run=r3", "run=r4"}
     with pytest.raises(ValueError, match="--since 'r9': no such run"):
@@ -661,7 +661,7 @@ def test_the_log_of_changes(dataset, tmp_path, monkeypatch):
 
 
 def test_the_log_of_changes_of_touched_images(dataset, tmp_path, monkeypatch):
-    """A new version of the same content is a change only where a carried value is another."""
+    """A new version of the same content is a change only if a carried value has changed."""
     from pipeline.errors import JobError
 
     def logged(run):

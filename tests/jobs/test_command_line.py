@@ -16,7 +16,7 @@ from tests.conftest import write_image
 
 @pytest.fixture
 def shell(images, dataset):
-    """Runs a command over the images; gives exit code, stdout and stderr."""
+    """A function that runs a command over the images, and returns exit code, stdout and stderr."""
 
     def run(*more, source=images, **settings):
         return dataset.job(source, options=more, **settings)
@@ -105,7 +105,7 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images, 
     }
     assert "failed     4" in out
     assert "the file is empty (0 bytes)" in out
-    # What can't be decoded waits for a new version; what could not be read is tried again.
+    # An image that can't be decoded waits for a new version; one that can't be read is tried again.
     assert shell()[0] == 0
     assert dataset.counts() == {"listed": 9, "new": 1, "unchanged": 8, "failed": 1}
     assert len(dataset.rows("failures")) == 4
@@ -119,7 +119,7 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images, 
 
 
 def test_a_file_that_can_not_be_read(shell, tmp_path, images, dataset):
-    """Opens, but gives an input/output error, for root as well; a bad sector looks like that."""
+    """Reading it gives an input/output error, even for root, like a bad sector."""
     (images / "bad.jpg").symlink_to("/proc/self/mem")
     assert shell()[0] == 0
     failed = dataset.by_name("failures")
@@ -267,7 +267,7 @@ def test_a_job_run_twice_from_python_says_so(shell, images, small_bundle, tmp_pa
 
 
 def test_errors_of_worker_processes_are_one_line(images, small_bundle, tmp_path):
-    """As a user sees it: nothing but that line on the terminal that worker processes share."""
+    """The terminal, which worker processes share, shows only that line."""
     for path in images.rglob("*.*"):
         path.write_text("no image")
     words = ["--input", images, "--encoder", small_bundle, "--output", tmp_path / "out"]

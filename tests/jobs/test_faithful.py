@@ -1,4 +1,4 @@
-"""The first promise: what is in Parquet is what the trained network computes."""
+"""The first promise: the vectors in Parquet are those that the trained network computes."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ from tests.support.dataset import Dataset
 
 
 def assert_faithful(dataset, bundle, network, layer, preprocess):
-    """Every vector equals the network's own activation at the layer, averaged."""
+    """Check that every vector is the average of the network's own activation at the layer."""
     enc = encoder.load(bundle)
     original = keras.Model(network.input, network.get_layer(layer).output)
     rows = ds.dataset(dataset / "embeddings").to_table().to_pylist()
@@ -23,7 +23,7 @@ def assert_faithful(dataset, bundle, network, layer, preprocess):
         activation = np.asarray(original(preprocess(pixels[np.newaxis].astype(np.float32))))
         expected = activation.astype(np.float64).mean((1, 2))[0]
         difference = np.abs(np.array(row["embedding"]) - expected).max()
-        # float32 sums of some thousand products, in another order in every batch size
+        # float32 sums of some thousand products, whose order depends on the batch size
         assert difference <= 1e-5 * np.abs(expected).max(), row["uri"]
     return rows
 
@@ -52,7 +52,7 @@ def test_the_reference_network(photo_folder, tmp_path, name):
     keras.utils.set_random_seed(3)
     network = encoder.vgg16_encoder_decoder((200, 200, 1))
     rng = np.random.default_rng(3)
-    for layer in network.layers:  # trained networks have biases, and values of all sizes
+    for layer in network.layers:  # biases, and values of different sizes, as after training
         if layer.weights:
             kernel, bias = layer.get_weights()
             kernel = kernel * rng.lognormal(0, 0.5, kernel.shape)

@@ -1,4 +1,4 @@
-"""Rules of incremental runs that had no test of their own; docs/reprocessing.md has them all."""
+"""Rules of incremental runs (docs/reprocessing.md) that no other file tests."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def run(images, dataset):
-    """Runs the job, by default over the images; most of them may be gone."""
+    """A function that runs the job, by default over the images, most of which may be missing."""
 
     def run(*inputs, **options):
         return dataset.run(*(inputs or [images]), options=["--allow-deletes"], **options)
@@ -28,7 +28,7 @@ def run(images, dataset):
 
 @contextlib.contextmanager
 def dying(where="pipeline.steps.commit.commit"):
-    """Runs within this block die, by default when all is done but the commit."""
+    """Runs within this block die, by default just before the commit."""
 
     def killed(*_):
         raise RuntimeError("killed")
@@ -128,7 +128,7 @@ def test_a_list_speaks_of_what_it_named_in_a_run_that_died_after_others_have_run
 def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
     run, images, tmp_path, small_model_file, small_bundle, dataset
 ):
-    """A run is killed before its clean-up; that with its encoder does not speak of the row."""
+    """A run is killed before its clean-up. The next run is of another encoder."""
     run()
     (images / "a" / "0.jpg").unlink()
     with dying("pipeline.runs.commit._clean_up"):
@@ -145,7 +145,7 @@ def test_what_was_removed_stays_removed_whichever_encoder_runs_next(
 
 
 def test_a_list_that_was_remembered_is_there_when_a_run_commits(run, images, tmp_path, monkeypatch):
-    """Another run has committed, and cleaned up, since this one read the list."""
+    """Another run has committed and cleaned up since this run read the list."""
     from pipeline.runs import commit
 
     path = tmp_path / "list.txt"

@@ -1,4 +1,4 @@
-"""Bundles and a dataset that an earlier commit wrote: today's code reads them and goes on.
+"""Bundles and a dataset written by an earlier commit: current code reads and updates them.
 
 ``tests/data/written_by_1a4d3f3`` is this project's own output: three bundles (one with GeM over two
 taps, one with TensorFlow operations from Keras 2), the vectors that the commit computed with them,
@@ -23,7 +23,7 @@ INPUTS = ["--input", "gs://bucket/images", "--input", "gs://bucket/labels.csv"]
 
 @pytest.fixture
 def bucket_of_then(gcs):
-    """The objects that the dataset was made from, with their generations."""
+    """The bucket that the dataset was made from, with the same generations."""
     bucket = gcs.buckets["bucket"]
     for name, generation in json.loads((WRITTEN / "generations.json").read_text()).items():
         bucket.put(name, (WRITTEN / "bucket" / name).read_bytes(), generation=generation)
@@ -37,10 +37,10 @@ def output(tmp_path):
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_a_bundle_loads_with_its_id_and_gives_the_same_vectors(name):
-    bundle = encoder.load(WRITTEN / name)  # which computes the id again, and compares
+    bundle = encoder.load(WRITTEN / name)  # load() computes the id again and compares
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
     expected = np.array(json.loads((WRITTEN / "vectors.json").read_text())[name], np.float32)
-    # Another kind of CPU may compute the last bits otherwise; layers and weights are the same.
+    # The last bits may differ on another kind of CPU.
     np.testing.assert_allclose(bundle.embed(pixels), expected, rtol=1e-5, atol=1e-6)
 
 

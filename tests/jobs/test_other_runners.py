@@ -1,4 +1,4 @@
-"""The job where nothing is shared with the submitter, as far as that can be run here."""
+"""The job on runners whose workers share nothing with the submitter, as far as tests can."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_portable_job_service_with_workers_in_other_processes(
     (images / "a" / "0.jpg").unlink()
     assert main(arguments) == 0
     assert ds.dataset(output / "embeddings").to_table().num_rows == 4
-    # An error in a worker comes back as one line.
+    # An error in a worker is reported as one line.
     for path in images.rglob("*.*"):
         path.unlink()
     capsys.readouterr()
@@ -67,7 +67,7 @@ def test_a_portable_job_service_with_workers_in_other_processes(
 
 @pytest.mark.parametrize("gpu", [(), ("--gpu", "nvidia-l4:2")], ids=["cpu", "gpu"])
 def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatch, gpu):
-    """Builds the whole job for Dataflow with gs:// locations, and looks at what would be sent."""
+    """Build the whole job for Dataflow with gs:// locations, and check what would be sent."""
     encoder.extract(small_model_file, f"{bucket}/bundle")
     sent = []
     from apache_beam.runners.dataflow.internal import apiclient
@@ -103,7 +103,7 @@ def test_dataflow_dry_run(bucket, small_model_file, tmp_path, capsys, monkeypatc
     images = {each.payload for each in proto.components.environments.values()}
     assert any(b"registry.example/embed:1" in image for image in images)
     payloads = b"".join(t.spec.payload for t in proto.components.transforms.values())
-    assert str(tmp_path).encode() not in payloads  # nothing of this machine travels along
+    assert str(tmp_path).encode() not in payloads  # nothing of this machine is sent
     assert os.fsencode(ROOT) not in payloads
     assert store_for(bucket).stat(f"{bucket}/dataset/manifest.json") is None
 

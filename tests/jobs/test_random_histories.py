@@ -1,4 +1,4 @@
-"""Ten thousand damaged files through the whole job: every one is a row or a failure."""
+"""Ten thousand damaged files in one job: each one gives a row or a failure."""
 
 import json
 
@@ -17,7 +17,7 @@ LOOSE, PACKED = 6000, 1000
 
 
 def damaged(rng, data):
-    """Some bytes changed, cut out, doubled or cut off."""
+    """The file with some bytes changed, removed, repeated or cut off."""
     data = bytearray(data)
     for _ in range(rng.integers(1, 5)):
         if not data:
@@ -68,7 +68,7 @@ def test_ten_thousand_damaged_files(tmp_path, small_bundle, capsys):
     assert run["listed"] == len(files) == 10_000
     assert len(set(uris[0]) | set(uris[1])) == len(uris[0]) + len(uris[1]) == len(files)
     assert (run["embedded"], run["failed"]) == (len(uris[0]), len(uris[1]))
-    assert min(run["embedded"], run["failed"]) > 1000  # of both, many
+    assert min(run["embedded"], run["failed"]) > 1000  # many rows and many failures
     stages = ds.dataset(tmp_path / "out" / "failures").to_table(columns=["stage"])["stage"]
     assert set(stages.to_pylist()) == {"decode"}
 

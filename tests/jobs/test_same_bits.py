@@ -1,4 +1,4 @@
-"""Whole runs give the same bits, however they are cut."""
+"""Whole runs give the same bits for any batches and bundles of Beam."""
 
 import os
 import random
@@ -15,12 +15,12 @@ from pipeline.__main__ import main
 from tests.conftest import write_image
 from tests.support.dataset import Dataset
 
-IMAGES = 21  # two batches and a rest, or one batch and most of another
+IMAGES = 21  # two batches and a rest, or one full batch and one that is almost full
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """VGG16 on small images, and photos; gives their folder and the vectors of a plain run."""
+    """VGG16 on small images: the folder of photographs, and the vectors of a plain run."""
     folder = tmp_path_factory.mktemp("same_bits")
     keras.utils.set_random_seed(1)
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(64, 64, 3))
@@ -64,7 +64,7 @@ def test_calls_side_by_side_do_not_matter(world, threads):
     folder, expected = world
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
     if not threads:
-        del environment["TF_NUM_INTRAOP_THREADS"]  # as where the command is called
+        del environment["TF_NUM_INTRAOP_THREADS"]  # as with the command line
     output = folder / f"threads-{threads}"
     words = ["--input", str(folder / "photos"), "--encoder", str(folder / "bundle")]
     command = [sys.executable, "-m", "pipeline", "run", *words, "--output", str(output)]

@@ -1,4 +1,4 @@
-"""docs/architecture.md and its picture show the folders and imports that there are."""
+"""docs/architecture.md and its picture show the real folders and imports."""
 
 import pathlib
 import re

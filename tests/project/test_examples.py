@@ -16,7 +16,7 @@ def test_photographs(tmp_path):
 
 
 def test_the_demo(vgg16_weights, tmp_path):
-    """As "make demo" runs it; the weights were made before, by the same function."""
+    """Like "make demo", with weights that the same function has made before."""
     result = subprocess.run(
         [sys.executable, "-m", "examples.demo", "--output", tmp_path / "demo"],
         capture_output=True,
@@ -31,7 +31,7 @@ def test_the_demo(vgg16_weights, tmp_path):
 
 
 def test_the_whole_story_at_a_small_size(tmp_path, capsys):
-    """A few steps of training; chance would find 1 of 22."""
+    """With a few steps of training. Random vectors would find 1 of 22."""
     found = denoise.main(["--output", str(tmp_path / "story"), "--seconds", "6"])
     out = capsys.readouterr().out
     assert "pool_5, 512 values" in out

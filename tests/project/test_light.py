@@ -1,4 +1,4 @@
-"""What is small answers at once: each command imports only what it needs."""
+"""Small commands answer at once, because each command imports only what it needs."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ HEAVY = {*TENSORFLOW, "apache_beam", "pyarrow", "pandas", "PIL", "numpy", "googl
 
 
 def imported(*words):
-    """The modules that a command imports, by Python's own account."""
+    """The modules that a command imports, as Python reports them."""
     command = [sys.executable, "-X", "importtime", "-m", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.M))

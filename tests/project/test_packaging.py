@@ -1,4 +1,4 @@
-"""The package as others install it, and the image that workers run in."""
+"""The package that users install, and the container image of workers."""
 
 import pathlib
 import re
@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_module(tmp_path):
 
 
 def package_files():
-    """Every module of both packages, in folders of whatever depth, and what marks them as typed."""
+    """All modules of both packages, in all subfolders, and the py.typed files."""
     found = {
         path.relative_to(ROOT).as_posix()
         for package in ("encoder", "pipeline")

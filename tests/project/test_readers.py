@@ -1,4 +1,4 @@
-"""Any Parquet reader that globs the dataset is right, without knowing about us."""
+"""Any Parquet reader reads the right rows by glob, without code of this project."""
 
 import pathlib
 import shutil
@@ -15,7 +15,7 @@ from pipeline.__main__ import main
 
 @pytest.fixture(scope="module")
 def dataset(photo_folder, vgg16_bundle, tmp_path_factory):
-    """Three runs: all photographs, then one gone and one changed, then nothing to do."""
+    """Three runs: over all photographs, after a removal and a change, and with nothing to do."""
     base = tmp_path_factory.mktemp("readers")
     photos, output = base / "photos", base / "out"
     photos.mkdir()
@@ -33,7 +33,7 @@ def dataset(photo_folder, vgg16_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["as written", "compacted"])
 def folder(request, dataset, tmp_path_factory):
-    """The encoder's folder, with a part from each run or with one that was merged from them."""
+    """The encoder's folder, with one part from each run, or with one part merged from them."""
     if request.param == "as written":
         return dataset
     output = tmp_path_factory.mktemp("compacted") / "out"
@@ -46,7 +46,7 @@ def folder(request, dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(dataset):
-    """By pyarrow: name of the photograph -> its vector."""
+    """The vectors by name of the photograph, read with pyarrow."""
     table = ds.dataset(dataset).to_table(columns=["uri", "embedding"])
     names = [pathlib.PurePath(uri).name for uri in table["uri"].to_pylist()]
     assert len(names) == len(set(names)) == 21

@@ -1,4 +1,4 @@
-"""README and docs say what the code does: commands, options, columns, targets, links."""
+"""README and docs agree with the code: commands, options, columns, targets, links."""
 
 import pathlib
 import re
@@ -48,7 +48,7 @@ def test_every_command_and_option_is_in_the_readme():
 
 
 def test_every_option_in_the_readme_exists():
-    known = {"--strict", "--runner", "--region"}  # of mypy, and of Beam
+    known = {"--strict", "--runner", "--region"}  # options of mypy and Beam
     for parser in PARSERS.values():
         for command in subcommands(parser).values():
             known.update(option for action in command._actions for option in action.option_strings)
@@ -90,7 +90,7 @@ def test_nothing_is_left_to_be_filled_in(page):
 
 
 def test_python_examples_run(tmp_path, monkeypatch, small_bundle, images):
-    """The block that uses a bundle, with a small one; the dataset block is in test_readers."""
+    """The block that uses a bundle, with a small one. test_readers tests the dataset block."""
     block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "get_encoder" in b)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-encoder").symlink_to(small_bundle)

@@ -1,4 +1,4 @@
-"""Rules of the design that import-linter (``make check``) can't hold."""
+"""Rules of the design that import-linter (``make check``) can't check."""
 
 import pathlib
 import subprocess
@@ -25,7 +25,7 @@ def name_of(path):
 
 
 def test_subpackages_are_seen():
-    """Else the other tests would check nothing."""
+    """Otherwise the other tests would check nothing."""
     assert len(SOURCES) > 120
     assert ROOT / "encoder/storage/gcs/client.py" in SOURCES
 

@@ -1,4 +1,4 @@
-"""A real dataset for the tests of upkeep, ways to damage it, and ways to die while it changes."""
+"""A real dataset for the tests of upkeep, and functions that damage it or kill commands."""
 
 import itertools
 import json
@@ -17,11 +17,11 @@ STORE_CALLS = ("write", "write_if", "delete")
 
 
 class Killed(BaseException):
-    """As SIGKILL: nothing that handles errors sees it."""
+    """Stands for SIGKILL: no code that handles errors catches it."""
 
 
 def make_collection(base, bundle):
-    """Three runs over ever more pictures, two new ones and a bad one each: (images, output)."""
+    """Three runs over growing images, each with two new ones and a bad one: (images, output)."""
     images, output = base / "images", base / "out"
     for number in range(3):
         for seed in (2 * number, 2 * number + 1):
@@ -32,19 +32,19 @@ def make_collection(base, bundle):
 
 
 def run(images, bundle, output, *options):
-    """A run that has to succeed; gives its record."""
+    """A run that has to succeed. Returns its record."""
     dataset = Dataset(output, bundle)
     dataset.run(images, options=options)
     return dataset.record()
 
 
 def copy_of(output, tmp_path, number=0):
-    """The dataset once more, with the times of its files."""
+    """A copy of the dataset that keeps the times of its files."""
     return pathlib.Path(shutil.copytree(output, tmp_path / f"copy{number}" / "out"))
 
 
 def by_glob(output, kind="embeddings"):
-    """Every row that any reader finds, as text; one that is there twice is twice in it."""
+    """Every row that a reader finds by glob, as text. Duplicates are kept."""
     folder = pathlib.Path(output) / kind
     if not any(folder.rglob("*.parquet")):
         return []
@@ -53,7 +53,7 @@ def by_glob(output, kind="embeddings"):
 
 
 def kill_at(monkeypatch, number, after, command):
-    """Call a command and kill it before or after its n-th change; gives whether it died."""
+    """Call a command and kill it before or after its nth change. Returns whether it died."""
     calls = itertools.count(1)
 
     def dying(original: Any) -> Any:
@@ -83,25 +83,25 @@ def manifest_of(output):
 
 
 def edit_manifest(output, change):
-    """Change the values of manifest.json by hand."""
+    """Change values of manifest.json."""
     values = manifest_of(output)
     change(values)
     (pathlib.Path(output) / "manifest.json").write_text(json.dumps(values))
 
 
 def entries(values, kind="embeddings"):
-    """What manifest.json says of the parts of its one encoder."""
+    """The parts of the only encoder in manifest.json."""
     (state,) = values["encoders"].values()
     return state[kind]
 
 
 def parts(output, kind="embeddings"):
-    """Paths of the live parts, in order of their runs."""
+    """The paths of the live parts, in the order of their runs."""
     return [pathlib.Path(output) / entry["path"] for entry in entries(manifest_of(output), kind)]
 
 
 def replace_part(output, path, table):
-    """Other rows in a part, as if a run had written them so."""
+    """Replace the rows of a part, as if a run had written them."""
     pq.write_table(table, path)
 
     def fix(values):
@@ -114,7 +114,7 @@ def replace_part(output, path, table):
 
 
 def flip_a_bit_of_a_vector(part):
-    """As a bad disk does; the file's size stays."""
+    """Damage a part like a bad disk, without changing its size."""
     column = pq.ParquetFile(part).metadata.row_group(0).column(1)
     data = bytearray(part.read_bytes())
     data[column.data_page_offset + column.total_compressed_size // 2] ^= 1

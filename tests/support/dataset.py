@@ -1,5 +1,5 @@
-"""Runs jobs into a dataset and reads what came out of them, as users do: by the command line, by
-plain pyarrow over the folder, by the manifest and by the run records."""
+"""Runs jobs into a dataset and reads their results like users: with the command line, with plain
+pyarrow from the folder, with the manifest and with the run records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class Output(NamedTuple):
-    """What a command printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str
@@ -37,9 +37,9 @@ class Dataset:
 
     Args:
         folder: the --output of the runs.
-        bundle: the encoder, where a run names no other.
-        root: what is left out at the beginning of uris.
-        capsys: pytest's; without it what commands print is not read.
+        bundle: the encoder of runs that name no other.
+        root: the beginning of uris that is left out.
+        capsys: the fixture of pytest; without it the output of commands is not read.
     """
 
     def __init__(self, folder, bundle=None, root=None, capsys=None):
@@ -49,29 +49,29 @@ class Dataset:
         self._capsys = capsys
 
     def shell(self, command: str, *words: object) -> Output:
-        """Any command with any words; only the command's own are added."""
+        """Run a command with these words. No other options are added."""
         code = main([command, *map(str, words)])
         return Output(code, *self._capsys.readouterr()) if self._capsys else Output(code, "", "")
 
     def job(self, *inputs, options=(), command="run", bundle=None, output=None) -> Output:
-        """A run, or a plan, over some inputs."""
+        """Run or plan over some inputs."""
         words = ["--encoder", bundle or self.bundle, "--output", output or self.folder, *options]
         for each in inputs:
             words += ["--input", each]
         return self.shell(command, *words)
 
     def run(self, *inputs, options=(), bundle=None, code=0) -> dict[str, int] | str:
-        """A run that ends with an exit code; gives its counts, or the error where it fails."""
+        """A run with this exit code. Returns its counts, or the error if it fails."""
         output = self.job(*inputs, options=options, bundle=bundle)
         assert output.code == code, output.err
         return output.err if code else self.counts()
 
     def manifest(self) -> dict[str, Any]:
-        """The contents of manifest.json."""
+        """The content of manifest.json."""
         return json.loads((self.folder / "manifest.json").read_text())
 
     def record(self, run_id: str | None = None) -> dict[str, Any]:
-        """The record of a run, by default of the last one; its counts add up."""
+        """The record of a run, by default of the last one. Checks that its counts add up."""
         name = run_id or list(self.manifest()["runs"])[-1]
         record = json.loads((self.folder / "runs" / f"{name}.json").read_text())
         assert record["listed"] == sum(record[name] for name in COUNTS[4:])
@@ -83,9 +83,9 @@ class Dataset:
         return {name: record[name] for name in COUNTS if record[name]}
 
     def rows(self, kind: str = "embeddings", bundle=None) -> dict[str, Row]:
-        """By plain pyarrow over the folder, for one encoder or for all: uri -> row.
+        """The rows of one encoder or all by uri, read with plain pyarrow from the folder.
 
-        No uri is there twice. The root at the beginning of the uris is left out.
+        Checks that no uri occurs twice. Leaves out the root at the beginning of uris.
         """
         folder = self.folder / kind
         if bundle:
@@ -96,26 +96,26 @@ class Dataset:
         return {uri.removeprefix(f"{self._root}/"): row for uri, row in found.items()}
 
     def by_name(self, kind: str = "embeddings", bundle=None) -> dict[str, Row]:
-        """Like rows, by the last part of the uri."""
+        """The rows by the last part of the uri."""
         rows = self.rows(kind, bundle)
         found = {os.path.basename(uri): row for uri, row in rows.items()}
         assert len(found) == len(rows)
         return found
 
     def runs(self, kind: str = "embeddings") -> set[str]:
-        """The runs that wrote the rows, as readers with hive partitioning see them."""
+        """The runs that wrote the rows, as a reader with hive partitioning sees them."""
         table = ds.dataset(self.folder / kind, partitioning="hive").to_table()
         return set(table["run"].to_pylist())
 
     def committed(self) -> dict[str, Row]:
-        """The last committed state, by the manifest: uri -> row."""
+        """The rows of the last committed state by uri, as the manifest names them."""
         if not (self.folder / "manifest.json").exists():
             return {}
         return by_uri(open_dataset(self.folder).to_table())
 
 
 def by_uri(table: pa.Table) -> dict[str, Row]:
-    """The rows of a table; no uri is there twice."""
+    """The rows of a table by uri. Checks that no uri occurs twice."""
     found = {row["uri"]: row for row in table.to_pylist()}
     assert len(found) == table.num_rows, "a uri has several rows"
     return found

@@ -4,7 +4,7 @@ import os
 
 
 def close(monkeypatch, name):
-    """Folders of this name may not be entered; root may enter all, so the refusal is made."""
+    """Refuse to open folders of this name, also for root, who may open all folders."""
     scandir = os.scandir
 
     def refusing(path):

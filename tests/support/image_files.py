@@ -24,7 +24,7 @@ def photograph(width=SIZE[0], height=SIZE[1]):
 
 
 def saved(image, kind, **options):
-    image = image.copy()  # writing leaves settings in an image that another format stumbles over
+    image = image.copy()  # saving an image leaves settings that disturb saving it in another format
     buffer = io.BytesIO()
     if kind == "HEIF":
         import pillow_heif
@@ -36,7 +36,7 @@ def saved(image, kind, **options):
 
 
 def tiff(pixels, **options):
-    """A TIFF that Pillow wouldn't write: tiles, 16 bits, floats, several strips."""
+    """A TIFF of a kind that Pillow does not write: tiles, 16 bits, floats, several strips."""
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, metadata=None, **options)
     return buffer.getvalue()
@@ -52,7 +52,7 @@ ADAM7 = (*ADAM7, (0, 1, 1, 2))  # first column, first row, columns apart, rows a
 
 
 def png_rows(pixels, bits=8, interlaced=False):
-    """The bytes that a PNG compresses: a filter byte of 0 and the samples, row by row."""
+    """The uncompressed bytes of a PNG: for each row, a filter byte of 0 and the samples."""
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     return b"".join(
         b"\0" + packed(row, bits)
@@ -72,9 +72,9 @@ def packed(row, bits):
 
 
 def png(pixels, bits=8, color=None, interlaced=False, chunks=b"", rows=None):
-    """A PNG as the standard has it, also of kinds that Pillow doesn't write.
+    """A PNG of any kind in the standard, also of kinds that Pillow does not write.
 
-    ``rows`` may stand for the bytes before compression; ``chunks`` come before the pixels.
+    ``rows`` replaces the bytes before compression. ``chunks`` come before the pixels.
     """
     if color is None:
         color = {2: 0, 3: {1: 0, 2: 4, 3: 2, 4: 6}.get(pixels.shape[-1])}[pixels.ndim]
@@ -86,7 +86,7 @@ def png(pixels, bits=8, color=None, interlaced=False, chunks=b"", rows=None):
 
 
 def gif(pixels, interlaced=False, end_after=None):
-    """A GIF of gray pixels (height, width); its codes may end early, with all else in order."""
+    """A GIF of gray pixels (height, width), whose codes may end early."""
     height, width = pixels.shape
     if interlaced:
         pixels = np.concatenate([pixels[0::8], pixels[4::8], pixels[2::4], pixels[1::2]])
@@ -110,7 +110,7 @@ def gif(pixels, interlaced=False, end_after=None):
 
 
 def run_length_bmp(pixels, rows=None):
-    """A BMP of gray pixels (height, width), run-length coded; of ``rows`` rows only."""
+    """A run-length coded BMP of gray pixels (height, width), with only ``rows`` rows."""
     height, width = pixels.shape
     lines = pixels[::-1][:rows]
     code = b"".join(b"".join(bytes([1, v]) for v in line) + b"\0\0" for line in lines) + b"\0\1"
@@ -139,7 +139,7 @@ def without(data, marker):
 
 
 def with_segment(data, marker, content):
-    """A JPEG file with one more segment, at its beginning."""
+    """A JPEG file with another segment at its beginning."""
     return (
         data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content + data[2:]
     )
@@ -157,7 +157,7 @@ def two_frames(image):
 
 @functools.cache
 def every_kind():
-    """By name, a file of every kind that is decoded, all of the same photograph."""
+    """A file of every supported kind by name, all of the same photograph."""
     photo = photograph()
     gray, rgba, two = photo.convert("L"), photo.convert("RGBA"), photo.convert("1")
     colors, grays = np.asarray(photo), np.asarray(gray)

@@ -1,4 +1,4 @@
-"""Networks of every kind that people train, small, with seeded weights."""
+"""Small networks of every kind that people train, with seeded weights."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def dense_bottleneck():
 
 
 def channel_shuffle():
-    """Reshapes that are no decoder."""
+    """Has Reshape layers that do not belong to a decoder."""
     x = inputs = keras.Input((32, 32, 3))
     x = layers.MaxPooling2D()(conv(x, 8))
     x = layers.Reshape((16, 16, 2, 4))(x)
@@ -148,7 +148,7 @@ def preprocess_input_inside():
 
 
 def siamese():
-    """One tower for two inputs, and numbers besides."""
+    """One tower for two images, and a third input of numbers."""
     left, right = (keras.Input((32, 32, 3), name=name) for name in ("left", "right"))
     numbers = keras.Input((4,), name="numbers")
     tower = backbone("tower")
@@ -159,7 +159,7 @@ def siamese():
 
 
 def attention_unet():
-    """The gate at the smallest size depends on the bottleneck, and is no end of the encoder."""
+    """The gate at the smallest size depends on the bottleneck. It is not the encoder's end."""
     x = inputs = keras.Input((32, 32, 3))
     skip = conv(x, 4)
     x = bottleneck = conv(layers.MaxPooling2D()(skip), 8, "bottleneck")
@@ -180,7 +180,7 @@ def squeeze_and_excite():
 
 
 def two_halves():
-    """A step with two outputs can't end the encoder."""
+    """A layer with two outputs can't be the end of the encoder."""
     x = inputs = keras.Input((32, 32, 3))
     x = layers.MaxPooling2D(name="pool")(conv(x, 4))
     half = keras.ops.split(x, 2, -1)[1]
@@ -188,7 +188,7 @@ def two_halves():
 
 
 def operations():
-    """Operations whose names are those of layers, too."""
+    """Has operations with the names of layers."""
     x = inputs = keras.Input((32, 32, 3))
     x = layers.MaxPooling2D()(conv(x, 4))
     x = keras.ops.concatenate([x, keras.ops.softmax(x)], -1)
@@ -197,7 +197,7 @@ def operations():
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
 
 
-# Network -> the layer that auto has to take.
+# Network -> the layer that auto has to find.
 EXPECTED = {
     sequential: "conv2",
     sequential_without_input_layer: "conv2",

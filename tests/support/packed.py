@@ -1,4 +1,4 @@
-"""Archives of every kind for the tests, made by the libraries that people make them with."""
+"""Archives of every kind for the tests, made with the libraries that people use."""
 
 import io
 import tarfile
@@ -12,7 +12,7 @@ from pipeline.inputs.archives.tfrecord_files import _FOOTER, _HEADER, _example_t
 
 
 def picture(seed, kind="PNG"):
-    """The bytes of a small picture of its own for every seed."""
+    """The bytes of a small image that depends on the seed."""
     buffer = io.BytesIO()
     Image.new("RGB", (40, 30), (seed * 37 % 256, seed * 91 % 256, seed % 256)).save(buffer, kind)
     return buffer.getvalue()
@@ -35,7 +35,7 @@ def zipped(path, files):
 
 
 def example(**features):
-    """A serialized tf.train.Example; values are bytes, text, int or float."""
+    """A serialized tf.train.Example. Values are bytes, text, int or float."""
     message = _example_type()()
     for name, value in features.items():
         feature = message.features.feature[name.replace("__", "/")]

@@ -1,7 +1,7 @@
 """Beam's portable job service and an external worker pool, on 127.0.0.1 only.
 
-Run as a program: prints "JOB_PORT POOL_PORT" and serves until it is terminated. Workers are
-processes of their own, which share nothing with the submitter.
+As a program, it prints "JOB_PORT POOL_PORT" and serves until it is terminated. Workers run in their
+own processes, which share nothing with the submitter.
 """
 
 import os
@@ -15,7 +15,7 @@ _make_server = grpc.server
 
 
 def _local_server(*arguments, **options):
-    """A gRPC server that binds to 127.0.0.1 where Beam asks for all interfaces."""
+    """A gRPC server on 127.0.0.1, even if Beam asks for all interfaces."""
     server = _make_server(*arguments, **options)
     bind = server.add_insecure_port
     server.add_insecure_port = lambda address: bind(f"127.0.0.1:{address.rpartition(':')[2]}")
@@ -31,7 +31,7 @@ def main() -> None:
     pool_address, _ = BeamFnExternalWorkerPoolServicer.start(use_process=True)
     job_port = LocalJobServicer(staging_dir=sys.argv[1]).start_grpc_server()
     print(job_port, pool_address.rpartition(":")[2], flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs exit handlers: ends the workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # exit handlers end workers
     while True:
         time.sleep(1)
 

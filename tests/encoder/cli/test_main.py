@@ -97,7 +97,7 @@ def test_weights_that_do_not_fit(small_model_file, tmp_path, capsys):
 
 
 def test_nothing_else_is_printed(small_model_file):
-    """TensorFlow's C++ part writes to stderr before it can be told not to."""
+    """The C++ code of TensorFlow writes to stderr before its log level can be set."""
     result = subprocess.run(
         [sys.executable, "-m", "encoder", "inspect", small_model_file],
         capture_output=True,

@@ -8,7 +8,7 @@ from encoder.compute.machine import threads_per_call, usable_cores, usable_memor
 
 @pytest.fixture
 def write_file(tmp_path, monkeypatch):
-    """16 cores, of which nothing is taken away yet; gives a function that writes a file."""
+    """A function that writes files of cgroups, on a machine of 16 cores without limits."""
     monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "_OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
@@ -70,7 +70,7 @@ def test_memory_by_the_first_version_of_control_groups(write_file):
 def test_calls_side_by_side_must_fit_the_memory(write_file, monkeypatch):
     monkeypatch.setattr(machine, "usable_memory", lambda: 16 << 30)
     assert threads_per_call(224, 224) == 1  # 16 calls of 0.2 GB
-    assert threads_per_call(512, 512) == 16  # of 1.1 GB
+    assert threads_per_call(512, 512) == 16  # 16 calls of 1.1 GB
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
     assert threads_per_call(512, 512) == 1
 

@@ -1,4 +1,4 @@
-"""What computing in 16 bits changes, with the ImageNet weights on real photographs."""
+"""Vectors of 16-bit layers against float32, with ImageNet weights on real photographs."""
 
 import numpy as np
 import pytest
@@ -27,6 +27,6 @@ def test_vectors_point_the_same_way(vgg16_weights, pixels, vectors, tmp_path, pr
     options = {"layer": "block5_pool", "preprocess": "caffe", "precision": precision}
     found = encoder.extract(network, tmp_path, **options).embed(pixels)
     assert found.dtype == np.float32
-    assert not np.array_equal(found, vectors)  # it did compute in another precision
+    assert not np.array_equal(found, vectors)  # the precision was really another one
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(vectors, axis=1)
     assert ((found * vectors).sum(1) / lengths).min() >= 0.999

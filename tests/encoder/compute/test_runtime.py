@@ -1,4 +1,4 @@
-"""Bits that don't depend on what else is computed, with the convolutions of a real network."""
+"""The bits of a vector don't depend on other images in the batch or on parallel calls."""
 
 import re
 import threading
@@ -27,7 +27,7 @@ def vgg16(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images():
-    # In Eigen's convolutions, the last rows of the last image of two or eight came out differently.
+    # Eigen's convolutions gave other values for the last rows of the last image of two or eight.
     return np.random.default_rng(1).integers(0, 256, (11, 224, 224, 3), np.uint8)
 
 
@@ -69,7 +69,7 @@ def test_calls_run_at_the_same_time_but_not_more_of_them():
     def compute(images):
         def fetch():
             running.append(1)
-            together.wait()  # ends only if there are three
+            together.wait()  # returns only when three threads wait
             most.append(len(running))
             together.wait()
             running.pop()
@@ -93,7 +93,7 @@ def test_an_error_of_a_call_side_by_side_is_told():
 
 @pytest.fixture
 def small(small_bundle):
-    """A small encoder, and the numbers of images that its model was called with."""
+    """A small encoder, and a list of the batch sizes that its model was called with."""
     made, sizes = encoder.load(small_bundle), []
     (compute,) = made._copies
 
@@ -128,7 +128,7 @@ def test_a_cpu_computes_few_images_at_once(small_bundle):
     ("late", "batch_size"), [(False, 64), (True, 64), (False, 4), (True, None)]
 )
 def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late, batch_size):
-    """Whether it is found out when a call begins, or when its vectors are fetched."""
+    """The lack is noticed when a call begins, or when its vectors are fetched."""
     made, sizes = small
     images = np.random.default_rng(2).integers(0, 256, (9, 32, 32, 3), np.uint8)
     expected = made.embed(images, 2)
@@ -154,7 +154,7 @@ def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late, b
     ]
     caplog.clear()
     made.embed(images, 64)
-    assert not caplog.records  # and so it stays
+    assert not caplog.records  # the batch size stays small
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(small):
@@ -195,7 +195,7 @@ def test_what_it_computes_on(small, monkeypatch):
 
 
 def test_a_driver_that_cannot_be_talked_to_leaves_the_cpu(monkeypatch):
-    """As TensorFlow finds it: the GPU is listed, and fails when it is first used."""
+    """TensorFlow lists the GPU, and the first use of it fails."""
     listed = tf.config.list_logical_devices
     hidden = []
 

@@ -47,7 +47,7 @@ def test_fit(spec):
     wide = Image.new("RGB", (64, 32), (200, 0, 0))
     wide.paste((0, 0, 200), (0, 0, 16, 32))
     cropped = decode_image(encoded(wide), spec.replace(fit="crop")).pixels
-    assert (cropped == (200, 0, 0)).all()  # the blue sixteen columns are cut off
+    assert (cropped == (200, 0, 0)).all()  # the 16 blue columns are cut off
     padded = decode_image(encoded(wide), spec.replace(fit="pad", background=(1, 2, 3))).pixels
     assert (padded[:8] == (1, 2, 3)).all()
     assert (padded[8:24] != (1, 2, 3)).any(axis=-1).all()
@@ -72,7 +72,7 @@ def test_sixteen_bits_are_scaled(spec):
 def test_the_exif_orientation_is_applied(spec):
     pixels = noise(32, 32)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # EXIF: viewers rotate the image by 90 degrees clockwise
     data = encoded(Image.fromarray(pixels), exif=exif)
     np.testing.assert_array_equal(decode_image(data, spec).pixels, np.rot90(pixels, -1))
 

@@ -1,4 +1,4 @@
-"""Large JPEGs at a part of their size: a little other pixels, and all else as ever."""
+"""Large JPEGs decoded at a fraction of their size: only the pixels differ a little."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from encoder.spec import FITS, read_spec
 from tests.encoder.images.test_kinds_of_files import TURNED
 from tests.support.image_files import every_kind, exif, photograph, saved
 
-LARGE = (451, 300)  # no multiple of eight, 28 and 18 of which a quarter, a half and an eighth leave
+LARGE = (451, 300)  # not a multiple of eight, so a half, a quarter and an eighth are rounded
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_large_photograph_is_almost_the_same(exact, fast, kind, fit):
     decoded = decode_image(data, fast.replace(fit=fit))
     assert decoded[1:] == (*LARGE, False)
     expected = pixels(data, exact.replace(fit=fit))
-    # An eighth is averaged in blocks before it is resized, so edges are a little softer.
+    # At an eighth, blocks are averaged before the image is resized, which makes edges softer.
     assert cosine(decoded.pixels, expected) > 0.998
     assert np.array_equal(decoded.pixels, expected) == (kind == "odd sampling")  # by Pillow
 
@@ -91,7 +91,7 @@ def test_all_orientations(exact, fast, orientation, fit):
 
 @pytest.mark.parametrize("orientation", TURNED)
 def test_what_lies_beyond_the_last_row_and_column_is_not_seen(exact, fast, orientation):
-    """Slopes of gray, of which the pixels in view are known: the last column has 3 of 8 pixels."""
+    """Gray gradients with known pixels. The block of the last column has 3 of 8 pixels."""
     spec = {"width": 16, "height": 16, "channels": 1}
     down, across = np.mgrid[:299, :403]
     slopes = (across * 0.4 + down * 0.3).astype(np.uint8)
@@ -101,7 +101,7 @@ def test_what_lies_beyond_the_last_row_and_column_is_not_seen(exact, fast, orien
     difference = pixels(data, fast.replace(**spec)).astype(int) - pixels(
         data, exact.replace(**spec)
     )
-    assert np.abs(difference).max() <= 1  # one column off would be 3
+    assert np.abs(difference).max() <= 1  # an error of one column would give 3
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_missing_data_is_noticed(fast, kind):
             pixels(damaged, fast)
     decoded = decode_image(cut, fast, Limits(allow_truncated=True))
     assert decoded.truncated
-    if kind != "progressive":  # of which the last scans don't show at an eighth
+    if kind != "progressive":  # the last scans don't affect the image at an eighth
         assert (decoded.pixels != whole).any()
         np.testing.assert_array_equal(decoded.pixels[:6], whole[:6])
 
@@ -160,7 +160,7 @@ def test_missing_data_is_noticed(fast, kind):
 @pytest.mark.parametrize("kind", LARGE_KINDS)
 @pytest.mark.parametrize("end", [b"\xff\xd9", b"\x12\x34\x56\xff\xd9"], ids=["end", "garbage"])
 def test_what_passes_cut_also_passes_exactly(exact, fast, kind, end):
-    """At an eighth the last bits of a block don't show; they are missed all the same."""
+    """Missing data is an error, even if it doesn't affect the image at an eighth."""
     data = large(size=(131, 97), **LARGE_KINDS[kind])[:-2]
     small = {"width": 8, "height": 6}
     assert read_at(data, fast.replace(**small)) == 1

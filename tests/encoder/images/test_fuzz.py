@@ -1,4 +1,4 @@
-"""Bytes that nobody meant: an array or an Exception, and nothing on stderr."""
+"""Random damage: decoding gives an array or raises an error, and stderr stays empty."""
 
 import os
 
@@ -12,7 +12,7 @@ from tests.support.image_files import every_kind
 
 pytestmark = pytest.mark.slow
 
-MOST = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # of every kind of file
+MOST = int(os.environ.get("FUZZ_EXAMPLES", "40"))  # for each kind of file
 
 places = st.integers(0, 1 << 16)
 edits = st.one_of(

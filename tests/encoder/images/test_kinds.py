@@ -1,4 +1,4 @@
-"""The table of image kinds, held to the files of every kind that are decoded."""
+"""The table of image kinds against real files of every kind."""
 
 import pathlib
 import struct
@@ -18,7 +18,7 @@ from encoder.images.pillow import open_file
 from tests.support.image_files import every_kind, photograph, saved
 from tests.support.packed import tar, zipped
 
-# The kind that each file of tests.support.image_files is of, by the first word of its name.
+# The kind of each file of tests.support.image_files, by the first word of its name.
 NAMES = {
     "jpeg": "JPEG",
     "png": "PNG",
@@ -74,7 +74,7 @@ def test_every_extension_belongs_to_one_kind(extension):
 @pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)
 def test_every_extension_belongs_to_the_kind_that_pillow_gives_it(extension):
     (kind,) = [kind for kind in IMAGE_KINDS if extension in kind.extensions]
-    heic = dict.fromkeys((".heic", ".heif"), "HEIC")  # of pillow-heif, which is not registered
+    heic = dict.fromkeys((".heic", ".heif"), "HEIC")  # pillow-heif is not registered
     assert kind.name == {**Image.registered_extensions(), **heic}[extension]
 
 
@@ -144,7 +144,7 @@ def test_other_files_are_no_images(head):
 
 @pytest.mark.parametrize("make", [tar, zipped])
 def test_files_without_an_extension_in_archives(tmp_path, make):
-    """As docs/inputs.md says: by their first bytes, whatever their kind."""
+    """As docs/inputs.md says: files of every kind are recognized by their first bytes."""
     from pipeline.inputs.archives.base import Packing
     from pipeline.inputs.archives.registry import index_archive
     from pipeline.records import Image as ListedImage
@@ -157,4 +157,4 @@ def test_files_without_an_extension_in_archives(tmp_path, make):
     found = {member.name for member in index_archive(archive, Packing())}
     expected = {name for name, data in files if looks_like_image(data[:HEAD_BYTES])}
     assert found == expected
-    assert len(files) - len(found) == 3  # two of TGA, which has no signature, and the text
+    assert len(files) - len(found) == 3  # two TGA files, which have no signature, and the text

@@ -1,4 +1,4 @@
-"""Every kind of file gives its picture."""
+"""Every kind of image file is decoded correctly."""
 
 import io
 import sys
@@ -25,7 +25,7 @@ from tests.support.image_files import (
 
 COLORS = np.asarray(photograph())
 GRAYS = np.asarray(photograph().convert("L"))
-# The mean error of those that lose something, in levels of 255.
+# The mean error of lossy kinds, in levels of 255.
 LOSSY = {"webp", "jpeg", "avif", "heic", "gif", "tiff jpeg", "png palette", "bmp palette"}
 BLACK_OR_WHITE = {"png 1 bits", "bmp 1 bit", "tiff fax"}
 COARSE = {"png 2 bits": 24, "png 4 bits": 6, "jpeg 2000 lossy": 16, "jpeg odd sampling": 8}
@@ -80,7 +80,7 @@ def test_the_same_picture_gives_the_same_pixels(spec, mode, channels, size):
         np.testing.assert_array_equal(found, expected.reshape(found.shape), err_msg=kind)
 
 
-TURNED = {  # what a camera stores when the picture is to be shown with an orientation
+TURNED = {  # the pixels that a camera stores for an image with this orientation
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -107,7 +107,7 @@ def test_eight_orientations_give_the_same_pixels(spec, kind, options, orientatio
     stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](COLORS)))
     decoded = decode_image(saved(stored, kind, exif=exif(orientation), **options), spec)
     assert (decoded.stored_width, decoded.stored_height) == stored.size
-    # The blocks of a JPEG lie otherwise on a turned picture: rounding, and no more.
+    # A rotated image has other JPEG blocks, so pixels differ by rounding.
     error = np.abs(decoded.pixels.astype(int) - COLORS)
     assert error.max() <= (4 if kind == "JPEG" else 0)
 
@@ -200,7 +200,7 @@ def test_alpha_shows_the_background(spec, kind):
     ("values", "expected"),
     [
         (np.array([0, 256, 32767, 65535], np.uint16), [0, 1, 127, 255]),
-        (np.array([0, 1, 200, 255], np.uint16), [0, 0, 0, 0]),  # dark, not of 8 bits
+        (np.array([0, 1, 200, 255], np.uint16), [0, 0, 0, 0]),  # dark values, not 8-bit values
         (np.array([0, 1, 200, 255], np.uint32), [0, 1, 200, 255]),
         (np.array([0, 256, 32767, 65535], np.uint32), [0, 1, 127, 255]),
         (np.array([-100, 0, 100, 155], np.int32), [0, 100, 200, 255]),

@@ -1,4 +1,4 @@
-"""Files that lack data, or have too much of it."""
+"""Files with missing data, or with additional data."""
 
 import contextlib
 import io
@@ -54,7 +54,7 @@ def test_no_part_of_a_file_passes_for_the_whole(kind, spec):
             part = decode_image(data[:length], spec).pixels
         except (OSError, ValueError, SyntaxError):
             refused += 1
-        else:  # cut behind the last pixel
+        else:  # cut after the last pixel
             np.testing.assert_array_equal(part, whole, err_msg=f"{length} of {len(data)} bytes")
     assert refused
 
@@ -69,7 +69,7 @@ def test_a_cut_jpeg_with_an_end_put_to_it(kind, end, spec):
     data = data[: data.index(b"\xff\xd9")] if kind == "jpeg mpo" else data[:-2]
     whole = decode_image(data + b"\xff\xd9", spec).pixels
     start = data.index(b"\xff\xda") + 14
-    # The last bytes can be had for others, which are as good as any: that is no missing data.
+    # The last bytes may be replaced by any others, so a file without them lacks no data.
     for length in range(start, len(data) - 8, 7):
         with contextlib.suppress(OSError, ValueError):
             part = decode_image(data[:length] + end, spec).pixels
@@ -90,7 +90,7 @@ def test_jpegs_of_endless_scans_are_refused(spec):
 
 
 def short_tiff(**options):
-    """A TIFF whose last strip begins behind the end of the file, or has no bytes."""
+    """A TIFF whose last strip begins after the end of the file, or has no bytes."""
     data = tiff(COLORS, photometric="rgb", rowsperstrip=10, **options)
     with Image.open(io.BytesIO(data)) as image:
         counts = image.tag_v2[279]
@@ -229,7 +229,7 @@ def test_pixels_are_admitted_around_decoding(spec):
 
 
 class Chatty(PngImagePlugin.PngImageFile):
-    """Warns as Pillow's readers do."""
+    """An image reader that warns, as readers of Pillow do."""
 
     def _open(self):
         warnings.warn("odd metadata", stacklevel=1)

@@ -1,4 +1,4 @@
-"""Files that Keras 2 wrote, made with the real tf-keras, against what tf-keras computes."""
+"""Files written by Keras 2 (the real tf-keras), against the values that tf-keras computes."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from encoder.storage.registry import store_for
 
 pytestmark = pytest.mark.slow
 
-# Runs in a process of its own, as two Keras in one process log and name things together.
+# Runs in its own process: two versions of Keras in one process share logging and names.
 MAKE = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -141,7 +141,7 @@ def test_the_id_is_the_same_in_every_format(folder, kind, tmp_path):
 
 
 def test_the_class_name_model(folder, tmp_path):
-    """Keras before 2.3 of TensorFlow wrote "Model" where later ones write "Functional"."""
+    """Keras of TensorFlow before 2.3 wrote "Model", later versions write "Functional"."""
     path = shutil.copy(folder / "nested.h5", tmp_path / "old.h5")
     with h5py.File(path, "r+") as archive:
         config = archive.attrs["model_config"].replace('"Functional"', '"Model"')

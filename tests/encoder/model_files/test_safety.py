@@ -1,4 +1,4 @@
-"""Nothing in a model file runs or blows up before somebody has said that it may."""
+"""No code of a model file runs, and no file fills the memory, unless the user trusts it."""
 
 import json
 import zipfile
@@ -66,7 +66,7 @@ def test_trust_allows_it_all_the_way(what, name, tmp_path, images, capsys):
     made = encoder.extract(tmp_path / name, tmp_path / "bundle", trust=True)
     pixels = np.full((1, 32, 32, 3), 7, np.uint8)
     vectors = made.embed(pixels)
-    # The bundle carries the layer too, so it has to be trusted as well.
+    # The bundle contains the layer too, so it also has to be trusted.
     with pytest.raises(InputError, match=r"--trust"):
         encoder.load(tmp_path / "bundle")
     np.testing.assert_array_equal(

@@ -51,7 +51,7 @@ def test_weights_find_their_place(tmp_path, builder, name):
 
 
 def test_weights_of_keras_2(tmp_path, builder):
-    """In the legacy layout, as save_weights of Keras 2 writes it."""
+    """Files in the legacy layout, which save_weights of Keras 2 writes."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
@@ -96,7 +96,7 @@ def test_shards(tmp_path, builder):
 
 
 def test_one_weight_that_is_in_no_file(tmp_path, builder):
-    """As many weights of the same shapes, but not the same: a file of another network."""
+    """A file of another network has as many weights of the same shapes."""
     import h5py
 
     small_network().save_weights(tmp_path / "w.weights.h5")

@@ -1,4 +1,4 @@
-"""Every kind of network: auto is right, the cut is proven, the bundle says the same again."""
+"""Every kind of network: auto finds the right layer, and the bundle computes its output."""
 
 import keras
 import numpy as np
@@ -34,8 +34,8 @@ def test_auto_bundle_and_proof(network, tmp_path):
     expected = EXPECTED[network]
     assert layer == expected or layer.endswith(f"/{expected}")
     assert made.spec.max_difference < 3e-6
-    # The bundle against the original, by another way than the cut's own check: Keras' own
-    # sub-model where the layer lies at the top, else the check's listening once more.
+    # Compares the bundle with the original in another way than check_cut: with Keras' own
+    # sub-model if the layer is at the top level, else by recording the layer's output again.
     pixels = images()
     cut = cut_encoder(model, Recipe(input_size=size))
     check_cut(cut, pixels.astype(np.float32) / 255)
@@ -67,7 +67,7 @@ def test_saved_and_loaded_it_is_the_same_encoder(network, name, tmp_path):
 
 @pytest.mark.parametrize("policy", ["float64", "mixed_float16", "mixed_bfloat16", "float16"])
 def test_networks_of_other_dtypes(policy, tmp_path):
-    """The proof runs in the network's own dtype; embeddings are float32 all the same."""
+    """The cut is checked in the network's own dtype. Embeddings are always float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

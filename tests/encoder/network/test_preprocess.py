@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from encoder.network.preprocess import preprocess
 
-# Every value in every channel, next to every other one.
+# Every value in every channel, in many combinations.
 VALUES = np.arange(256, dtype=np.uint8)
 RED, GREEN = np.meshgrid(VALUES, VALUES)
 IMAGES = np.stack([RED, GREEN, RED ^ GREEN], axis=-1)[np.newaxis]

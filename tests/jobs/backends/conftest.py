@@ -1,4 +1,4 @@
-"""Programs in processes of their own, since Keras takes one backend a process."""
+"""Runs code in new processes, since Keras has one backend per process."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 @pytest.fixture
 def in_process(tmp_path):
-    """Run code, which sets ``found``, under other environment variables; gives what it found."""
+    """Run code in a new process with these environment variables; returns its ``found``."""
 
     def run(code, **environment):
         result = tmp_path / "result.json"

@@ -1,4 +1,4 @@
-"""The same bundle computed by TensorFlow (in this process) and by JAX (in others)."""
+"""The same bundle, computed by TensorFlow in this process and by JAX in others."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def of_small(folder, **options):
 
 
 def test_the_same_vectors(tmp_path, vgg16_weights, photos, in_process):
-    """All ways to preprocess and to pool, several taps, and VGG16 on photographs."""
+    """With all modes of preprocessing and pooling, several taps, and VGG16 on photographs."""
     made = {
         "vgg16": of_vgg16(tmp_path / "vgg16", vgg16_weights),
         "gem": of_small(tmp_path / "gem", pooling="gem", preprocess="torch", normalize=True),
@@ -66,7 +66,7 @@ found["tensorflow"] = "tensorflow" in sys.modules
 """,
         **JAX,
     )
-    assert not found["tensorflow"]  # it need not be there
+    assert not found["tensorflow"]  # TensorFlow need not be installed
     assert "JAX" in found["on"]
     for name, vectors in expected.items():
         assert cosines(vectors, found[name]).min() >= (0.999 if name == "half" else 0.9999), name
@@ -153,7 +153,7 @@ found = {{
 
 
 def test_jax_is_told_how_exactly_to_multiply(tmp_path, in_process):
-    """A GPU would multiply float32 as TF32 unless it is told not to."""
+    """Without a setting, a GPU multiplies float32 as TF32."""
     stated = {"float32": "HIGHEST", "tf32": "HIGH", "bfloat16": "DEFAULT"}
     for precision in stated:
         of_small(tmp_path / precision, precision=precision)

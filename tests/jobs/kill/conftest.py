@@ -1,4 +1,4 @@
-"""What the tests of this folder share. With KILLS=50 in the environment they kill that often."""
+"""Fixtures of the kill tests. KILLS in the environment is the number of kills, e.g. 50."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = bool(os.environ.get("KILLS"))
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory, small_bundle):
-    """A collection that takes two whole parts and a bit, and an undisturbed run over it."""
+    """A collection that fills a little more than two parts, and an undisturbed run over it."""
     folder = tmp_path_factory.mktemp("collection")
     collection = harness.Collection(folder / "files", 2100)
     assert main(harness.words(collection.inputs, small_bundle, folder / "out")) == 0
@@ -24,7 +24,7 @@ def template(tmp_path_factory, small_bundle):
 
 
 class Trial:
-    """A collection, its output, and runs over it that are hit by something."""
+    """A collection, its output, and disturbed runs over it."""
 
     def __init__(self, folder, template, bundle, capsys):
         self.folder, self._template, self.bundle, self._capsys = folder, template, bundle, capsys
@@ -38,29 +38,29 @@ class Trial:
         return harness.words(self.collection.inputs, self.bundle, output or self.output, *options)
 
     def hit(self, *launcher, options=()):
-        """Run in a process of its own; gives the exit code, stdout and stderr."""
+        """Run in a new process. Returns the exit code, stdout and stderr."""
         process = harness.start(self.words(options=options), *launcher, "--calls", self.calls)
         return harness.finish(process)
 
     def run(self, output=None):
-        """Run in this process, undisturbed; gives the record."""
+        """Run undisturbed in this process. Returns the record."""
         return self.main(self.words(output), output)
 
     def main(self, words, output=None):
-        """Another command line, likewise."""
+        """Another command, in the same way."""
         code = main(words)
         out, err = self._capsys.readouterr()
         assert (code, err) == (0, ""), out + err
         return harness.last_record(output or self.output)
 
     def computed(self):
-        """How many images the encoder has embedded since the last call."""
+        """The number of images that the encoder has embedded since the last call."""
         count = self.calls.stat().st_size
         os.truncate(self.calls, 0)
         return count
 
     def finished(self):
-        """Rows in parts that no run has committed yet, by glob."""
+        """The number of rows in parts that no run has committed yet."""
         live = harness.committed_parts(self.output)
         return sum(
             harness.count_rows(path)
@@ -69,7 +69,7 @@ class Trial:
         )
 
     def reference(self):
-        """The folder and the output of an undisturbed run over the collection as it is."""
+        """The folder and output of an undisturbed run over the current collection."""
         if not self.collection.changes:
             return self._template
         folder = self.folder / f"reference{self.collection.changes}"
@@ -78,7 +78,7 @@ class Trial:
         return folder
 
     def check(self):
-        """What lies there is what an undisturbed run gives, and nothing else."""
+        """Check that the dataset is that of an undisturbed run, without any other file."""
         folder = self.reference()
         reference = {
             kind: {

@@ -1,4 +1,4 @@
-"""A collection that changes, runs over it in processes of their own, and what they leave behind."""
+"""A collection that changes, runs over it in new processes, and checks of their output."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.support.dataset import Dataset
 from tests.support.packed import picture, tar
 
 ROOT = pathlib.Path(__file__).parents[3]
-TIMEOUT = 180  # seconds; a run that takes longer hangs
+TIMEOUT = 180  # seconds, after which a run counts as hanging
 
 
 class Collection:
-    """Loose images, an archive and a list, of which everything can change.
+    """Single images, an archive and a list, which can all change.
 
     Args:
-        folder: where it is, or is made.
-        count: of loose images to make; besides, there are 40 in an archive and 40 in a list.
+        folder: its folder, which is made if it does not exist.
+        count: number of single images to make. Another 40 are in an archive and 40 in a list.
     """
 
     def __init__(self, folder: pathlib.Path, count: int = 0) -> None:
@@ -49,11 +49,11 @@ class Collection:
 
     @property
     def inputs(self) -> list[str]:
-        """For --input."""
+        """The values of --input."""
         return [str(self._folder / "in"), str(self._folder / "list.txt")]
 
     def change(self, rng: np.random.Generator) -> None:
-        """Of every kind of change a few."""
+        """Make a few changes of every kind."""
         self.changes += 1
         loose = sorted((self._folder / "in" / "loose").glob("*.png"))
         chosen = rng.choice(len(loose), 50, replace=False)
@@ -88,7 +88,7 @@ def words(inputs: list[str], bundle: Any, output: Any, *options: Any) -> list[st
 
 
 def start(arguments: list[str], *more: Any) -> subprocess.Popen[str]:
-    """Start a run in a process of its own, with further options for the launcher."""
+    """Start a run in a new process, with more options for the launcher."""
     launcher = [sys.executable, ROOT / "tests" / "jobs" / "kill" / "launcher.py"]
     return subprocess.Popen(
         [*map(str, (*launcher, *more)), "--", *arguments],
@@ -101,7 +101,7 @@ def start(arguments: list[str], *more: Any) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait; gives the exit code, stdout and stderr."""
+    """Wait for the process. Returns the exit code, stdout and stderr."""
     try:
         out, err = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -111,13 +111,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def besides_devices(out: str) -> str:
-    """What a run printed besides the line that says what its encoder computes on."""
+    """The output of a run without the line about the devices of its encoder."""
     lines = out.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("the encoder computes on "))
 
 
 def wait_for(path: pathlib.Path) -> None:
-    """Until there is such a file."""
+    """Wait until a file exists."""
     end = time.monotonic() + TIMEOUT
     while not path.exists():
         assert time.monotonic() < end, f"{path} has not come up"
@@ -125,7 +125,7 @@ def wait_for(path: pathlib.Path) -> None:
 
 
 def alive(session: int) -> list[str]:
-    """The command lines of what still runs of a session that `start` began."""
+    """The command lines of the processes that still run in a session begun by `start`."""
     found = []
     for entry in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -138,7 +138,7 @@ def alive(session: int) -> list[str]:
 
 
 def rows(output: pathlib.Path, kind: str = "embeddings") -> dict[str, dict[str, Any]]:
-    """By plain pyarrow over the folder: uri -> row. No uri is there twice."""
+    """All rows by uri, read with pyarrow from the folder. Checks that no uri occurs twice."""
     return Dataset(output, root="/nothing").rows(kind)
 
 
@@ -148,13 +148,13 @@ def committed(output: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def state_of(table: dict[str, dict[str, Any]]) -> set[tuple[Any, ...]]:
-    """What must be equal to the last bit."""
+    """The part of a row that must be equal to the last bit."""
     names = ("version", "sha256", "stage", "error", "message", "bytes", "width", "height")
     return {(uri, *(row.get(name) for name in names)) for uri, row in table.items()}
 
 
 def assert_same(output: pathlib.Path, reference: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """Of each kind the same rows, and vectors equal but for the batches that they were in."""
+    """Check that rows are the same. Vectors may differ as much as batch sizes cause."""
     for kind, expected in reference.items():
         found = rows(output, kind)
         assert state_of(found) == state_of(expected)
@@ -164,7 +164,7 @@ def assert_same(output: pathlib.Path, reference: dict[str, dict[str, dict[str, A
 
 
 def assert_no_stray_file(output: pathlib.Path) -> None:
-    """On disk is what the manifest names, and nothing else."""
+    """Check that the files on disk are those that the manifest names."""
     manifest = json.loads((output / "manifest.json").read_text())
     expected = {"manifest.json", *(f"runs/{run}.json" for run in manifest["runs"])}
     for state in manifest["encoders"].values():
@@ -178,7 +178,7 @@ def assert_no_stray_file(output: pathlib.Path) -> None:
 
 
 def committed_parts(output: pathlib.Path) -> set[str]:
-    """Paths of the parts that the manifest names."""
+    """The paths of the parts that the manifest names."""
     if not (output / "manifest.json").exists():
         return set()
     encoders = json.loads((output / "manifest.json").read_text())["encoders"]
@@ -186,10 +186,10 @@ def committed_parts(output: pathlib.Path) -> set[str]:
 
 
 def count_rows(path: pathlib.Path) -> int:
-    """Of a part; one that is not whole is an error."""
+    """The number of rows of a part. An incomplete part is an error."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def last_record(output: pathlib.Path) -> dict[str, Any]:
-    """The record of the last committed run; its counts add up."""
+    """The record of the last committed run. Checks that its counts add up."""
     return Dataset(output).record()

@@ -1,10 +1,10 @@
-"""Starts ``python -m pipeline`` so that something happens to it at a named point; see points.py.
+"""Runs ``python -m pipeline`` and disturbs it at a named point (see points.py).
 
     python tests/jobs/kill/launcher.py [--at POINT N ACTION]... [--room BYTES] [--calls FILE] \
         -- run ...
 
-ACTION is "kill", or a file for which to wait. --room is what the disk still holds. --calls is a
-file that grows by one byte for every image that has gone through the encoder.
+ACTION is "kill", or the path of a file to wait for. --room is the free space of the disk. --calls
+is a file that grows by one byte for each image that the encoder has embedded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))
-AT = "KILL_AT"  # in the environment of worker processes; see site/sitecustomize.py
+AT = "KILL_AT"  # environment variable for worker processes; see site/sitecustomize.py
 
 
 class Actions:
-    """Does what was asked for when a point is reached for the nth time in this process."""
+    """Carries out an action when a point is reached for the nth time in this process."""
 
     def __init__(self, wanted: list[list[str]]) -> None:
         self._wanted = {(point, int(nth)): action for point, nth, action in wanted}
@@ -52,7 +52,7 @@ class Actions:
 
 
 def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
-    """From now on only so many bytes can be written to the output."""
+    """Allow only this number of further bytes in the output."""
     from encoder.storage import local as local_files
 
     create, left = local_files._create, [room]
@@ -81,7 +81,7 @@ def limit_room(room: int, patch: Callable[..., None] = setattr) -> None:
 
 
 def count_calls(path: str) -> None:
-    """Note every image that the encoder has embedded."""
+    """Record every image that the encoder has embedded."""
     from pipeline.embedding.handler import LoadedEncoder
 
     embed = LoadedEncoder.embed

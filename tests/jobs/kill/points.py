@@ -1,8 +1,8 @@
-"""Named points of a run, without test code in the product: what writes and removes is wrapped.
+"""Named points of a run. Functions that write and remove files are wrapped to report them.
 
 A point is KIND:MOMENT. Kinds of files: part, rewrite (a part that is written again), failures,
-list, record, manifest. Moments: before, half (a temporary file lies there with half of its bytes)
-and after (the file is visible). A file that is removed has removal:before and removal:after.
+list, record, manifest. Moments: before, half (a temporary file exists with half of its bytes) and
+after (the file is visible). The points of a removed file are removal:before and removal:after.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _here = threading.local()
 
 
 def install(reached: Callable[[str, str], None], patch: Callable[..., None] = setattr) -> None:
-    """From now on `reached(point, path)` is called at every point, in whatever thread.
+    """Call `reached(point, path)` at every point from now on, in any thread.
 
-    Whatever `reached` raises goes through the product as if the system call had raised it.
+    The product handles errors of `reached` like errors of the system call.
     """
     write, delete, rewrite = LocalStore.write, LocalStore.delete, PartWriter.rewrite
 
@@ -70,7 +70,7 @@ def kind_of(path: str) -> str:
 
 
 class _Os:
-    """The module os, as encoder.storage.local sees it."""
+    """The module os for encoder.storage.local."""
 
     def __init__(self, reached: Callable[[str, str], None]) -> None:
         self._reached = reached
@@ -79,6 +79,6 @@ class _Os:
         return getattr(os, name)
 
     def replace(self, source: str, target: str) -> None:
-        """Makes a file visible that is whole."""
+        """Make a complete file visible."""
         self._reached(f"{kind_of(target)}:half", source)
         os.replace(source, target)

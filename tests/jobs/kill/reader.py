@@ -1,7 +1,7 @@
-"""Reads a dataset over and over: ``python tests/jobs/kill/reader.py OUTPUT LOG STOP``.
+"""Reads a dataset repeatedly: ``python tests/jobs/kill/reader.py OUTPUT LOG STOP``.
 
-Appends to LOG a line for every snapshot that is new: a digest of its rows. Ends when there is a
-file STOP, and writes how many snapshots were read and how often one had to be opened again.
+Appends a line to LOG for each new snapshot: a digest of its rows. Ends when the file STOP exists,
+and writes how many snapshots it read and how often it had to open one again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ sys.path.insert(0, str(ROOT))
 
 
 def digest_of(table: Any) -> str:
-    """Of uris, versions and contents, in whatever order they are."""
+    """A digest of uris, versions and contents that does not depend on their order."""
     names = ("uri", "version", "sha256")
     rows = sorted(zip(*(table[name].to_pylist() for name in names), strict=True))
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def main(output: str, log: str, stop: str) -> None:
-    """See the module."""
+    """Read until the file STOP exists."""
     from pipeline.dataset.reader import open_dataset
 
     last, read, again = "", 0, 0

@@ -1,6 +1,6 @@
-"""Random histories of a collection: after each run the dataset is what a first run would make.
+"""Random histories of a collection: each run leaves the dataset that a first run would make.
 
-Hypothesis plays them; with HISTORIES=200 in the environment that many, of 50 steps each.
+Hypothesis makes the histories. HISTORIES in the environment is their number, of 50 steps each.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from tests.support.packed import picture
 
 HISTORIES = int(os.environ.get("HISTORIES", 0))
 NAMES = st.sampled_from([f"{n}.png" for n in range(4)])
-GOOD = st.integers(0, 5)  # pictures; a few, so that content comes back under other names
+GOOD = st.integers(0, 5)  # number of images: a few, so that content returns under other names
 OPTIONS = ["--allow-empty", "--max-failure-ratio", "1"]
 
 
 class SimulatedKill(BaseException):
-    """The process is gone; nothing that it does later reaches the disk."""
+    """The process counts as killed: it must not write anything later."""
 
 
 class Killer:
-    """Strikes when the nth point of a run is reached, and at every one after it."""
+    """Raises SimulatedKill at the nth point of a run and at every later one."""
 
     def __init__(self, nth: int) -> None:
         self._left = nth
@@ -59,7 +59,7 @@ class Killer:
 
 
 def quiet(words: list[str]) -> int:
-    """Run a command line; only its exit code matters here."""
+    """Run a command. Returns its exit code."""
     with (
         open(os.devnull, "w") as sink,
         contextlib.redirect_stdout(sink),
@@ -69,12 +69,12 @@ def quiet(words: list[str]) -> int:
 
 
 def commands() -> set[str]:
-    """Of ``python -m pipeline``."""
+    """Commands of ``python -m pipeline``."""
     return set(next(action.choices for action in build_parser()._actions if action.choices))
 
 
 class History(RuleBasedStateMachine):
-    """What happens to a collection, and runs over it, of which some are killed."""
+    """Changes of a collection, and runs over it, some of which are killed."""
 
     def __init__(self, bundles: list[pathlib.Path]) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class History(RuleBasedStateMachine):
         self.bundle = bundles[0]
         self.world = World(self.base)
         self.done: dict[str, dict[str, Any]] = {}  # encoder id -> its committed rows
-        self.died = False  # a run, since the last that committed
+        self.died = False  # whether a run was killed since the last commit
 
     def teardown(self) -> None:
         try:
@@ -100,7 +100,7 @@ class History(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.base)
 
-    # What happens to the collection.
+    # Changes of the collection.
 
     @rule(name=NAMES, content=GOOD)
     def write_loose(self, name: str, content: int) -> None:
@@ -148,7 +148,7 @@ class History(RuleBasedStateMachine):
         self.world.packed = {}
         (self.base / "in" / "packed.tar").unlink(missing_ok=True)
 
-    # What happens to the dataset.
+    # Commands on the dataset.
 
     @rule(which=st.integers(0, 1))
     def choose_encoder(self, which: int) -> None:
@@ -163,7 +163,7 @@ class History(RuleBasedStateMachine):
         record = harness.last_record(self.output)
         rows, failures = self.world.expected()
         assert record["listed"] == len(rows) + len(failures)
-        # No image is embedded whose content has not changed.
+        # Only images with changed content are embedded.
         new = {(uri, sha256) for uri, (_, sha256) in rows.items()} - known
         assert record["embedded"] <= len(new)
         assert record["deleted"] >= len(before.keys() - rows.keys() - failures.keys())
@@ -176,14 +176,14 @@ class History(RuleBasedStateMachine):
             points.install(Killer(nth).reached, patch.setattr)
             try:
                 assert quiet(self.words()) == 0
-                committed = True  # there were not so many points
+                committed = True  # the run had fewer points
             except SimulatedKill:
                 committed = False
         if committed:
             self.check()
             return
         after = self.committed()
-        if after != before:  # it had committed
+        if after != before:  # the run had committed
             assert after == set(self.world.expected()[0].items())
             self.done[self.id] = {
                 row["uri"]: row for row in open_dataset(self.output, self.id).to_table().to_pylist()
@@ -196,7 +196,7 @@ class History(RuleBasedStateMachine):
             assert quiet(["compact", str(self.output)]) == 0
             self.check_others()
 
-    # How it ought to be.
+    # Checks.
 
     @property
     def id(self) -> str:
@@ -207,7 +207,7 @@ class History(RuleBasedStateMachine):
         return harness.words(inputs, self.bundle, output or self.output, *OPTIONS)
 
     def glob(self, output: pathlib.Path, kind: str, own: str) -> dict[str, Any]:
-        """By plain pyarrow over one encoder's folder."""
+        """The rows that pyarrow reads from the folder of one encoder."""
         folder = output / kind / own
         table = ds.dataset(folder).to_table().to_pylist() if folder.exists() else []
         found = {row["uri"]: row for row in table}
@@ -215,14 +215,14 @@ class History(RuleBasedStateMachine):
         return found
 
     def committed(self) -> set[Any]:
-        """The committed state of the encoder in use."""
+        """The committed state of the current encoder."""
         with contextlib.suppress(encoder.InputError):
             rows = open_dataset(self.output, self.id).to_table().to_pylist()
             return {(row["uri"], (row["version"], row["sha256"])) for row in rows}
         return set()
 
     def check(self) -> None:
-        """The run that has just committed made the dataset what it should be."""
+        """Check the dataset after a run has committed."""
         own = f"encoder={self.id}"
         rows, failures = self.world.expected()
         found = self.glob(self.output, "embeddings", own)
@@ -235,12 +235,12 @@ class History(RuleBasedStateMachine):
         self.done[self.id] = found
         self.died = False
         self.check_others()
-        # From the beginning, what the logs amount to is that the rows of today have come.
+        # All logs together amount to: the current rows were added.
         log = changes_since(str(self.output), "", self.id)
         assert {each.uri: each.change for each in log} == dict.fromkeys(found, ADDED)
 
     def check_others(self) -> None:
-        """Every encoder's rows are those of its own last run."""
+        """Check that the rows of each encoder are those of its own last run."""
         for name, rows in self.done.items():
             table = open_dataset(self.output, name).to_table().to_pylist()
             assert {row["uri"]: row for row in table} == rows

@@ -1,7 +1,7 @@
-"""Runs that are killed, run into a full disk or lose a worker; and what the next run makes of it.
+"""Runs that are killed, fill the disk or lose a worker, and the next run after them.
 
-`make test` kills at some points, `make test-kill` (KILLS=50) at all of them, and 50 times more at
-random moments.
+`make test` kills at some points. `make test-kill` (KILLS=50) kills at all points, and 50 times more
+at random moments.
 """
 
 import os
@@ -16,10 +16,10 @@ from tests.jobs.kill import harness, launcher
 from tests.jobs.kill.conftest import LONG
 
 KILLS = int(os.environ.get("KILLS", 0))
-LOST_AT_MOST = 1024  # images that the encoder had embedded, per kill
+LOST_AT_MOST = 1024  # images that may be embedded again, per kill
 WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
 
-# The points of a run over a collection that has changed, in the order in which they come up.
+# The points of a run over a changed collection, in their order.
 FIRST = ["list:before", "list:half", "list:after", "part:before", "part:half", "part:after"]
 CHANGED = [
     *(
@@ -34,7 +34,7 @@ COMMITTED = ["manifest:after", "removal:before", "removal:after"]
 
 
 def kill(trial, *where):
-    """One run that is killed; it loses little, and shows nobody anything."""
+    """Kill one run. It loses few images, and readers see none of its rows."""
     before = harness.committed(trial.output)
     trial.computed()
     earlier = trial.finished()
@@ -47,7 +47,7 @@ def kill(trial, *where):
 
 
 def test_a_first_run_is_killed(trial):
-    """Every run takes over the whole parts of the one before, and goes on from there."""
+    """Every run takes over the complete parts of the run before it, and goes on from there."""
     for point, nth in [(p, 1) for p in FIRST] if LONG else [("part:half", 4)]:
         kill(trial, "--at", point, nth, "kill")
     finished = trial.finished()
@@ -66,7 +66,7 @@ def test_a_first_run_is_killed(trial):
     ids=" ".join,
 )
 def test_a_run_over_changes_is_killed(trial, points):
-    """The last of these points is after a commit where that is there to see."""
+    """At the last of these points, the run may have committed."""
     trial.run()
     trial.collection.change(trial.rng)
     for point in points:
@@ -84,7 +84,7 @@ def test_a_run_over_changes_is_killed(trial, points):
 
 @pytest.mark.skipif(not LONG, reason="make test-kill")
 def test_runs_are_killed_at_random_moments(trial):
-    """Some of these are killed before they begin, some after their commit, most in between."""
+    """Some runs are killed before they begin, some after their commit, most in between."""
     began = time.monotonic()
     assert trial.hit()[0] == 0
     length = time.monotonic() - began
@@ -101,7 +101,7 @@ def test_runs_are_killed_at_random_moments(trial):
             killed += 1
         code, _, err = harness.finish(process)
         assert (code, err) in ((0, ""), (-signal.SIGKILL, ""))
-        if code:  # finished() is smaller where the run was killed after its commit
+        if code:  # finished() is smaller if the run was killed after its commit
             harness.committed(trial.output)
             committed = trial.finished() < earlier
             assert committed or trial.computed() - trial.finished() + earlier <= LOST_AT_MOST
@@ -153,7 +153,7 @@ def test_a_disk_that_is_really_full(trial, tmp_path):
     ["list:before", "part:after", "rewrite:half", "manifest:half"] if LONG else ["part:after"],
 )
 def test_a_worker_process_is_killed_by_the_kernel(trial, point):
-    """It ends the job, which says so; Beam alone would wait for its answer for ever."""
+    """The job ends with an error. Beam alone would wait for the worker forever."""
     if point.startswith("rewrite"):
         trial.run()
         trial.collection.change(trial.rng)
@@ -166,7 +166,7 @@ def test_a_worker_process_is_killed_by_the_kernel(trial, point):
 
 
 def test_worker_processes_end_with_a_job_that_is_killed(trial):
-    """Else they would go on writing, beside the next run."""
+    """Otherwise they would still write during the next run."""
     go = trial.folder / "go"
     words = trial.words(options=WORKERS)
     process = harness.start(words, "--in-workers", "--at", "part:before", 2, go)

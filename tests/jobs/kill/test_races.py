@@ -1,4 +1,4 @@
-"""Runs at once on one output, and readers beside them."""
+"""Concurrent runs on one output, and readers at the same time."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from tests.jobs.kill.conftest import LONG
 
 @contextlib.contextmanager
 def reading(trial):
-    """A reader in a process of its own; gives a function that ends it and tells what it saw."""
+    """A reader in a new process. Gives a function that ends it and returns what it read."""
     log, stop = trial.folder / "log", trial.folder / "stop"
     words = [sys.executable, harness.ROOT / "tests" / "jobs" / "kill" / "reader.py"]
     words += [trial.output, log, stop]
@@ -40,7 +40,7 @@ def digest(trial):
 
 
 def test_a_reader_sees_one_committed_state_after_the_other(trial):
-    """Runs, rewrites and compactions go on beside it."""
+    """Runs, rewrites and compactions happen while it reads."""
     trial.run()
     states = [digest(trial)]
     with reading(trial) as seen:
@@ -60,7 +60,7 @@ def test_a_reader_sees_one_committed_state_after_the_other(trial):
 
 
 def test_of_two_runs_the_later_loses_and_its_work_is_taken_over(trial):
-    """It works on images of its own; the other begins later and commits first."""
+    """Each run embeds other images. The second run begins later and commits first."""
     go = trial.folder / "go"
     folder, listed = trial.collection.inputs
     slow = harness.words([folder], trial.bundle, trial.output, "--run-id", "slow")
@@ -77,7 +77,7 @@ def test_of_two_runs_the_later_loses_and_its_work_is_taken_over(trial):
     )
     assert list(json.loads((trial.output / "manifest.json").read_text())["runs"]) == ["fast"]
     assert not (trial.output / "runs" / "slow.json").exists()
-    # The fast one found the parts of the slow one and has made them live with its own.
+    # The fast run found the parts of the slow run and has committed them with its own.
     assert len(harness.committed(trial.output)) == len(harness.rows(trial.output)) == 2180
     again = trial.main(slow)
     assert (again["unchanged"], again["embedded"]) == (2140, 0)
@@ -86,7 +86,7 @@ def test_of_two_runs_the_later_loses_and_its_work_is_taken_over(trial):
 
 @pytest.mark.parametrize("point", ["rewrite:before", *(["part:before"] if LONG else [])])
 def test_the_loser_finds_a_part_gone(trial, point):
-    """The other run has rewritten a part that this one still has to read."""
+    """The other run has rewritten a part that this run has not read yet."""
     trial.run()
     trial.collection.change(trial.rng)
     go = trial.folder / "go"
@@ -105,7 +105,7 @@ def test_the_loser_finds_a_part_gone(trial, point):
 
 @pytest.mark.skipif(not LONG, reason="make test-kill")
 def test_runs_that_start_at_once(trial):
-    """However they come out, each says whether it has committed, and the next run sets it right."""
+    """Each run reports whether it has committed, and the next run completes the dataset."""
     processes = [harness.start(trial.words()) for _ in range(3)]
     ends = [harness.finish(process) for process in processes]
     assert 0 in {code for code, _, _ in ends}

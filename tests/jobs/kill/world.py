@@ -1,4 +1,4 @@
-"""The collection of test_histories.py, and what ought to be known of it."""
+"""The collection of test_histories.py, and the dataset that is expected for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANCHOR = 99
 
 
 class World:
-    """A folder of images with an archive in it, and a list that names images elsewhere."""
+    """A folder of images with an archive in it, and a list of images in another folder."""
 
     def __init__(self, base: pathlib.Path) -> None:
         self.base = base
@@ -26,7 +26,7 @@ class World:
         self.clock = 10**18
         for folder in ("in", "elsewhere"):
             (base / folder).mkdir()
-        self.write(base / "in" / "anchor.png", picture(ANCHOR))  # one that never fails
+        self.write(base / "in" / "anchor.png", picture(ANCHOR))  # an image that never fails
         self.write(base / "list.txt", b"")
 
     def write(self, path: pathlib.Path, data: bytes) -> None:
@@ -34,7 +34,7 @@ class World:
         self.age(path)
 
     def age(self, path: pathlib.Path) -> None:
-        """A time of its own for every change, whatever the clock of the file system is."""
+        """Give every change a different time, independent of the file system's clock."""
         self.clock += 1000
         os.utime(path, ns=(self.clock, self.clock))
 
@@ -49,7 +49,7 @@ class World:
         self.age(path)
 
     def expected(self) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-        """What there is: uri -> version and sha256; and what fails: uri -> version and stage."""
+        """The expected rows (uri -> version, sha256) and failures (uri -> version, stage)."""
         there: dict[str, tuple[str, bytes]] = {}
         failures: dict[str, tuple[str, str]] = {}
         paths = [*(self.base / "in").glob("*.png")]
@@ -82,7 +82,7 @@ load = functools.cache(encoder.bundle.load)
 
 @functools.cache
 def vector_of(bundle: pathlib.Path, sha256: str) -> np.ndarray:
-    """Of one of the pictures."""
+    """The vector of one of the images."""
     pictures = (picture(seed) for seed in (*range(6), ANCHOR))
     data = next(each for each in pictures if hashlib.sha256(each).hexdigest() == sha256)
     loaded = load(str(bundle))

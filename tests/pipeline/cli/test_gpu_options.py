@@ -13,7 +13,7 @@ DATAFLOW = ["--runner=DataflowRunner"]
 
 @pytest.fixture
 def here(monkeypatch):
-    """Let this machine have so many GPUs."""
+    """A function that sets this machine's number of GPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def have(count):
@@ -38,7 +38,7 @@ def test_this_machine_and_dataflow_agree(here, count):
     assert local.batch_size == cloud.batch_size == GPU_BATCH_SIZE
     on_local = parse_beam_options(local.beam_options).get_all_options()
     in_cloud = parse_beam_options(cloud.beam_options).get_all_options()
-    assert on_local["direct_running_mode"] == "multi_threading"  # so one process
+    assert on_local["direct_running_mode"] == "multi_threading"  # gives one process
     assert in_cloud["experiments"] == ["no_use_multiple_sdk_containers"]
     assert on_local["direct_num_workers"] == threads_for(count)
     assert in_cloud["number_of_worker_harness_threads"] == threads_for(count)

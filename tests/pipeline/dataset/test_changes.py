@@ -34,7 +34,7 @@ from pipeline.dataset.changes import (
         ([HAD, RENEWED, SAME], CHANGED),
         ([HAD, RENEWED, HAS], CHANGED),
         ([HAD, RENEWED], REMOVED),
-        ([SAME], ADDED),  # what a run that died had embedded, in an earlier version
+        ([SAME], ADDED),  # an earlier version, which a dead run had embedded
         ([RENEWED, SAME], ADDED),
         ([RENEWED], None),
         ([], None),
@@ -45,7 +45,7 @@ def test_what_a_run_did_to_a_uri(seen, change):
 
 
 def test_folding_is_what_the_runs_amount_to():
-    """Against a row that is there or not, and of some content, played through."""
+    """Compared with the states of a row, run by run: absent, or with some content."""
     effects = {ADDED: (False, True), CHANGED: (True, True), REMOVED: (True, False)}
     for length in (1, 2, 3, 4):
         for history in itertools.product(effects, repeat=length):

@@ -29,7 +29,7 @@ def hashes():
 
 @pytest.fixture
 def parts(tmp_path, small_bundle, hashes):
-    """Three of them, with ten rows each."""
+    """Three parts with ten rows each."""
     writer = PartWriter(str(tmp_path), "run1", read_spec(small_bundle))
     found = []
     for start in range(0, 30, 10):
@@ -40,7 +40,7 @@ def parts(tmp_path, small_bundle, hashes):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Counts the parts that are opened."""
+    """A list of the parts that are opened."""
     paths = []
 
     def counting(file, **options):
@@ -58,7 +58,7 @@ def test_rows_are_found_by_content(tmp_path, parts, hashes):
         assert (found.width, found.height) == (number, 3)
         assert found.embedding.tolist() == [number] * 16
     assert index.find("ab" * 32) is None
-    # The digest is only the first half; the whole decides.
+    # The index holds the first half of the digest; the whole digest decides.
     assert index.find(hashes[3][:32] + "0" * 32) is None
     (tmp_path / parts[2].part).unlink()
     assert VectorIndex(str(tmp_path), parts).find(hashes[25]) is None
@@ -78,7 +78,7 @@ def test_row_groups_are_kept_within_a_bound(tmp_path, parts, hashes, opened, mon
     for number in (0, 10, 1, 11):
         assert index.find(hashes[number]).width == number
     assert len(opened) == 2
-    for number in (20, 12, 2):  # the first part was used least
+    for number in (20, 12, 2):  # the first part is the least recently used
         assert index.find(hashes[number]).width == number
     assert len(opened) == 4
 

@@ -1,4 +1,4 @@
-"""Paths inside a dataset, and what they stand for."""
+"""Paths inside a dataset, and the values that they contain."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ID = "9fa23a2c560b6581"
 
 
 def test_paths_are_those_of_the_contract():
-    """As docs/contracts.md states them."""
+    """The paths in docs/contracts.md."""
     assert layout.encoder_folder(EMBEDDINGS, ID) == f"embeddings/encoder={ID}"
     path = layout.part_path(FAILURES, ID, "run-1", "0a1b")
     assert path == f"failures/encoder={ID}/run=run-1/part-0a1b.parquet"

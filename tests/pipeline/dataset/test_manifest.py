@@ -1,4 +1,4 @@
-"""The manifest: what is written is read, and what is damaged is named."""
+"""The manifest: it is read as it was written, and damage is named."""
 
 import json
 

@@ -71,7 +71,7 @@ def test_the_name_says_what_the_part_holds(writer):
 
 
 def test_a_part_is_never_written_over_with_other_values(writer):
-    """A run may have the id of one that died, whose parts another run has made live since."""
+    """A run may have the id of a dead run, whose parts another run has committed since."""
     schema = pa.schema([pa.field("label", pa.string())])
     carrying = dataclasses.replace(writer, extra_columns=schema)
     one = writer.write_embeddings([embedded(1)])
@@ -122,7 +122,7 @@ def test_the_buffer_is_full_by_rows_bytes_or_time():
     buffer = PartBuffer(clock=lambda: now)
     rows = [failure(n) for n in range(parts.MAX_ROWS)]
     assert [buffer.add(row, 1) for row in rows] == [False] * 1023 + [True]
-    assert buffer.take() == sorted(rows, key=lambda row: row.uri)  # whatever order they came in
+    assert buffer.take() == sorted(rows, key=lambda row: row.uri)  # in any order of arrival
     assert not buffer
     assert not buffer.add(rows[0], parts.MAX_BYTES - 1)
     assert buffer.add(rows[1], 1)

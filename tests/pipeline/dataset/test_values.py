@@ -1,4 +1,4 @@
-"""Values of carried columns come back equal, to the last digit and with their types."""
+"""Values of carried columns keep their types and all digits."""
 
 import datetime
 import decimal

@@ -46,7 +46,7 @@ def test_what_is_larger_than_the_total_is_let_in_alone_and_in_its_turn():
         threads.append(threading.Thread(target=work, args=(name, amount)))
         threads[-1].start()
         wait_until(lambda: len(budget._waiting) == len(threads))
-    assert order == []  # the small one would fit, but does not overtake
+    assert order == []  # the small one would fit, but must wait for its turn
     budget.give_back(5)
     for thread in threads:
         thread.join(10)

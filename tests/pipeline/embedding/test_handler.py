@@ -15,7 +15,7 @@ from tests.conftest import small_network
 
 
 class Picky:
-    """Sums pixels; can't take more than two images at once, nor any that is all 255."""
+    """Sums pixels. Fails for more than two images, and for an image whose pixels are all 255."""
 
     computes_on = "a fake"
 
@@ -79,7 +79,7 @@ def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle, handler):
 
 @pytest.mark.parametrize("change", ["weights", "preprocess", "id"])
 def test_vectors_do_not_change_without_a_new_id(small_bundle, tmp_path, handler, change):
-    """A bundle that was tampered with is refused by load, and by the job's workers."""
+    """A bundle with changed weights is refused by load and by the job's workers."""
     shutil.copytree(small_bundle, tmp_path, dirs_exist_ok=True)
     spec = read_spec(tmp_path)
     if change == "weights":
@@ -140,7 +140,7 @@ def test_a_batch_is_filled_up_and_its_halves_are_not(handler):
     asked = []
 
     class Small:
-        """With memory for two images."""
+        """An encoder with memory for two images."""
 
         computes_on = "a fake"
 

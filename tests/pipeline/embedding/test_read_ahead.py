@@ -29,7 +29,7 @@ def spec(small_bundle):
 
 @pytest.fixture
 def outcome(spec):
-    """Reads one image."""
+    """The result of reading one image."""
 
     def read(todo, **settings):
         ahead = ReadAhead(Reading(spec, **settings), window=4)
@@ -54,7 +54,7 @@ def test_an_image(tmp_path, outcome):
     assert decoded.pixels.shape == (32, 32, 3)
     assert (decoded.width, decoded.height, decoded.bytes) == (40, 30, path.stat().st_size)
     assert decoded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    # The version is that of the moment of reading: the file may have changed since the listing.
+    # The version is that of the file that was read. It may have changed since the listing.
     assert decoded.version == f"{path.stat().st_mtime_ns}-{path.stat().st_size}"
 
 
@@ -219,7 +219,7 @@ def test_a_segment_is_read_in_bounded_memory(tmp_path, spec, monkeypatch):
 
 
 def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeypatch):
-    """Eight cores, large and small images: no more pixels at the same time than fit."""
+    """On eight cores with large and small images, the pixels in memory stay within the limit."""
     now, most, lock = [0], [0], threading.Lock()
     decode_image = decoding.decode_image
 
@@ -239,7 +239,7 @@ def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeyp
 
     monkeypatch.setattr(decoding, "decode_image", counting)
     monkeypatch.setattr(reading, "usable_cores", lambda: 8)
-    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 in all: two large images
+    monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 pixels in all: two large images
     ahead = ReadAhead(Reading(spec), window=64)
     found = []
     for n in range(48):
@@ -268,7 +268,7 @@ def test_an_archive_that_vanishes_or_changes_fails_its_images_only(tmp_path, spe
 def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
     _, todos = packed(tmp_path, 50)
     ahead = ReadAhead(Reading(spec, reads=1), window=1)
-    next(ahead.put_segment(todos))  # and the generator is dropped
+    next(ahead.put_segment(todos))  # the generator is dropped
     ahead.clear()
     deadline = time.monotonic() + 10
     while ahead._bytes._held and time.monotonic() < deadline:

@@ -102,7 +102,7 @@ def test_a_tree_deeper_than_pythons_stack(tmp_path):
     write_image(pathlib.Path(deepest, "a.png"), 1)
     try:
         assert list(errors(tmp_path)) == [f"{deepest}/a.png"]
-    finally:  # what pytest tidies up with can't do it
+    finally:  # pytest can't remove such a folder
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
@@ -122,7 +122,7 @@ def test_braces_with_a_hidden_folder(tmp_path):
 
 
 def test_a_link_to_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
-    """What is below the link may still be there."""
+    """The images behind the link may still exist."""
     (tmp_path / "link").symlink_to("elsewhere")
     (tmp_path / "link.jpg").symlink_to("elsewhere")
 

@@ -1,4 +1,4 @@
-"""Uris of files and of packed images, and the way back to paths."""
+"""Uris of files and of members of archives, and their paths."""
 
 import os
 

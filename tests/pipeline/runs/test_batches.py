@@ -1,4 +1,4 @@
-"""Rows that travel by the thousand: nothing is lost, nothing is given twice."""
+"""Batches of a thousand rows: no row is lost, and none is given twice."""
 
 import random
 
@@ -35,7 +35,7 @@ def test_every_row_comes_out_once_under_its_key():
 
 
 def test_add_works_when_it_is_called():
-    """Not when its result is iterated: a caller may ignore an empty result."""
+    """It must not wait until its result is iterated: a caller may ignore an empty result."""
     batches = Batches()
     batches.add("a", 1)
     assert batches.rest() == [("a", [1])]

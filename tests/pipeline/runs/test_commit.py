@@ -126,9 +126,9 @@ def test_debris_is_removed(make, tmp_path):
     (folder / ".part-x.parquet.0123.tmp").write_bytes(b"half")
     (tmp_path / "out" / "runs" / "dead.json").write_text("{}")
     job = make("run2")
-    own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam gave up
+    own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam stopped
     planned = outcome(job, listed=1, unchanged=1)
-    snapshot = planned.snapshot._replace(resumable=())  # taken before that attempt
+    snapshot = planned.snapshot._replace(resumable=())  # older than that attempt
     commit(job, dataclasses.replace(planned, snapshot=snapshot))
     left = files(tmp_path)
     assert own_retry.path not in left
@@ -138,7 +138,7 @@ def test_debris_is_removed(make, tmp_path):
 
 
 def test_what_a_commit_removed_does_not_come_back(make, tmp_path, monkeypatch):
-    """A run is killed after its commit and before its clean-up; the next has other inputs."""
+    """A run is killed between its commit and its clean-up. The next run has other inputs."""
     old = first_run(make, 1, 2)
     job = make("run2")
     new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
@@ -184,7 +184,7 @@ def test_half_a_manifest_is_removed(make, tmp_path):
 
 
 def test_a_loser_leaves_the_record_of_a_run_of_the_same_name(make, monkeypatch):
-    """Both pass the first check; then one of them commits."""
+    """Both pass the first check, then one of them commits."""
     one, other = make("same"), make("same")
     planned = outcome(one, [one.writer.write_embeddings(embedded(1))], listed=1, new=1)
     write = commit_module.write_manifest
@@ -310,7 +310,7 @@ def test_the_manifest_keeps_other_encoders(make, tmp_path, small_model_file):
 def test_what_a_commit_removed_stays_removed_when_another_encoder_commits(
     make, tmp_path, small_model_file, monkeypatch
 ):
-    """The clean-up of one encoder's run is killed; the next run is of another encoder."""
+    """The clean-up of a run is killed, and the next run is of another encoder."""
     import encoder
 
     old = first_run(make, 1, 2)
@@ -337,5 +337,5 @@ def test_copies_that_upkeep_left_are_debris(make, tmp_path):
     snapshot = snapshot_of(make("run2"))
     assert [path.split("/")[2] for path in snapshot.useless] == ["run=compact-1", "run=repair-1"]
     assert [path.split("/")[2] for path in snapshot.resumable] == ["run=dead"]
-    (tmp_path / "out" / "manifest.json").unlink()  # now they may be all that there is
+    (tmp_path / "out" / "manifest.json").unlink()  # now these may be the only rows
     assert len(snapshot_of(make("run2")).resumable) == 4

@@ -33,7 +33,7 @@ def test_the_rate_is_between_the_first_and_the_latest_batch():
     assert [rate.update(*step) for step in [(0, 0.0), (32, 10.0), (32, 11.0), (64, 12.0)]] == [
         *(0, 0, 0, 16),
     ]
-    assert rate.update(64, 13.0) == 16  # waiting for a batch does not slow it down
+    assert rate.update(64, 13.0) == 16  # it does not wait for a batch
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_the_line(arguments, line):
 
 @pytest.mark.parametrize("captured", ["capsys", "capfd"])
 def test_where_nobody_looks_only_what_is_said_is_shown(captured, request):
-    """Each line once, and not on stderr, where schedulers look for errors."""
+    """Without a terminal, each line is printed once, and not to stderr."""
     capture = request.getfixturevalue(captured)
     with live_progress(True) as folder:  # stderr is captured here: no terminal
         Tally(folder).add(PLANNED, 5)
-        for _ in range(2):  # two processes of a machine
+        for _ in range(2):  # two processes of one machine
             Tally(folder).announce("the encoder computes on a GPU [with brackets] " + "x" * 200)
     line = "the encoder computes on a GPU [with brackets] " + "x" * 200
     assert capture.readouterr() == (line + "\n", "")

@@ -113,7 +113,7 @@ def test_deletions_are_counted_by_the_input_they_rest_on():
 
 
 def test_a_partition_is_decided_as_its_uris_are():
-    """Against decide itself, over every mixture of rows that can meet in a partition."""
+    """Compared with decide() for every combination of rows that a partition can have."""
     rng = random.Random(7)
     listed, known, named = [], {}, {}
     for n in range(3000):

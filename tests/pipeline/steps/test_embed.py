@@ -1,4 +1,4 @@
-"""Lists of images for the encoder: short at first, longer where they take little time."""
+"""The length of the lists of images for the encoder: short first, longer if they are fast."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from pipeline.steps.embed import _Gather
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Three cores, enough memory, no GPU; gives a function that changes that."""
+    """A machine with three cores, enough memory and no GPU; gives a function that changes it."""
 
     def has(cores=3, threads=1, gpus=()):
         for module in (calls, encode_steps):
@@ -30,14 +30,14 @@ def of(batch_size):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only where a test says so."""
+    """A clock that only the test moves."""
     now = [0.0]
     monkeypatch.setattr(encode_steps.time, "monotonic", lambda: now[0])
     return now
 
 
 def lists(gather, count, clock, seconds):
-    """The sizes of the lists that come of so many images, each list taking so long."""
+    """The lengths of the lists for this number of images, if each list takes this time."""
     sizes = []
     gather.start_bundle()
     for number in range(count):

@@ -9,7 +9,7 @@ from pipeline.steps.list_images import _Look
 
 
 def test_what_lists_named_in_archives_is_packed():
-    """By partition and list, over all archives that a bundle looks into."""
+    """By partition and list, over all archives that a bundle of Beam opens."""
     step = _Look(Packing(), False, StorageSettings())
     uris = [f"/{n % 50}.tar#{n}.jpg" for n in range(3000)]
     lists = ["/one.txt", "/two.txt"]

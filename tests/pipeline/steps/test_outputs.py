@@ -1,4 +1,4 @@
-"""What steps share: storage settings in workers, and the log of changes."""
+"""Outputs that steps share, storage settings in workers, and the log of changes."""
 
 import importlib
 import pickle
@@ -15,7 +15,7 @@ from pipeline.dataset.changes import HAD, HAS
 from pipeline.runs.batches import SeenBatch, unpack
 from pipeline.steps.outputs import LOGS, SeenLog, StorageDoFn, all_at_end
 
-# They touch no files.
+# They use no files.
 WITHOUT_FILES = {"_Decide", "_Gather", "_SortOutcomes"}
 
 

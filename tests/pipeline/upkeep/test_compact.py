@@ -89,7 +89,7 @@ def test_what_it_says(output, capsys):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_any_moment(collection, tmp_path, small_bundle, monkeypatch, after):
-    """Readers see all rows; the next run, or compaction, leaves nothing but them."""
+    """Readers see all rows. The next run or compaction removes all other files."""
     images, whole = collection
     expected = by_glob(whole)
     for number in itertools.count(1):
@@ -102,10 +102,10 @@ def test_killed_at_any_moment(collection, tmp_path, small_bundle, monkeypatch, a
         assert (counts["unchanged"], counts["embedded"], counts["resumed"]) == (9, 0, 0)
         assert by_glob(output) == expected
         assert len(by_glob(output, "failures")) == 3
-        assert verify(output) == []  # nor is there any file that nobody names
+        assert verify(output) == []  # there is no other file
         if not killed:
             break
-    assert number > 8  # two parts written, the manifest (and the write in that), six removed
+    assert number > 8  # two parts, the manifest and its write, six removals
 
 
 def test_a_full_disk(output, monkeypatch):
@@ -184,7 +184,7 @@ def test_readers_see_one_state_all_the_time(collection, tmp_path):
             try:
                 seen.append(sorted(open_dataset(output).to_table()["uri"].to_pylist()))
             except FileNotFoundError:
-                continue  # as documented: open again
+                continue  # as documented: open the dataset again
             except Exception as error:
                 errors.append(error)
 

@@ -27,7 +27,7 @@ MONTH = timedelta(days=30)
 
 @pytest.fixture(scope="module")
 def collection(small_bundle, small_model_file, tmp_path_factory):
-    """Images, and a dataset of two encoders with a list each: (images, output, first, second)."""
+    """(images, output, first, second): images, and a dataset of two encoders with a list each."""
     base = tmp_path_factory.mktemp("prune")
     images, output = base / "images", base / "out"
     for seed in range(3):
@@ -56,7 +56,7 @@ def paths(output):
 
 
 def parts_of(output):
-    """Without the logs of changes, which belong to runs."""
+    """The Parquet files, without the logs of changes, which belong to runs."""
     kinds = ("embeddings", "failures")
     return sorted(path for kind in kinds for path in (output / kind).rglob("part-*.parquet"))
 
@@ -67,7 +67,7 @@ def make_old(path, days=40):
 
 
 def make_run_old(output, run_id, days=40):
-    """As if it had begun so long ago."""
+    """Set the start of a run to this time ago."""
     path = output / "runs" / f"{run_id}.json"
     record = json.loads(path.read_text())
     started = datetime.fromisoformat(record["started"]) - timedelta(days=days)
@@ -98,7 +98,7 @@ def test_left_overs_of_an_encoder_go_with_it(output, collection):
     left.write_bytes(b"half")
     prune_encoder(output, spec_id(second))
     assert not left.exists()
-    left.parent.mkdir(parents=True)  # and one that no manifest ever knew
+    left.parent.mkdir(parents=True)  # and a file that was never in a manifest
     left.write_bytes(b"half")
     prune_encoder(output, spec_id(second))
     assert not left.parents[1].exists()
@@ -119,7 +119,7 @@ def test_the_last_encoder(output, collection):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_any_moment(collection, tmp_path, monkeypatch, after):
-    """Whatever was reached, the next run, of another encoder at that, brings it to its end."""
+    """The next run completes the work, even if it is of another encoder."""
     images, whole, first, second = collection
     victim = spec_id(second)
     for number in itertools.count(1):
@@ -128,7 +128,7 @@ def test_killed_at_any_moment(collection, tmp_path, monkeypatch, after):
             monkeypatch, number, after, lambda output=output: prune_encoder(output, victim)
         )
         known = victim in manifest_of(output)["encoders"]
-        assert known == (not after and number < 3)  # before write_if, or the write in that
+        assert known == (not after and number < 3)  # before write_if, or before its write
         run(images, first, output)
         assert verify(output) == []
         assert open_dataset(output, spec_id(first)).count_rows() == 3
@@ -148,7 +148,7 @@ def test_old_runs_are_forgotten_and_their_rows_stay(output, collection, capsys):
     assert capsys.readouterr().out.startswith("would remove 2 runs: 4 files, ")
     assert list(manifest_of(output)["runs"]) == ["run0", "run1", "run2"]
     assert main(words) == 0
-    assert list(manifest_of(output)["runs"]) == ["run2"]  # the latest one stays
+    assert list(manifest_of(output)["runs"]) == ["run2"]  # the last one is kept
     assert [path.name for path in (output / "runs").iterdir()] == ["run2.json"]
     assert parts_of(output) == before
     assert not list((output / "changes").rglob("*.parquet"))  # run2 changed nothing
@@ -178,7 +178,7 @@ def test_what_dead_runs_left_long_ago(output):
         left[-1].write_text("{}")
     for path in left[:3]:
         make_old(path)
-    make_old(part)  # but live
+    make_old(part)  # but committed
     found = prune_runs(output, MONTH)
     assert [path.exists() for path in left] == [False] * 3 + [True] * 3
     assert len(found.files) == 3
@@ -187,7 +187,7 @@ def test_what_dead_runs_left_long_ago(output):
 
 
 def test_a_run_that_took_over_what_is_pruned_wins(output, collection, monkeypatch):
-    """It may have made live what prune is about to remove."""
+    """It may have committed the parts that prune is about to remove."""
     from pipeline.dataset.files import make_live
 
     images, _, first, _ = collection

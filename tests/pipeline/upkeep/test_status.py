@@ -20,7 +20,7 @@ def text_of(output, width=160):
 
 
 def cells(output, first, width=160):
-    """The row of some table that starts with a text, without what is between the columns."""
+    """The cells of the table row that starts with a text."""
     line = next(line for line in text_of(output, width).splitlines() if line[1:].startswith(first))
     return line.split()
 

@@ -1,4 +1,4 @@
-"""Damage by hand is found and named; --repair and the next run bring every row back."""
+"""Every kind of damage is found and named; --repair and the next run restore every row."""
 
 import itertools
 import json
@@ -58,7 +58,7 @@ def wrong_bytes(output):
 
 
 def wrong_bytes_of_a_part_without_checksum(output):
-    """So the part is another one, for all that is known."""
+    """Only the bytes differ from those that the manifest states."""
     edit_manifest(output, lambda values: entries(values)[0].update(bytes=7, crc32c=""))
 
 
@@ -157,7 +157,7 @@ def same_part_twice(output):
 
 
 def older_rows_in_a_newer_part(output):
-    """The newest part has a row of another part, too, and one of its own twice."""
+    """The newest part also has a row of another part, and one of its own rows twice."""
     rows = pq.read_table(parts(output)[0], partitioning=None)
     changed_table(output, lambda table: pa.concat_tables([table, rows[:1], table[:1]]), number=2)
 
@@ -279,7 +279,7 @@ def test_damage_is_named_and_repaired(
 
 def check_run_brings_all_back(images, whole, output, bundle):
     run(images, bundle, output)
-    names = slice(0, 7)  # without columns that the damage brought
+    names = slice(0, 7)  # without the columns of the damaged part
     assert table_of(output)[names] == table_of(whole)[names]
     assert by_glob(output, "failures") == by_glob(whole, "failures")
     assert verify(output) == []
@@ -305,7 +305,7 @@ def test_a_repair_may_be_killed_at_any_moment(
     images, whole = collection
     damaged = copy_of(whole, tmp_path)
     damage(damaged)
-    if damage is cut_manifest:  # with rows that are there twice
+    if damage is cut_manifest:  # with rows that occur twice
         same_part_twice(copy := copy_of(whole, tmp_path, "more"))
         shutil.copytree(copy / "embeddings", damaged / "embeddings", dirs_exist_ok=True)
     for number in itertools.count(2):
@@ -323,10 +323,10 @@ def test_a_repair_may_be_killed_at_any_moment(
 def test_after_a_repair_that_was_killed_a_run_goes_on(
     collection, output, small_bundle, monkeypatch
 ):
-    """Before its manifest is written, what it rewrote is of no use; afterwards all is."""
+    """Before it writes the manifest, its parts do not count. Afterwards they all do."""
     images, whole = collection
     not_a_number(output)
-    assert kill_at(monkeypatch, 2, False, lambda: repair(output))  # one part was written
+    assert kill_at(monkeypatch, 2, False, lambda: repair(output))  # one part had been written
     (note,) = verify(output)[1:]
     assert str(note).startswith("note: embeddings/encoder=")
     assert "1 file (" in str(note)
@@ -338,7 +338,7 @@ def test_after_a_repair_that_was_killed_a_run_goes_on(
 
 
 def test_everything_lost_but_the_files(collection, tmp_path, small_bundle):
-    """No manifest, after changes, a compaction and a dead run: the newest rows win."""
+    """The manifest is lost after changes, a compaction and a dead run: the newest rows win."""
     images, output = tmp_path / "img", tmp_path / "out"
     for seed in range(4):
         write_image(images / f"{seed}.png", seed)
@@ -350,7 +350,7 @@ def test_everything_lost_but_the_files(collection, tmp_path, small_bundle):
     write_image(images / "2.png", 51)
     run(images, small_bundle, output, "--run-id", "0-is-third")
     expected = by_glob(output)
-    # What a clean-up that was killed would have left: the parts that were live before.
+    # The parts that were live before, as if a clean-up had been killed.
     shutil.copytree(old / "embeddings", output / "embeddings", dirs_exist_ok=True)
     no_manifest(output)
     found = [str(each) for each in repair(output)]
@@ -373,7 +373,7 @@ def test_lists_are_checked_and_remembered(tmp_path, small_bundle, capsys):
     no_manifest(output)
     repair(output)
     listing.write_text("img/0.png\nimg/1.png\n")
-    assert run(listing, small_bundle, output)["deleted"] == 1  # so the list was known
+    assert run(listing, small_bundle, output)["deleted"] == 1  # the list is known
     (uris,) = (output / "lists").rglob("*.parquet")
     uris.write_bytes(b"PAR1 and no more")
     (finding,) = verify(output)
@@ -405,7 +405,7 @@ def test_files_of_dead_runs_are_notes(collection, output, small_bundle, capsys):
 
 
 def test_nothing_outside_the_dataset_is_touched(output, collection):
-    """Whatever a manifest says that was damaged by hand."""
+    """A damaged manifest may name any path."""
     victim = output.parent / "images" / "0.png"
     write_image(victim, 1)
     wrong_path(output)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a bucket and back."""
+"""Faults of the connection to a bucket."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ALL = (*STATUS, LOST, RESET, TRUNCATED, CORRUPTED, SLOW, TIMEOUT)
 
 
 class Faults:
-    """Which requests suffer, and from what.
+    """The faults, and the requests that they happen to.
 
     Args:
-        share: of the requests.
-        kinds: of faults, any of ALL.
+        share: the share of requests with a fault.
+        kinds: the kinds of faults, from ALL.
         match: kind of request (list, stat, read, upload, delete) and name of object -> whether
             it may suffer.
-        seed: of the chance.
-        stall: seconds without a byte, of a timeout.
+        seed: of the random choice.
+        stall: seconds without a byte, for a timeout.
         pause: seconds between the few pieces of a slow body.
 
     Attributes:
-        injected: how often each fault happened.
+        injected: the number of times that each fault happened.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Faults:
         self._lock = threading.Lock()
 
     def pick(self, kind: str, name: str) -> str:
-        """The fault of a request; "" for none."""
+        """The fault of a request, or "" for none."""
         with self._lock:
             if not self._match(kind, name) or self._random.random() >= self._share:
                 return ""
             fault = self._random.choice(self._kinds)
-            if fault == CORRUPTED and kind != "read":  # nothing else says what it should be
+            if fault == CORRUPTED and kind != "read":  # only the checksum tells what it should be
                 return ""
             self.injected[fault] += 1
             return fault

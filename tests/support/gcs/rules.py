@@ -1,4 +1,4 @@
-"""What a bucket does, by the documentation of GCS's JSON API: generations, preconditions, pages."""
+"""A bucket after the documentation of GCS's JSON API: generations, preconditions, pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ITEM_FIELDS = re.compile(r"items\(([^)]*)\)")
 
 
 class Answer(NamedTuple):
-    """A response yet to be sent."""
+    """A response that is still to be sent."""
 
     status: int
     body: bytes = b""
@@ -55,8 +55,8 @@ class Bucket:
     """Objects by name, in the order of their names.
 
     Attributes:
-        private: the token that callers have to bring; "" for none.
-        requester_pays: callers have to name a project.
+        private: the token that clients must send, or "" for none.
+        requester_pays: whether clients must name a project.
     """
 
     def __init__(self, name: str) -> None:
@@ -70,7 +70,7 @@ class Bucket:
         self._numbers = itertools.count(int(time.time() * 1e6))
 
     def put(self, name: str, data: bytes, encoding: str = "", generation: int | None = None) -> int:
-        """Store an object, as a new generation unless one is given; gives its generation."""
+        """Store an object as a new generation, unless one is given. Returns the generation."""
         with self._lock:
             if name not in self._objects:
                 bisect.insort(self._names, name)
@@ -80,7 +80,7 @@ class Bucket:
             return stored.generation
 
     def put_many(self, names: Iterable[str], data: bytes) -> None:
-        """Store many objects of the same content."""
+        """Store many objects with the same content."""
         stored = Stored(data, next(self._numbers), crc32c_of(data))
         self._objects.update((name, stored) for name in names)
         self._names = sorted(self._objects)
@@ -97,7 +97,7 @@ class Bucket:
             del self._objects[name]
             self._names.remove(name)
 
-    # What clients ask for. Queries are those of the API.
+    # The methods of the API, with its query parameters.
 
     def list(self, query: Mapping[str, str]) -> Answer:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
@@ -170,7 +170,7 @@ class Bucket:
         return Answer(200, b"", {"upload_id": upload_id})
 
     def go_on(self, upload_id: str, span: str, body: bytes) -> Answer:
-        """A chunk of a resumable upload."""
+        """Take a chunk of a resumable upload."""
         with self._lock:
             if upload_id not in self._uploads:
                 raise RefusedError(410, "The upload is finished or gone.")
@@ -241,7 +241,7 @@ def _of_fields(
 
 
 def _parts(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
-    """Metadata and content of a multipart upload."""
+    """The metadata and content of a multipart upload."""
     boundary = re.search(r'boundary="?([^";]+)"?', content_type)[1].encode()
     _, first, rest = body.split(b"--" + boundary + b"\r\n", 2)
     data = rest.rsplit(b"\r\n--" + boundary + b"--", 1)[0]

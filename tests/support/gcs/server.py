@@ -1,8 +1,8 @@
-"""A server on 127.0.0.1 that is spoken to like Google Cloud Storage, and fails on demand.
+"""A server on 127.0.0.1 with the API of Google Cloud Storage, which fails on demand.
 
     python -m tests.support.gcs.server --delay-ms 50 --objects 100000
 
-prints its address and serves until it is ended; GET /_stats counts requests by kind.
+prints its address and serves until it is ended. GET /_stats gives the number of requests by kind.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import NamedTuple
 from tests.support.gcs import faults
 from tests.support.gcs.rules import Answer, Bucket, RefusedError
 
-_RST = struct.pack("ii", 1, 0)  # SO_LINGER: close by resetting
+_RST = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset
 
 
 class Request(NamedTuple):
-    """What a client asked for; kind is list, stat, read, upload, delete or permissions."""
+    """A client's request. Its kind is list, stat, read, upload, delete or permissions."""
 
     kind: str
     bucket: str
@@ -41,11 +41,11 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         buckets: by name.
-        requests: all that came, in order.
+        requests: all requests in order.
         delay: seconds before each answer.
-        faults: what goes wrong; None for nothing.
-        most_at_once: requests that were in work at the same time.
-        connections: that were made.
+        faults: the faults, or None.
+        most_at_once: the largest number of concurrent requests.
+        connections: the number of connections.
     """
 
     daemon_threads = True
@@ -75,7 +75,7 @@ class Server(ThreadingHTTPServer):
         return super().get_request()
 
     def handle_error(self, *_: object) -> None:
-        """Clients go away as they like."""
+        """Ignore clients that disconnect."""
 
     @contextlib.contextmanager
     def taking(self, request: Request) -> Iterator[None]:
@@ -92,7 +92,7 @@ class Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def serving(*names: str) -> Iterator[Server]:
-    """A server with buckets of these names, in threads of this process."""
+    """Run a server with buckets of these names in threads of this process."""
     server = Server(*names)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in (faults.RESET, faults.TRUNCATED):
             self.wfile.write(body[:half])
             if fault == faults.RESET:
-                time.sleep(0.01)  # the half is on its way
+                time.sleep(0.01)  # half of the body has been sent
                 self._reset()
             self.close_connection = True
         else:
@@ -211,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             each.close()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The server of these tests keeps the rules that it is there to keep, as a client sees it."""
+"""The server of the tests follows the rules of GCS, as seen by a client."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The store against a server that keeps GCS's rules, and breaks connections and bodies."""
+"""The store against a server that follows GCS's rules, and breaks connections and bodies."""
 
 import gzip
 import random
@@ -57,7 +57,7 @@ def test_reading_through_faults(gcs, store, kind):
     with store.open("gs://bucket/large") as file:
         assert file.seek(5 << 20) == 5 << 20
         rest = file.read()
-    if kind != faults.CORRUPTED:  # of ranges the store says no checksum
+    if kind != faults.CORRUPTED:  # the server sends no checksum for a range
         assert rest == LARGE[5 << 20 :]
     assert [info.bytes for info in store.list_files("gs://bucket/")] == [
         *(len(DATA) - n for n in range(12)),
@@ -175,7 +175,7 @@ def test_pages_have_only_what_planning_needs(gcs, store):
     ids=["flat", "folders", "hex", "unicode"],
 )
 def test_a_large_listing_is_cut_and_complete(gcs, store, names):
-    gcs.delay = 0.15  # far longer than this process needs for a page, however busy its machine
+    gcs.delay = 0.15  # far longer than a page takes, even on a busy machine
     gcs.buckets["bucket"].put_many(names, b"x")
     found = [info.path for info in store.list_files("gs://bucket")]
     assert len(found) == len(names)

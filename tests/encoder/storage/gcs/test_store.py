@@ -105,7 +105,7 @@ def test_half_way_is_always_between():
 
 
 def test_a_version_that_is_gone(bucket):
-    """The emulator of these tests knows no generations; see test_buckets.py for the rest."""
+    """The emulator has no generations. test_buckets.py tests the rest."""
     path = f"{bucket}/x"
     with pytest.raises(ChangedError, match=r"no longer as it was when it was listed.*next run"):
         store_for(path).read(path, "123")

@@ -1,4 +1,4 @@
-"""Python runs this at the start of every worker process; see tests/jobs/kill/launcher.py."""
+"""Python runs this file at the start of every worker process. See tests/jobs/kill/launcher.py."""
 
 import json
 import os

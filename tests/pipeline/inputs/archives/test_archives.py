@@ -21,7 +21,7 @@ def listed(path):
 
 
 def names(path, packing=PLAIN):
-    """What the index says; the error that ended it comes last."""
+    """The names in the index, then the error that ended it, if any."""
     found = []
     try:
         for member in index_archive(listed(path), packing):
@@ -32,7 +32,7 @@ def names(path, packing=PLAIN):
 
 
 def contents(path, packing=PLAIN):
-    """Name -> bytes or error of all that is in an archive, as a job reads it."""
+    """The bytes or error of each member of an archive by name, read as in a job."""
     archive, found, segments = listed(path), {}, {}
     for m in index_archive(archive, packing):
         if m.error:
@@ -262,7 +262,7 @@ def test_a_tfrecord_cut_anywhere(tmp_path, pack):
     for size in (1, 11, 12, one - 1, one + 5, one + 50, len(whole) - 1):
         path.write_bytes(pack(whole[:size]))
         found = names(path)
-        # In a stream, a record is listed before it is seen that it ends too early.
+        # In a stream, a record is listed before its early end is noticed.
         assert found[:-1] in ([str(n) for n in range(size // one + more)] for more in (0, 1))
         assert "cut short" in found[-1]
     path.write_bytes(b"")
@@ -356,7 +356,7 @@ def test_archives_in_a_bucket(bucket, tmp_path, name):
 
 
 def test_nothing_is_read_into_memory_at_once(tmp_path):
-    """An archive of 64 MB is indexed and read with buffers of a few."""
+    """An archive of 64 MB is indexed and read with buffers of a few MB."""
     import tracemalloc
 
     path = tmp_path / "a.tar"

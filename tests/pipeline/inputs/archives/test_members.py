@@ -1,4 +1,4 @@
-"""Which images an archive holds, and when it is not even opened."""
+"""The images that an archive holds, and when it is not opened at all."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_one_that_is_known_in_this_version_is_not(archive):
     ("row_options", "options"),
     [
         ({"version": "older"}, {}),
-        ({"committed": False}, {}),  # a run that died may have seen only a part of it
+        ({"committed": False}, {}),  # a dead run may have read only a part of it
         ({"stage": READ}, {}),
         ({"stage": DECODE}, {"retry": True}),
     ],
@@ -94,7 +94,7 @@ def test_a_damaged_archive_is_a_failure_and_keeps_what_it_does_not_reach(archive
     assert found["#3.png"] == ("older", None)
     assert "can't be read as far as this" in found["#4.png"][1]
     assert "#5.png" not in found
-    # The next run knows that: the archive has not changed.
+    # The next run takes them from the dataset, since the archive has not changed.
     known = [row(archive, "", stage=DECODE), row(archive, "1.png"), known[1]]
     assert listed(archive, *known) == {
         "": (archive.version, None),

@@ -1,4 +1,4 @@
-"""Images in Azure and HDFS as Beam reads them, over fakes; and stores that are refused."""
+"""Images in Azure and HDFS, which Beam reads from fakes, and stores that are refused."""
 
 import datetime
 import io
@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[4]
 
 @pytest.fixture
 def shell(dataset):
-    """Runs the job; gives exit code and stderr."""
+    """A function that runs the job, and returns exit code and stderr."""
 
     def run(source, *more):
         done = dataset.job(source, options=more)
@@ -103,7 +103,7 @@ class HdfsError(Exception):
 
 
 class HdfsClient:
-    """Of the hdfs package what Beam uses, over a local folder; its errors in its words."""
+    """The part of the hdfs package that Beam uses, over a local folder, with the same errors."""
 
     root: pathlib.Path
 
@@ -139,7 +139,7 @@ class HdfsClient:
 
 @pytest.fixture
 def hdfs(tmp_path, monkeypatch):
-    """A folder that is served as hdfs://data."""
+    """A folder, served as hdfs://data."""
     module = types.ModuleType("hdfs")
     module.InsecureClient, module.HdfsError = HdfsClient, HdfsError
     monkeypatch.setitem(sys.modules, "hdfs", module)
@@ -232,7 +232,7 @@ class AzureError(Exception):
 
 
 class AzureClient:
-    """Of Azure's BlobServiceClient what Beam uses to list and look."""
+    """The part of Azure's BlobServiceClient that Beam uses to list and stat blobs."""
 
     blobs: dict
     refused = 0
@@ -259,7 +259,7 @@ class AzureClient:
 
 @pytest.fixture
 def azure(monkeypatch):
-    """An Azure container with a picture of each month, each written at half an hour past."""
+    """An Azure container with an image of each month, each written at half past an hour."""
     for name, value in {
         "BlobServiceClient": AzureClient,
         "ResourceNotFoundError": AzureError,
@@ -283,7 +283,7 @@ def azure(monkeypatch):
 
 @pytest.fixture
 def time_zone(monkeypatch):
-    """Sets this process' time zone."""
+    """A function that sets the time zone of this process."""
 
     def put(name):
         monkeypatch.setenv("TZ", name)

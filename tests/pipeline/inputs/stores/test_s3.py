@@ -1,4 +1,4 @@
-"""Images in S3, of which moto's server takes the place."""
+"""Images in S3, with moto's server in place of S3."""
 
 import datetime
 import io
@@ -38,7 +38,7 @@ def server():
 
 @pytest.fixture
 def s3(server, monkeypatch):
-    """A client of that server, with an empty bucket of the name ``photos``."""
+    """A client of that server, with an empty bucket ``photos``."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "made",
         "AWS_SECRET_ACCESS_KEY": "up",
@@ -77,13 +77,13 @@ def tar_of(members):
 
 @pytest.fixture
 def dataset(small_bundle, tmp_path, capsys):
-    """A dataset of what is in the bucket."""
+    """A dataset of the images in the bucket."""
     return Dataset(tmp_path / "out", small_bundle, "s3://photos", capsys)
 
 
 @pytest.fixture
 def shell(s3, dataset):
-    """Runs a command over what is in the bucket; gives exit code, stdout and stderr."""
+    """A function that runs a command over the bucket; returns exit code, stdout and stderr."""
 
     def run(*more, source="s3://photos", **settings):
         inputs = [source] if isinstance(source, str) else source
@@ -322,7 +322,7 @@ def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeyp
 
     def meddle(self, folder, *how):
         yield from listing(self, folder, *how)
-        if not how:  # a first look
+        if not how:  # the first stat
             return
         s3.delete_object(Bucket="photos", Key="1.png")
         put(s3, "2.png", picture(tmp_path, 22))
