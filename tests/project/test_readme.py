@@ -13,7 +13,7 @@ from pipeline.dataset.schema import schema_of
 from pipeline.records import EMBEDDINGS, FAILURES
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text()
 PARSERS = {
     "encoder": encoder.__main__.build_parser(),
