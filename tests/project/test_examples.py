@@ -1,6 +1,9 @@
 import subprocess
 import sys
 
+import h5py
+import numpy as np
+import pytest
 from PIL import Image
 
 from examples import denoise
@@ -13,6 +16,17 @@ def test_photographs(tmp_path):
     copies = photographs(tmp_path)
     assert len(copies) >= 20
     assert len({path.read_bytes() for path in copies}) == len(copies)
+
+
+@pytest.mark.slow
+def test_processes_that_make_the_weights_at_the_same_time(vgg16_weights, tmp_path):
+    make = f"from examples.real_data import *; packaged_vgg16_weights({str(tmp_path)!r})"
+    processes = [subprocess.Popen([sys.executable, "-c", make]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == [vgg16_weights.name]
+    with h5py.File(tmp_path / vgg16_weights.name) as made, h5py.File(vgg16_weights) as expected:
+        path = "layers/conv2d_12/vars/0"
+        np.testing.assert_array_equal(made[path][...], expected[path][...])
 
 
 def test_the_demo(vgg16_weights, tmp_path):
