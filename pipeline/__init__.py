@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # Any: users' type checkers would reject calls of an object
     if name in _HOMES:
         return getattr(importlib.import_module(f"pipeline.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

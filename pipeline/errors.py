@@ -1,4 +1,4 @@
-"""What stops a whole run, in words that tell its owner what to do."""
+"""Errors that stop a whole run. Their messages tell the user what to do."""
 
 
 class JobError(RuntimeError):

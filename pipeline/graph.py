@@ -60,7 +60,7 @@ class Planned(NamedTuple):
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
-    """Add the job to a pipeline; gives the id of its run, once that is committed."""
+    """Add the job to a pipeline. The result is the run's id, once the run is committed."""
     listing, index, plan = add_plan(pipeline, job)
     options, storage, tally = job.options, job.storage, job.tally_folder
     calls = CallSettings(options.batch_size, job.spec.height, job.spec.width)
@@ -81,7 +81,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         reading, calls, job.output, index.contents, tally, storage
     )
     vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
-    # Not flattened before they are written: on some runners that would hold parts back to the end.
+    # They are not flattened before they are written, since some runners would then write parts late.
     written = vectors.embedded | "WriteParts" >> write
     copied = read.copied | "WriteCopies" >> write
     failed = (
@@ -108,9 +108,9 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     """Add the first half of a job, which decides what to do.
 
     Args:
-        pipeline: to which it is added.
-        job: the run.
-        remember: write down the uris that lists name; nothing else is written.
+        pipeline: the pipeline to add it to.
+        job: the run to plan.
+        remember: whether to write the uris that lists name. Nothing else is written.
     """
     options, storage = job.options, job.storage
     lists = ListSettings(options.uri_column, job.carried, job.output, job.spec.id, remember)

@@ -14,11 +14,11 @@ from encoder.errors import InputError
 from encoder.images.limits import Limits
 
 DEFAULT_BATCH_SIZE = 8  # images
-DEFAULT_MAX_BYTES = 512 << 20  # of one image file or record
+DEFAULT_MAX_BYTES = 512 << 20  # bytes of one image file or record
 DEFAULT_MAX_FAILURE_RATIO = 0.5
 DEFAULT_READS = 32  # at the same time
 MAX_READS = 1024
-DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part
+DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part at most
 DEFAULT_URI_COLUMN = "uri"
 
 GPU_BATCH_SIZE = 64
@@ -44,16 +44,16 @@ class JobOptions:
         batch_size: images per call of the encoder; see pipeline.embedding.call_sizes.
         reads: images that a worker reads at the same time.
         max_failure_ratio: the share of the listed images that may fail, 0 to 1.
-        allow_empty: accept an input that lists no image; the rows from there go.
-        allow_deletes: accept that more than half of the known images are gone.
+        allow_empty: accept an input that lists no image, and delete its rows.
+        allow_deletes: accept that more than half of the known images were deleted.
         retry_failures: try again images that could not be decoded.
-        uri_column: of manifests.
+        uri_column: the column of uris, in manifests.
         image_field: feature or column of TFRecord and Parquet files that holds the image; None to
             find it.
         id_field: feature or column that names the image; None for the record's number.
         max_pixels: width times height of one image; a larger one is a failure.
-        max_bytes: of one image file or record; a larger one is a failure.
-        allow_truncated: embed what can be seen of damaged images.
+        max_bytes: the size of one image file or record; a larger one is a failure.
+        allow_truncated: embed damaged images as far as they can be decoded.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
 
     Raises:
@@ -91,15 +91,15 @@ class JobOptions:
 
     @property
     def limits(self) -> Limits:
-        """What may be decoded."""
+        """The limits for decoding."""
         return Limits(self.max_pixels, self.allow_truncated)
 
 
 def parse_size(text: str) -> int:
-    """Bytes, from such as "128MiB"; K, M, G and T are powers of 1024.
+    """Parse a number of bytes, such as "128MiB". K, M, G and T are powers of 1024.
 
     Raises:
-        argparse.ArgumentTypeError: it is no size.
+        argparse.ArgumentTypeError: the text is no size.
     """
     found = _SIZE.fullmatch(text.strip())
     size = int(float(found[1]) * _SIZES[found[2].upper()]) if found else 0
@@ -109,10 +109,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_age(text: str) -> timedelta:
-    """A span of time, from such as "30d", "12h" or "8w".
+    """Parse a span of time, such as "30d", "12h" or "8w".
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: the text is no span of time.
     """
     found = _AGE.fullmatch(text.strip())
     try:
@@ -124,7 +124,7 @@ def parse_age(text: str) -> timedelta:
 
 
 def size_text(size: int) -> str:
-    """Bytes for people: "1.4 GiB"."""
+    """A number of bytes as text, such as "1.4 GiB"."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -134,5 +134,5 @@ def size_text(size: int) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """A number with its noun: "1 part", "1,234 parts"."""
+    """A number with its noun, such as "1 part" or "1,234 parts"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

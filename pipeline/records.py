@@ -38,19 +38,19 @@ Carried = tuple[Any, ...]
 
 
 class Image(NamedTuple):
-    """An image as it was listed, alone or packed in an archive; or such an archive itself.
+    """A listed image, in its own file or in an archive, or an archive itself.
 
     Attributes:
-        uri: of the image.
-        version: of the image; a packed image has the version of its archive.
-        bytes: size of the file or packed file; 0 where it is not known yet.
+        uri: the image's uri.
+        version: the image's version; a packed image has the version of its archive.
+        bytes: size of the file or packed file; 0 if it is not known yet.
         error: why the image can't be read; it then becomes a failure row of the given stage.
-        stage: of that failure.
-        error_type: of that failure.
+        stage: the stage of that failure.
+        error_type: the error's type.
         source: the text of the input that listed the image.
-        carried: values of the carried columns; None where the listing has none.
-        archive: uri of the archive that holds the image; None for a file of its own.
-        place: where in that archive, in the terms of its kind.
+        carried: values of the carried columns; None if the listing has none.
+        archive: uri of the archive that holds the image; None for an image in its own file.
+        place: the place in the archive, in the form of the archive's kind.
         segment: the archive's segment; a segment is read in one go.
     """
 
@@ -72,11 +72,11 @@ class Known(NamedTuple):
 
     Attributes:
         part: path of the part that holds the row, relative to the output.
-        version: of the image that the row was made from.
-        sha256: of that image's content, in hex; None for a failure.
-        stage: of the failure; None for an embedding.
-        committed: whether a manifest names the part. Other parts come from a run that died.
-        carried: values of the carried columns; None where the part lacks one of them.
+        version: the version of the image that the row was made from.
+        sha256: the digest of that image's content, in hex; None for a failure.
+        stage: the stage of the failure; None for an embedding.
+        committed: whether the manifest names the part. Other parts come from a run that died.
+        carried: values of the carried columns; None if the part lacks one of them.
     """
 
     part: str
@@ -116,7 +116,7 @@ class Todo(NamedTuple):
     """An image that has to be read.
 
     Attributes:
-        image: as it was listed.
+        image: the listed image.
         counted: how the run record counts it.
         old: the embedding of its earlier version, if the output has one.
     """
@@ -150,7 +150,7 @@ class Load(NamedTuple):
 class Embedded(NamedTuple):
     """An image with its vector, float32 (dim,), and the load of the encoder that computed it.
 
-    The load is None where the vector was copied from another row with the same content.
+    The load is None if the vector was copied from another row with the same content.
     """
 
     uri: str
@@ -181,11 +181,11 @@ class Touched(NamedTuple):
 
     Attributes:
         old_part: the part that holds the row, relative to the output.
-        uri: of the image.
+        uri: the image's uri.
         version: the new one.
-        counted: how planning counted the image, which turned out to be unchanged; None where
+        counted: how planning counted the image, which turned out to be unchanged; None if
             planning had counted it as unchanged.
-        carried: the new values; None where they stay.
+        carried: the new values; None if they stay.
     """
 
     old_part: str
@@ -199,13 +199,13 @@ class Part(NamedTuple):
     """A finished Parquet file.
 
     Attributes:
-        kind: of its rows.
+        kind: the kind of its rows.
         path: relative to the output.
-        rows: how many.
-        bytes: size of the file.
-        loads: the loads of the encoder that computed its vectors.
-        copied: how many of its vectors were copied from other rows.
-        crc32c: of the file, 8 hex digits; None where it is not known.
+        rows: the number of rows.
+        bytes: the file's size.
+        loads: the encoder loads that computed its vectors.
+        copied: the number of vectors that were copied from other rows.
+        crc32c: the file's checksum, 8 hex digits; None if it is not known.
     """
 
     kind: Kind
@@ -221,9 +221,10 @@ class Rewrite(NamedTuple):
     """A part that was written again without some of its rows.
 
     Attributes:
-        old_path: of the part that is replaced, relative to the output.
-        replacement: None where no row was left.
-        touched: how many images of it turned out to be unchanged, by how planning counted them.
+        old_path: the path of the old part, relative to the output.
+        replacement: the new part; None if no row is left.
+        touched: the number of its images that turned out to be unchanged, by the way in which
+            planning counted them.
     """
 
     old_path: str
@@ -232,10 +233,10 @@ class Rewrite(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The output as a run finds it. Paths are relative to the output.
+    """The state of the output at the start of a run. Paths are relative to the output.
 
     Attributes:
-        manifest_version: of the manifest that was read; None where there was none.
+        manifest_version: the version of the manifest that was read; None if there was none.
         live: this encoder's parts that the manifest names.
         resumable: embedding parts that no manifest names, from runs that died.
         useless: files that no manifest names and that nothing can be taken over from.
@@ -255,12 +256,12 @@ class Snapshot(NamedTuple):
 
 @dataclasses.dataclass
 class Counts:
-    """What planning counted.
+    """The counts of planning.
 
     Attributes:
-        totals: images, by the names of the run record.
-        listed_by: how many images each input listed, by the input's text.
-        gone_from: how many deleted images each input would have listed.
+        totals: numbers of images, by the names of the run record.
+        listed_by: the number of images that each input listed, by the input's text.
+        gone_from: the number of deleted images that each input would have listed.
     """
 
     totals: Counter[Total] = dataclasses.field(default_factory=Counter)

@@ -46,6 +46,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     return gray
 
 
+# Any: integers or floats of any size.
 def _declares_16_bits(image: Image.Image, values: NDArray[Any]) -> bool:
     """Whether the file states that white is 65535 (PGM, and signed TIFF)."""
     declared = image.format == "PPM" or _tag(image, _BITS_PER_SAMPLE, 32) == 16
@@ -59,6 +60,7 @@ def _tag(image: Image.Image, tag: int, otherwise: int) -> int:
     return int(value[0] if isinstance(value, tuple) else value)
 
 
+# Any: integers or floats of any size.
 def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
     strange = int(values.size - np.count_nonzero(np.isfinite(values)))
     if strange:

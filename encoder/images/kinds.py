@@ -29,7 +29,7 @@ class ImageKind(NamedTuple):
         name: the format's name in Pillow, where Pillow decodes it.
         decoder: the library that decodes it.
         extensions: folders and archives are searched for these, in lower case.
-        signature: matches the first bytes of each file; None where the kind has no signature.
+        signature: matches the first bytes of each file; None if the kind has no signature.
         row_by_row: whether the rows before missing data can be decoded; else the file fails.
     """
 
@@ -101,7 +101,7 @@ IMAGE_EXTENSIONS = tuple(extension for kind in IMAGE_KINDS for extension in kind
 
 
 def kind_of(head: bytes) -> ImageKind | None:
-    """The kind of a file, by its first HEAD_BYTES bytes; None where no signature matches."""
+    """The kind of a file, by its first HEAD_BYTES bytes; None if no signature matches."""
     return next((kind for kind in IMAGE_KINDS if kind.matches(head)), None)
 
 

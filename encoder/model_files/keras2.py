@@ -18,6 +18,7 @@ from encoder.errors import InputError
 
 Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
 # A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
+# Any: names, numbers, and the arguments of calls.
 _Reference: TypeAlias = list[Any]
 
 OPERATION_CLASSES = ("TFOpLambda", "SlicingOpLambda")

@@ -52,7 +52,7 @@ class Store(Protocol):
         """Read a whole file; return its content and the state that was read.
 
         Args:
-            path: of the file.
+            path: the file's path.
             version: the version to read; None for the current one.
             most: the largest size to accept, in bytes.
 

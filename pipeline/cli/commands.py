@@ -25,8 +25,8 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
     """The job that the options of run and plan describe.
 
     Args:
-        arguments: as parsed.
-        batch_size: where the options give none.
+        arguments: the parsed options.
+        batch_size: the default, for options without --batch-size.
     """
     from pipeline.runs.new_job import new_job
 
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
-    """Say what a run would do."""
+    """Print what a run would do."""
     job = _described(options, rest, DEFAULT_BATCH_SIZE)
     with quick_imports():
         from pipeline.launch import runner
@@ -92,7 +92,7 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def status(options: argparse.Namespace, rest: list[str]) -> int:
-    """Say what a dataset holds."""
+    """Print what a dataset holds."""
     from rich.console import Console
 
     from pipeline.upkeep.status import print_status, read_status
@@ -152,7 +152,7 @@ def verify(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def compact(options: argparse.Namespace, rest: list[str]) -> int:
-    """Merge small parts."""
+    """Merge small parts into larger ones."""
     from pipeline.upkeep.compact import compact as merge
 
     _no_more(rest, "compact")
@@ -170,7 +170,7 @@ def compact(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def prune(options: argparse.Namespace, rest: list[str]) -> int:
-    """Remove an encoder, or the traces of old runs."""
+    """Remove an encoder, or the records and logs of old runs."""
     from pipeline.upkeep.prune import prune_encoder, prune_runs
 
     _no_more(rest, "prune")
@@ -191,7 +191,7 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def doctor(options: argparse.Namespace, rest: list[str]) -> int:
-    """Say what this machine computes with."""
+    """Print the devices of this machine and their speed."""
     from pipeline.cli.doctor import examine
 
     _no_more(rest, "doctor")
@@ -208,7 +208,7 @@ def _described(options: argparse.Namespace, rest: list[str], batch_size: int) ->
         with quick_imports():
             from pipeline.launch.beam_options import parse_beam_options
 
-        parse_beam_options(rest)  # they decide how these stores are reached
+        parse_beam_options(rest)  # these options decide how the stores are accessed
     return job_of(options, batch_size)
 
 

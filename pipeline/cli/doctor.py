@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from encoder.compute.keras_setup import import_keras
 from encoder.compute.machine import (
@@ -21,6 +21,9 @@ from encoder.spec import read_spec
 from pipeline.embedding.call_sizes import images_together, share_cores
 from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
+if TYPE_CHECKING:
+    from encoder.compute.runtime import Encoder
+
 _VGG16 = (224, 224, 3)
 _ADVICE = {
     "TensorFlow": "pip install 'tensorflow[and-cuda]' brings the CUDA libraries that fit it",
@@ -29,7 +32,7 @@ _ADVICE = {
 
 
 def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
-    """Examine this machine; gives (what, finding) line by line.
+    """Examine this machine. Returns (what, finding) line by line.
 
     Args:
         bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
@@ -76,15 +79,15 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
 
 
 def images_per_second(
-    encoder: Any, batch_size: int, seconds: float = 2.0, together: int | None = None
+    encoder: Encoder, batch_size: int, seconds: float = 2.0, together: int | None = None
 ) -> float:
-    """Of random pixels in memory, once it is warm.
+    """The images per second of an encoder, for random pixels in memory, after warming up.
 
     Args:
-        encoder: an encoder.Encoder.
+        encoder: a loaded encoder.
         batch_size: see Encoder.embed.
-        seconds: at least, to measure for.
-        together: images given to it at a time, where these are more than a batch.
+        seconds: the least time to measure for.
+        together: images per call of Encoder.embed, if these are more than a batch.
     """
     import numpy as np
 
@@ -110,7 +113,7 @@ def _size_of(bundle: str) -> tuple[int, int]:
     return spec.height, spec.width
 
 
-def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Any]:
+def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Encoder]:
     import keras
 
     import encoder

@@ -33,8 +33,8 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
     GPU. Options that were given stay.
 
     Args:
-        gpu: of each Dataflow worker, "TYPE" or "TYPE:COUNT"; empty for none.
-        beam_options: as they were given.
+        gpu: the GPUs of each Dataflow worker, "TYPE" or "TYPE:COUNT"; "" for none.
+        beam_options: the words of the command line that are Beam's options.
 
     Raises:
         InputError: --gpu is wrong, or not for this runner.
@@ -70,7 +70,7 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
 
 
 def threads_for(gpus: int) -> int:
-    """Threads of a worker machine with this many GPUs."""
+    """The number of threads for a worker machine with this many GPUs."""
     return THREADS_PER_GPU * gpus
 
 
@@ -85,7 +85,7 @@ def _accelerator(gpu: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Parses the few of Beam's options that matter here."""
+    """The parser of the Beam options that this module sets or reads."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--runner", default=IN_PROCESS[0])
     for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):

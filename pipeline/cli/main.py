@@ -16,7 +16,7 @@ from pipeline.errors import JobError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code (0 done, 1 the job failed, 2 wrong command line)."""
+    """Run one command. Returns the exit code (0 done, 1 the job failed, 2 wrong command line)."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if options.verbose:

@@ -74,7 +74,7 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
     """The combined changes of all runs that committed after a given one, in order of uris.
 
     Args:
-        output: of the dataset.
+        output: the dataset's folder.
         run_id: of the last run to leave out; None or "" for all runs.
         encoder: an encoder's id; may be left out if the dataset has only one.
 

@@ -22,7 +22,7 @@ from pipeline.errors import JobError
 from pipeline.records import CHANGES, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_DELETES_AT_ONCE = 16  # in a bucket
+_DELETES_AT_ONCE = 16  # requests to a bucket at the same time
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:
@@ -72,7 +72,7 @@ def is_log(path: str) -> bool:
 
 
 def still_there(output: str, paths: set[str]) -> set[str]:
-    """The paths, of some encoders' files, at which there is still a file."""
+    """Those of the paths at which there is still a file. All belong to some encoders."""
     folders = {"/".join(path.split("/")[:2]) for path in paths}
     return {info.path for folder in folders for info in files_below(output, folder)} & paths
 
@@ -81,7 +81,7 @@ def remove(output: str, paths: Iterable[str]) -> None:
     """Remove files of the dataset, and the folders of runs that become empty.
 
     Args:
-        output: of the dataset.
+        output: the dataset's folder.
         paths: relative to the output. Paths that this project does not write are ignored.
     """
     # A manifest that somebody edited may name any path.
@@ -107,10 +107,10 @@ def make_live(
     """Replace the manifest, then remove the files that this makes useless.
 
     Args:
-        output: of the dataset.
-        command: that changes the dataset.
+        output: the dataset's folder.
+        command: the command that changes the dataset.
         manifest: the new one. Files in its ``removed`` that still exist are removed as well.
-        expected: version of the manifest that the new one was made from.
+        expected: the version of the manifest that the new one was made from.
         removed: files that are no longer needed; relative to the output.
         written: the parts that this command has written.
 
@@ -131,11 +131,11 @@ def make_live(
 
 
 def lost_race(manifest: Manifest, outcome: str) -> JobError:
-    """The error where another run or command has replaced the manifest meanwhile.
+    """The error if another run or command has replaced the manifest meanwhile.
 
     Args:
-        manifest: of the other one.
-        outcome: the rest of the message: who worked, and what follows.
+        manifest: the manifest that the other one wrote.
+        outcome: the rest of the message: which command worked, and what follows.
     """
     run = next(reversed(manifest.runs), "unknown")
     winner = f"another command ({manifest.upkeep})" if manifest.upkeep else f"another run ({run})"

@@ -19,15 +19,15 @@ from encoder.storage.base import join
 from encoder.storage.registry import store_for
 
 _COLUMNS = ["embedding", "width", "height", "sha256"]
-_DIGEST_BYTES = 16  # of a sha256, in the index; reading a row compares all of it
-ROW_GROUP_BYTES = 128 << 20  # of row groups kept in memory: hits are often neighbours
+_DIGEST_BYTES = 16  # bytes of a sha256 in the index; reading a row compares the whole sha256
+ROW_GROUP_BYTES = 128 << 20  # row groups kept in memory, since equal content is often near
 
 
 class Contents(NamedTuple):
     """The contents of a part's rows.
 
     Attributes:
-        part: path of the part, relative to the output.
+        part: the part's path, relative to the output.
         digests: 16 bytes per row, in order of the rows; zeros where the content is not known.
     """
 
@@ -47,7 +47,7 @@ def contents_of(part: str, hashes: Iterable[str | None]) -> Contents:
     """The contents of a part.
 
     Args:
-        part: path of the part, relative to the output.
+        part: the part's path, relative to the output.
         hashes: sha256 of each row in hex; None for rows that find must not return.
     """
     length = 2 * _DIGEST_BYTES
@@ -64,7 +64,7 @@ class VectorIndex:
     """Finds rows by content. Safe to use from several threads.
 
     Args:
-        output: of the dataset.
+        output: the dataset's folder.
         contents: of its parts.
     """
 

@@ -33,7 +33,7 @@ def uris_path(encoder_id: str, digest: str) -> str:
     """The path of the file with a list's uris, relative to the output.
 
     Args:
-        encoder_id: of the encoder.
+        encoder_id: the encoder's id.
         digest: of the list and its uris, in hex.
     """
     return f"{encoder_folder(LISTS, encoder_id)}/uris-{digest[:32]}.parquet"

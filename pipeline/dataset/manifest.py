@@ -24,7 +24,7 @@ FORMAT = "image-embeddings/1"
 
 
 class _AnyFormat(msgspec.Struct):
-    """What manifests of all formats have."""
+    """The fields that manifests of all formats have."""
 
     format: str
 
@@ -58,9 +58,9 @@ class EncoderState:
     """The live files of one encoder.
 
     Attributes:
-        spec: of the encoder.
-        parts: with the rows.
-        lists: that runs have read, with the uris that they named.
+        spec: the encoder's spec, as in the bundle.
+        parts: the parts with the encoder's rows.
+        lists: the lists that runs have read, with the uris that they named.
     """
 
     spec: EncoderSpec
@@ -80,7 +80,7 @@ class Manifest:
         runs: the committed runs, oldest first: run id -> token of the launch that committed it.
         encoders: encoder id -> the encoder's live files.
         removed: files that the last commit made useless; its clean-up may have missed some.
-        upkeep: the command that wrote this state; None where a run wrote it.
+        upkeep: the command that wrote this state; None if a run wrote it.
     """
 
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -129,7 +129,7 @@ class Manifest:
 
         Args:
             text: content of the file.
-            path: of the file, for the error.
+            path: the file's path, for the error.
 
         Raises:
             JobError: the file is damaged, has another format, or a value has another type.
@@ -150,7 +150,7 @@ class Manifest:
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
-    """The manifest and its version; an empty manifest and None where there is none yet.
+    """The manifest and its version; an empty manifest and None if there is none yet.
 
     Raises:
         JobError: the manifest is damaged.

@@ -27,7 +27,7 @@ class NamedUris:
     """Collects the uris that a list names, and writes them to a file.
 
     Args:
-        list_uri: of the list. The file's metadata holds it too, so that the file can be used
+        list_uri: the list's uri. The file's metadata holds it too, so that the file can be used
             without a manifest: after a killed run, or to rebuild a manifest.
     """
 
@@ -82,7 +82,7 @@ def read_uris(output: str, state: ListState) -> Iterator[str]:
 def list_of(output: str, path: str) -> ListState | None:
     """The list that a file of uris belongs to, by its metadata.
 
-    None where the file is missing, unreadable or without that metadata.
+    None if the file is missing, unreadable or without that metadata.
     """
     full = join(output, path)
     try:

@@ -19,7 +19,7 @@ from pipeline.records import EMBEDDINGS, Kind, Part
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 16 << 20
-UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # raised by damaged parts
+UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)  # errors that damaged parts raise
 # Size of a row group; readers skip whole row groups by their statistics.
 GROUP_ROWS = 16384
 GROUP_BYTES = 64 << 20
@@ -64,7 +64,7 @@ class ContentName:
 
 
 def put_part(output: str, path: str, data: bytes) -> bytes:
-    """Write a part, which appears whole or not at all; returns the content of its file.
+    """Write a part, which appears whole or not at all. Returns the content of its file.
 
     If an earlier attempt has written the same rows, its file stays, and its content is returned:
     the last bits of its vectors may differ.
@@ -97,8 +97,8 @@ class PartStream:
     """A part that grows batch by batch. Its file is held in memory until it is written.
 
     Args:
-        kind: of the part.
-        schema: of its rows, with metadata.
+        kind: the part's kind.
+        schema: the schema of its rows, with metadata.
     """
 
     def __init__(self, kind: Kind, schema: pa.Schema) -> None:

@@ -36,8 +36,8 @@ from pipeline.records import (
     Touched,
 )
 
-# A part is written after so many rows, seconds or bytes: a killed run loses no more per worker,
-# besides the images that it was working on.
+# A part is written after this many rows, seconds or bytes. So a killed run loses no more than that
+# per worker, besides the images that it was working on.
 MAX_ROWS = 1024
 MAX_SECONDS = 60.0
 MAX_BYTES = 64 << 20
@@ -50,9 +50,9 @@ class PartWriter:
     """Writes parts of one run.
 
     Attributes:
-        output: of the job.
-        run_id: of the run.
-        spec: of the encoder.
+        output: the dataset's folder.
+        run_id: the run's id.
+        spec: the encoder's spec.
         extra_columns: further columns of embeddings: carried ones, and truncated.
     """
 
@@ -122,8 +122,8 @@ class PartWriter:
         The old file stays; the commit removes it.
 
         Args:
-            kind: of the part.
-            path: of the part, relative to the output.
+            kind: the part's kind.
+            path: the part's path, relative to the output.
             stale: uris whose rows are left out.
             touched: uri -> new version and carried values; these rows stay, even if also stale.
 
@@ -184,7 +184,7 @@ class PartBuffer(Generic[_Row]):
         self._since = 0.0
 
     def add(self, row: _Row, size: int) -> bool:
-        """Add a row of about so many bytes; returns whether it is time to write a part."""
+        """Add a row with its approximate size. Returns whether it is time to write a part."""
         if not self._rows:
             self._since = self._clock()
         self._rows.append(row)
@@ -228,7 +228,7 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     Args:
         part: in the writer's output.
         committed: whether the manifest names it.
-        writer: of this run.
+        writer: writes this run's parts.
 
     Raises:
         OSError, pyarrow.ArrowException: the part can't be read.

@@ -23,8 +23,8 @@ def schema_of(kind: Kind, spec: EncoderSpec, extra_columns: Iterable[pa.Field] =
     """The Arrow schema of one kind of part, EMBEDDINGS or FAILURES.
 
     Args:
-        kind: of the part.
-        spec: of the encoder.
+        kind: the part's kind.
+        spec: the encoder's spec.
         extra_columns: further columns of embeddings: carried ones, and truncated.
     """
     if kind == EMBEDDINGS:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 
 def to_plain(column: pa.Array | pa.ChunkedArray) -> list[object]:
-    """A column as Python values.
+    """Convert a column to Python values.
 
     Timestamps, durations and times become whole numbers in the column's unit, since Python's own
     types have no nanoseconds.
@@ -22,7 +22,7 @@ def to_plain(column: pa.Array | pa.ChunkedArray) -> list[object]:
 
 
 def to_arrow(values: Sequence[object], kind: pa.DataType) -> pa.Array:
-    """The inverse of to_plain; also takes values that pyarrow itself converts to the type."""
+    """The inverse of to_plain. Also takes values that pyarrow itself converts to the type."""
     number = _as_number(kind)
     if number and all(value is None or isinstance(value, int) for value in values):
         return pa.array(values, number).cast(kind)

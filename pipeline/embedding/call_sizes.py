@@ -10,7 +10,7 @@ from encoder.compute.machine import CPU_CALL, nvidia_gpus, threads_per_call, usa
 
 
 def share_cores(height: int, width: int) -> None:
-    """Let calls run side by side, on one core each. Call it before Keras is imported.
+    """Let calls run in parallel, on one core each. Call this before Keras is imported.
 
     A TF_NUM_INTRAOP_THREADS that is set already wins. With a GPU, nothing changes.
 
@@ -23,7 +23,7 @@ def share_cores(height: int, width: int) -> None:
 
 
 def images_together(batch_size: int, height: int, width: int) -> int:
-    """How many images the encoder gets together: a batch; on a CPU enough for all cores.
+    """How many images the encoder gets at once: a batch, or on a CPU enough for all cores.
 
     Args:
         batch_size: images per call of the encoder at most.
@@ -38,7 +38,7 @@ def images_together(batch_size: int, height: int, width: int) -> int:
 
 
 class CallSettings(NamedTuple):
-    """What decides how many images the encoder gets together.
+    """The settings that decide how many images the encoder gets at once.
 
     Attributes:
         batch_size: images per call of the encoder at most.
@@ -51,7 +51,7 @@ class CallSettings(NamedTuple):
     width: int
 
     def images_together(self) -> int:
-        """The number on the machine that asks; see images_together."""
+        """The number on this machine; see the function images_together."""
         return images_together(self.batch_size, self.height, self.width)
 
 

@@ -24,7 +24,7 @@ class Reading:
     """How images are read.
 
     Attributes:
-        spec: of the encoder, which decides size and channels.
+        spec: the encoder's spec, which has the size and channels.
         limits: the largest image, and whether truncated images are decoded.
         max_bytes: of one image file.
         packing: how archives are read.

@@ -25,10 +25,10 @@ from pipeline.runs.progress import Tally
 if TYPE_CHECKING:
     from encoder.compute.runtime import Encoder
 
-RECENT_BYTES = 32 << 20  # of vectors
-_ENTRY_BYTES = 512  # of a cache entry besides its vector, roughly
+RECENT_BYTES = 32 << 20  # bytes of vectors to keep
+_ENTRY_BYTES = 512  # approximate bytes of a cache entry besides its vector
 
-# A vector, float32 (dim,), with the load that computed it; or the error.
+# A vector, float32 (dim,), with the load that computed it, or an error.
 _Vector = tuple[NDArray[np.float32], Load]
 _Result = _Vector | Exception
 
@@ -39,7 +39,7 @@ class LoadedEncoder:
     RunInference loads its model on every worker, even if no image comes.
 
     Args:
-        load: gives the encoder; called once.
+        load: returns the encoder. It is called once.
     """
 
     def __init__(self, load: Callable[[], Encoder]) -> None:
@@ -77,11 +77,11 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
 
     Attributes:
         bundle: path of the encoder bundle, as the workers reach it.
-        encoder_id: of the bundle that the job was planned for.
+        encoder_id: the id of the bundle that the job was planned for.
         batch_size: images per call at most. It is fixed: new sizes would be compiled again, and
             growing ones can run out of memory hours into a job.
         trust: allow a bundle with Lambda layers or custom classes.
-        across_processes: load once for all processes of a machine, in a process of its own.
+        across_processes: load once for all processes of a machine, in a separate process.
         storage: request settings for buckets, applied in the process that loads.
         tally_folder: where the device is announced; see pipeline.runs.progress.
     """

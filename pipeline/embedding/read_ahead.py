@@ -54,19 +54,19 @@ class ReadAhead:
         self._flight = _Flight(self._window)
 
     def put(self, todo: Todo) -> Iterator[Outcome]:
-        """Start on an image in a file of its own; gives outcomes that have to leave the window."""
+        """Start to read an image in its own file. Yields outcomes that no longer fit the window."""
         self._flight.expect(1)
         _start(self._readers, self._flight, self._read_file, todo)
         yield from self._flight.outcomes(self._window)
 
     def put_segment(self, todos: Sequence[Todo]) -> Iterator[Outcome]:
-        """Start on images packed in one segment of an archive, in the order of their places."""
+        """Start to read images of one segment of an archive, in the order of their places."""
         self._flight.expect(len(todos))
         _start(self._readers, self._flight, self._read_segment, todos)
         yield from self._flight.outcomes(self._window)
 
     def drain(self) -> Iterator[Outcome]:
-        """Wait for the rest."""
+        """Wait for all other outcomes."""
         yield from self._flight.outcomes(0)
 
     def clear(self) -> None:
@@ -165,6 +165,7 @@ class _Flight:
     """
 
     def __init__(self, room: int) -> None:
+        # Any: outcomes are records of the caller's type, or an error to raise.
         self._landed: queue.SimpleQueue[tuple[Any, bool]] = queue.SimpleQueue()
         self._room = threading.Semaphore(room)
         self._left = False
@@ -175,7 +176,7 @@ class _Flight:
         self._expected += count
 
     def outcomes(self, most: int) -> Iterator[Outcome]:
-        """Outcomes as they land, until at most this many are still missing."""
+        """Yield outcomes as they land, until at most this many are still missing."""
         while self._expected > most:
             outcome, in_room = self._landed.get()
             if isinstance(outcome, BaseException):
@@ -186,7 +187,7 @@ class _Flight:
             yield outcome
 
     def land(self, outcome: Outcome | BaseException, in_room: bool = False) -> None:
-        """Add an outcome, from any thread; one that took room frees it when it is fetched."""
+        """Add an outcome, from any thread. If it took room, fetching it frees the room."""
         self._landed.put((outcome, in_room))
 
     def has_room(self) -> bool:
@@ -197,10 +198,11 @@ class _Flight:
         return False
 
     def leave(self) -> None:
-        """Drop the rest: no outcome will be fetched any more."""
+        """Drop all further outcomes: nobody will fetch them."""
         self._left = True
 
 
+# Any: the arguments of `work`, which has its own types.
 def _start(
     pool: ThreadPoolExecutor, flight: _Flight, work: Callable[..., None], *arguments: Any
 ) -> None:
@@ -226,7 +228,7 @@ def _read(image: Image, most: int) -> tuple[bytes, Image]:
     except ChangedError:
         if version:
             raise
-        # Try once more; a file that keeps changing is a failure.
+        # Try a second time. If the file changes again, it is a failure.
         data, info = store.read(path, most=most)
     return data, image._replace(version=info.version)
 

@@ -52,7 +52,7 @@ def carried_columns(
     """The types of the columns in --keep, from all manifests and Parquet files of the inputs.
 
     Args:
-        inputs: of the run.
+        inputs: the run's inputs.
         keep: the names of the columns.
         uri_column: the column of uris, in manifests.
         image_field: the column of images that the user chose; None for none.
@@ -98,7 +98,7 @@ def dataset_columns(
 
     Args:
         output: the dataset.
-        spec: of the encoder.
+        spec: the encoder's spec.
         carried: the carried columns of this run.
         truncated: whether this run writes the column `truncated`.
 

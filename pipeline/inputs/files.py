@@ -111,7 +111,7 @@ class _Folder(NamedTuple):
     """A folder to list.
 
     Attributes:
-        path: of the folder.
+        path: the folder's path.
         depth: how many levels of folders to list, this one included; None for all.
         above: (device, inode) of the folders above it.
     """

@@ -36,7 +36,7 @@ class ListSettings(NamedTuple):
         uri_column: the column of uris, in manifests.
         carried: columns to carry over, with their types.
         output: the dataset.
-        encoder_id: of the dataset's encoder.
+        encoder_id: the id of the dataset's encoder.
         remember: store the uris that lists name, for later runs.
     """
 
@@ -74,7 +74,7 @@ def is_list(source: Input, path: str, uri_column: str, image_field: str | None) 
 
     Args:
         source: the input.
-        path: of the file.
+        path: the file's path.
         uri_column: the column of uris, in manifests.
         image_field: the column of images that the user chose; None for none.
 

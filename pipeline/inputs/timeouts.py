@@ -11,7 +11,7 @@ class ConsecutiveTimeouts:
     Without it, a run would try each of a million images until its deadline, one after another.
 
     Args:
-        most: how many requests in a row may time out.
+        most: the number of requests in a row that may time out.
     """
 
     def __init__(self, most: int) -> None:
@@ -22,7 +22,7 @@ class ConsecutiveTimeouts:
         """Record the outcome of a request.
 
         Args:
-            error: that the request ended with; None if it succeeded. Only a TimeoutError counts,
+            error: the error of the request; None if it succeeded. Only a TimeoutError counts,
                 anything else starts the count anew.
 
         Raises:

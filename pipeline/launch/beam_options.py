@@ -1,4 +1,4 @@
-"""Beam's own options: parsed, checked, and what follows from them."""
+"""Parse and check Beam's own options, and find what follows from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     """Parse Beam's options, and apply them to Beam's file systems.
 
     Raises:
-        InputError: neither this project nor Beam has such an option; it is named.
+        InputError: neither this project nor Beam has such an option; the message names it.
     """
     parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
     for group in _option_groups(PipelineOptions):
         group._add_argparse_args(parser)
     try:
         _, unknown = parser.parse_known_args(list(arguments))
-    except Exception as error:  # argparse.ArgumentError, and what Beam's own types raise
+    except Exception as error:  # argparse.ArgumentError, and errors of Beam's own types
         raise InputError(f"wrong Beam option: {error}") from error
     if unknown:
         raise InputError(
@@ -38,7 +38,7 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     options = PipelineOptions(list(arguments))
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or IN_PROCESS[0]
-    FileSystems.set_options(options)  # a new job may read lists before there is a pipeline
+    FileSystems.set_options(options)  # new_job may read lists before a pipeline exists
     return options
 
 

@@ -33,7 +33,7 @@ from pipeline.steps.outputs import METRICS
 
 
 def run(job: Job, options: PipelineOptions) -> RunRecord | None:
-    """Run the job; gives the run record, or None for a dry run.
+    """Run the job. Returns the run record, or None for a dry run.
 
     Raises:
         InputError: the options do not go together.
@@ -56,7 +56,7 @@ def run(job: Job, options: PipelineOptions) -> RunRecord | None:
 
 
 def plan(job: Job, options: PipelineOptions) -> dict[Total, int]:
-    """What a run would do, by the names of the run record. Writes nothing."""
+    """The counts of a run that would start now, as in the run record. Writes nothing."""
     _check_reachable(job, options)
     pipeline = _new_pipeline(options)
     add_plan(pipeline, job, remember=False)

@@ -1,7 +1,7 @@
-"""Worker processes on this machine that end with the job, and whose end fails the job.
+"""Worker processes on this machine: they end with the job, and the job fails if one is killed.
 
-Beam's own workers go on writing after the process that started them was killed, beside the next
-run. And if a worker is killed, Beam waits for its answer forever.
+Beam's own workers still write after the process that started them was killed, even during the next
+run. And if a worker is killed, Beam waits for its response forever.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
     """Fails the requests to a worker process that has ended."""
 
     def __init__(self, _: bytes, *others: object) -> None:
-        # With exec there is no shell between the two processes.
+        # With exec, no shell stands between the two processes.
         command = f"exec {shlex.quote(sys.executable)} -m {__name__} {os.getpid()}"
         super().__init__(command.encode(), *others)
         self._ended = threading.Event()
@@ -67,7 +67,7 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
             future = waiting.pop(name, None)
             if future is not None:
                 name_of_error = f"{JobError.__module__}.{JobError.__qualname__}"
-                error = f"{name_of_error}: {WORKER_ENDED}"  # as a traceback writes it; see explain
+                error = f"{name_of_error}: {WORKER_ENDED}"  # as in a traceback; see explain
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=error))
 
 

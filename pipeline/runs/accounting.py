@@ -41,11 +41,11 @@ def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Everything that a run did.
+    """All results of a run.
 
     Attributes:
-        snapshot: the output as the run found it.
-        counts: what planning counted.
+        snapshot: the output at the start of the run.
+        counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
         lists: the lists that were read.
@@ -93,7 +93,7 @@ def run_record(job: Job, outcome: Outcome) -> RunRecord:
 
 
 def check_run(job: Job, outcome: Outcome, record: RunRecord) -> None:
-    """Raise JobError where a run must not be committed: counts, listings, deletions, failures."""
+    """Raise JobError if counts, listings, deletions or failures forbid a commit of the run."""
     listed, failed = record["listed"], record["failed"]
     accounted = record["unchanged"] + record["resumed"] + record["embedded"] + failed
     if listed != accounted:

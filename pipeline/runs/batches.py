@@ -1,7 +1,7 @@
-"""Rows on their way to be compared: spread over partitions, packed by the thousand.
+"""Batches of rows for planning: spread over partitions, a thousand rows in each.
 
-An engine spends more on an element than planning spends on a row. So the uris are spread over a
-fixed number of partitions, and what meets there are packed batches of rows.
+A runner spends more time on an element than planning spends on a row. So the uris are spread over a
+fixed number of partitions, and the elements are packed batches of rows.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ def partition_of(uri: str) -> int:
 
 
 def pack(batch: ListedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
-    """A batch as bytes, compressed: uris have much in common."""
+    """A batch as compressed bytes: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
     return len(data).to_bytes(_SIZE_BYTES, "big") + packed
 
 
 def unpack(data: bytes, kind: type[_Batch]) -> _Batch:
-    """The batch that was packed.
+    """Unpack a batch.
 
     Raises:
-        TypeError: it is of another kind.
+        TypeError: the batch is of another kind.
     """
     size = int.from_bytes(data[:_SIZE_BYTES], "big")
     batch = pickle.loads(pa.decompress(data[_SIZE_BYTES:], size, codec="zstd", asbytes=True))
@@ -84,25 +84,25 @@ def unpack(data: bytes, kind: type[_Batch]) -> _Batch:
 
 
 class Batches(Generic[_Key, _Row]):
-    """Collects rows by key, until there are enough for a batch."""
+    """Collects rows by key until there are enough for a batch."""
 
     def __init__(self) -> None:
         self._rows: dict[_Key, list[_Row]] = {}
 
     def add(self, key: _Key, row: _Row) -> list[_Row]:
-        """Take a row; gives all rows of its key once they are enough, else none."""
+        """Add a row. Returns all rows of its key if they are enough for a batch, else none."""
         rows = self._rows.setdefault(key, [])
         rows.append(row)
         return self._rows.pop(key) if len(rows) >= _BATCH_ROWS else []
 
     def rest(self) -> list[tuple[_Key, list[_Row]]]:
-        """All rows that are left, by key; the collection is empty afterwards."""
+        """Remove and return all remaining rows by key."""
         rows, self._rows = self._rows, {}
         return list(rows.items())
 
 
 def listed_batch(source: str, images: Iterable[Image]) -> bytes:
-    """Images of one input, packed."""
+    """Pack images of one input."""
     plain: list[tuple[str, str, int]] = []
     others: list[Image] = []
     for image in images:

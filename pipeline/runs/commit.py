@@ -1,9 +1,9 @@
-"""Commit a run: make all of its work live, or nothing.
+"""Commit a run: all of its work becomes live, or nothing.
 
-A crash may come at any point, and the order makes that safe: the new parts are complete; the run
-record is written; the manifest replaces the old one, unless another run has replaced it meanwhile;
-then the files that are no longer live are removed. After a crash before the manifest, the next run
-takes over the parts; after a later crash, the next run removes the files.
+The order makes a crash at any point safe: first, all new parts are complete; then the run record is
+written; then the manifest replaces the old one, unless another run has replaced it meanwhile; then
+files that are no longer live are removed. After a crash before the manifest, the next run takes
+over the parts. After a later crash, the next run removes the files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pipeline.runs.snapshot import files_of
 
 
 def commit(job: Job, outcome: Outcome) -> RunRecord:
-    """Commit a run; gives its record. Doing it once more (a retry) changes nothing.
+    """Commit a run and return its record. A second call, as in a retry, changes nothing.
 
     Raises:
         JobError: the run must not be committed. Its parts stay for the next run.
@@ -72,7 +72,7 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
             write_manifest(job.output, manifest, version)
         except ChangedError:
             winner = read_manifest(job.output)[0]
-            if job.run_id not in winner.runs:  # else the record is that of a run of the same name
+            if job.run_id not in winner.runs:  # else it is the winner's record
                 store_for(path).delete(path)
             raise _lost_race(winner) from None
     _clean_up(job, outcome.snapshot, manifest)
@@ -82,8 +82,7 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
 def _to_remove(job: Job, snapshot: Snapshot) -> set[str]:
     """All files that this run may remove: those in its snapshot, and of its own failed attempts.
 
-    Parts that appeared in other runs' folders since then belong to runs that work at the same time;
-    they stay.
+    Parts that appeared in other runs' folders since then belong to concurrent runs, and stay.
     """
     to_remove = {part.path for part in snapshot.live} | {*snapshot.resumable, *snapshot.useless}
     to_remove |= {each.uris_path for each in snapshot.lists}
@@ -114,7 +113,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
     """The lists that this run read, and those of earlier runs that its inputs do not cover.
 
-    Rows of runs that died become live, so the uris that their lists named are kept as well.
+    Rows of dead runs become live, so the uris that their lists named are kept as well.
     """
     states: dict[str, list[ListState]] = {}
     for each in (*outcome.snapshot.lists, *outcome.snapshot.unfinished):

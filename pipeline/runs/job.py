@@ -1,4 +1,4 @@
-"""One run of the job: its options, and the facts that were found before it starts."""
+"""One run of the job: its options, and facts that are found before it starts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from pipeline.runs.rules import CarriedColumns
 
 
 def new_token() -> str:
-    """A value that no other launch has."""
+    """A random value, different for each launch."""
     return uuid.uuid4().hex
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run: its options plus facts. It travels to the workers.
+    """One run: its options and facts. It is sent to the workers.
 
     Attributes:
-        inputs: where the images are.
+        inputs: the places of the images.
         bundle: path of the encoder bundle, as the workers reach it.
         spec: the bundle's ``encoder.json``.
         output: the dataset's folder, absolute or gs://.
         run_id: names the run, its folders and its record.
         started: wall-clock time, UTC, ISO 8601.
-        options: how images are treated.
+        options: the options of the run.
         carried: the carried columns of the inputs, with their types in the dataset.
         extra_columns: all columns of the dataset besides the standard ones.
         storage: request settings for buckets.

@@ -1,4 +1,4 @@
-"""A job that starts now: everything that can be wrong is checked before Beam is involved."""
+"""Make a job, and check everything that can be wrong with it before Beam is imported."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def new_job(
     keep: Sequence[str] = (),
     options: JobOptions | None = None,
 ) -> Job:
-    """Describe a run that starts now.
+    """Make the job of a run that starts now.
 
     Args:
         inputs, encoder, output, run_id: as on the command line.
         keep: columns of manifests to carry over.
-        options: how images are treated; None for the defaults.
+        options: the options of the run; None for the defaults.
 
     Raises:
         InputError: an option is wrong; the message names it.

@@ -74,7 +74,7 @@ def live_progress(enabled: bool) -> Iterator[str | None]:
     On a terminal both go to stderr. Elsewhere announced lines go to stdout, like the summary, since
     schedulers treat output on stderr as errors.
 
-    Gives the folder for a Tally; None if it is not enabled.
+    Yields the folder for a Tally; None if it is not enabled.
     """
     if not enabled:
         yield None
@@ -110,7 +110,7 @@ class Rate:
         self._latest = (0, 0.0)
 
     def update(self, done: int, now: float) -> float:
-        """Take a count and a time in seconds; gives the rate, 0 while it is not known."""
+        """Add a count and a time in seconds. Returns the rate, or 0 while it is not known."""
         if done and self._first is None:
             self._first = self._latest = (done, now)
         if done > self._latest[0]:

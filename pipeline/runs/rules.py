@@ -1,4 +1,4 @@
-"""The incremental rules: what to do about one image, from its listing and from its known rows."""
+"""The incremental rules: what to do with an image, given its listing and its known rows."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Decision(NamedTuple):
 
     Attributes:
         todo: the image to read and embed, if any.
-        stale: parts whose row of this uri has to go.
-        counts: what this uri adds to the counts of the run.
+        stale: parts whose row of this uri has to be removed.
+        counts: the part of this uri in the counts of the run.
         renewed: the row that stays while its carried values change, if any.
-        seen: what the log of changes needs to know; see pipeline.dataset.changes.
+        seen: facts for the log of changes; see pipeline.dataset.changes.
     """
 
     todo: Todo | None
@@ -47,8 +47,8 @@ class CarriedColumns(NamedTuple):
     """The names of carried columns.
 
     Attributes:
-        listed: that this run's inputs carry, in the order of a listing's values.
-        dataset: that the dataset has, in the order of a row's values.
+        listed: the columns of this run's inputs, in the order of a listing's values.
+        dataset: the columns of the dataset, in the order of a row's values.
     """
 
     listed: tuple[str, ...] = ()
@@ -58,8 +58,8 @@ class CarriedColumns(NamedTuple):
         """The values of all of the dataset's columns: those of the listing replace older ones.
 
         Args:
-            listed: values of the listing; None where it carries none.
-            before: values of the row that the output has; None where it has none.
+            listed: values of the listing; None if it carries none.
+            before: values of the row that the output has; None if it has none.
         """
         if listed is None:
             return before
@@ -69,10 +69,10 @@ class CarriedColumns(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What a run covers, and how it treats what it covers.
+    """The images that a run covers, and settings of the rules.
 
     Attributes:
-        inputs: of this run.
+        inputs: this run's inputs.
         unreadable: uris of folders that could not be read; images below them may exist.
         retry_failures: try again images that could not be decoded.
         columns: carried columns of the listing and of the dataset.
@@ -94,10 +94,10 @@ def decide(
     """Apply the incremental rules to one uri.
 
     Args:
-        uri: of the image.
-        listed: the image as the inputs list it; several where several inputs reach it.
+        uri: the image's uri.
+        listed: the image as the inputs list it; several if several inputs list it.
         known: its rows in the output, embeddings and failures.
-        scope: of the run.
+        scope: what the run covers.
         named_by: uris of the lists that named the image in an earlier state.
     """
     rows = sorted(known, key=_preference)
@@ -135,8 +135,8 @@ def decide_partition(
 ) -> Iterator[tuple[str, Decision]]:
     """Apply the rules to all uris of one partition.
 
-    Gives (uri, Decision) for each uri that needs one. Most uris are unchanged: they take a fast
-    path, and their counts come together, in a last decision for the uri "".
+    Yields (uri, Decision) for each uri that needs one. Most uris are unchanged. They take a fast
+    path, and the last decision, for the uri "", has the sum of their counts.
     """
     rows: dict[str, list[KnownTuple]] = {}
     for known_batch in known:
@@ -201,7 +201,7 @@ def _had(rows: list[Known]) -> tuple[Seen, ...]:
 
 
 def _adopted(rows: list[Known]) -> tuple[Seen, ...]:
-    """The row of a run that died becomes one of the output."""
+    """The decision that makes the row of a dead run live."""
     return (HAS,) if rows and not (rows[0].committed or rows[0].stage) else ()
 
 

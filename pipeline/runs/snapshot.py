@@ -1,4 +1,4 @@
-"""The output as a run finds it: live parts, parts to resume from, useless files."""
+"""The output at the start of a run: live parts, parts to take over, useless files."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
         for path in files_of(output, spec.id, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
-            # A removed part was live once: its rows are old. Failures of a run that died are tried
-            # again, which costs little.
+            # Removed parts were live before, so their rows are old. Failures of a dead run are
+            # tried again, which costs little.
             is_useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             # Parts of interrupted upkeep are copies of rows in live parts.
             is_useless = is_useless or (version is not None and is_of_upkeep(path))

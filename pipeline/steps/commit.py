@@ -21,7 +21,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         job: the run.
-        counts: what planning counted.
+        counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
         lists: the lists that were read.

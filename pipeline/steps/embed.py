@@ -17,12 +17,12 @@ from pipeline.embedding.handler import EncoderHandler
 from pipeline.records import Decoded, Embedded, Failure
 from pipeline.steps.outputs import at_end
 
-# On a CPU, how far lists of images for the encoder grow.
+# On a CPU, the limits for lists of images for the encoder.
 LIST_IMAGES, LIST_SECONDS = 64, 1.0
 
 
 class Vectors(NamedTuple):
-    """What the encoder made of the images.
+    """The results of the encoder.
 
     Attributes:
         embedded: images with their vectors.
@@ -39,7 +39,7 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         handler: loads and calls the encoder.
-        calls: how many images it takes together.
+        calls: how many images it gets at once.
     """
 
     handler: EncoderHandler
@@ -56,10 +56,10 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
 
 
 class _Gather(beam.DoFn):  # type: ignore[misc]
-    """Decoded -> [Decoded], as many as keep all cores busy.
+    """Decoded -> [Decoded], in lists that are long enough to keep all cores busy.
 
-    At the end of a list cores wait for the last one, so lists grow as long as they take little
-    time; the first one is short, so that the first vectors are there soon.
+    At the end of a list, cores wait for the last image. So lists grow while they take little time.
+    The first list is short, so that the first vectors come early.
     """
 
     def __init__(self, calls: CallSettings) -> None:
@@ -77,7 +77,7 @@ class _Gather(beam.DoFn):  # type: ignore[misc]
         if len(self._images) < self._enough:
             return
         began = time.monotonic()
-        yield self._take()  # returns when the vectors of the list are there
+        yield self._take()  # returns when the vectors of the list are computed
         seconds = time.monotonic() - began
         if self._may_grow and seconds < LIST_SECONDS and 2 * self._enough <= LIST_IMAGES:
             self._enough *= 2

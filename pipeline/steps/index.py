@@ -1,4 +1,4 @@
-"""What the output holds already: ReadIndex."""
+"""ReadIndex: the rows and files that the output has already."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _PARTS_AHEAD = 15
 
 
 class Index(NamedTuple):
-    """What the output holds.
+    """The rows and files of the output.
 
     Attributes:
         rows: (partition, packed KnownBatch).
         named: (partition, packed NamedBatch): the uris that lists named in earlier runs.
         named_archives: (uri of an archive, uri of the list that named it).
-        snapshot: one element, the output as the run found it.
-        contents: the contents that the output has vectors of, a part each.
-        outdated: (part, None) for parts whose columns are not those of this run.
-        damaged: unreadable parts of runs that died: their images are embedded again.
+        snapshot: one element, the output at the start of the run.
+        contents: the contents that the output has vectors of, one element per part.
+        outdated: (part, None) for parts whose columns differ from those of this run.
+        damaged: unreadable parts of dead runs, whose images are embedded again.
     """
 
     rows: PCollection[Packed]
@@ -55,11 +55,11 @@ class Index(NamedTuple):
 
 @dataclasses.dataclass
 class ReadIndex(beam.PTransform):  # type: ignore[misc]
-    """Read what the output holds: PBegin -> Index.
+    """Read the rows and files of the output: PBegin -> Index.
 
     Attributes:
-        writer: of this run; it knows the output, the encoder and the columns.
-        inputs: of this run.
+        writer: writes this run's parts; it has the output, the encoder and the columns.
+        inputs: this run's inputs.
         storage: request settings for buckets.
     """
 
@@ -122,7 +122,7 @@ class _ReadKeys(StorageDoFn):
     def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
         super().__init__(storage)
         self._writer = writer
-        # In a bucket each part takes a request or a few; on disk reading one by one is as fast.
+        # In a bucket, each part needs requests. On disk, reading one by one is as fast.
         self._ahead = _PARTS_AHEAD if is_remote(writer.output) else 0
 
     def setup(self) -> None:
@@ -150,7 +150,7 @@ class _ReadKeys(StorageDoFn):
         self._pool.shutdown(cancel_futures=True)
 
     def _read_first(self) -> Iterator[Packed | TaggedOutput]:
-        """The keys of the part whose reading began first."""
+        """The keys of the part that has been read for the longest time."""
         part, committed, future = self._reading.popleft()
         try:
             keys = future.result()

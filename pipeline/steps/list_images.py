@@ -37,11 +37,11 @@ Packed = tuple[int, bytes]
 
 
 class Listing(NamedTuple):
-    """What the inputs list.
+    """The results of listing the inputs.
 
     Attributes:
         images: (partition, packed ListedBatch).
-        archives: (uri, Image) of the archives that have to be looked into.
+        archives: (uri, Image) of the archives whose images have to be listed.
         unreadable: uris of folders that could not be read.
         lists: the lists that were read, and the files that hold their uris.
     """
@@ -53,7 +53,7 @@ class Listing(NamedTuple):
 
 
 class ArchivesToLook(NamedTuple):
-    """What ListMembers needs to know of archives.
+    """The inputs of ListMembers.
 
     Attributes:
         archives: (uri, Image).
@@ -67,7 +67,7 @@ class ArchivesToLook(NamedTuple):
 
 
 class Members(NamedTuple):
-    """What archives hold.
+    """The images in archives.
 
     Attributes:
         images: (partition, packed ListedBatch).
@@ -80,12 +80,12 @@ class Members(NamedTuple):
 
 @dataclasses.dataclass
 class ListImages(beam.PTransform):  # type: ignore[misc]
-    """List what the inputs name: PBegin -> Listing.
+    """List the files of the inputs: PBegin -> Listing.
 
     A listing that fails fails the job: nothing may be concluded from half of it.
 
     Attributes:
-        inputs: of the run.
+        inputs: the run's inputs.
         packing: how archives are read.
         lists: how lists are read, and whether their uris are written down.
         storage: request settings for buckets.

@@ -39,7 +39,7 @@ class SeenLog:
         self._batches: Batches[int, tuple[str, Seen]] = Batches()
 
     def add(self, uri: str, seen: Seen) -> Iterator[TaggedOutput]:
-        """Note what happened to a uri; gives batches that are full."""
+        """Note what happened to a uri. Returns batches that are full."""
         log = _log_of(uri)
         if rows := self._batches.add(log, (uri, seen)):
             yield _seen_output(log, rows)

@@ -20,7 +20,7 @@ from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
 
 
 class ToPlan(NamedTuple):
-    """What a plan is made from.
+    """The inputs of PlanRun.
 
     Attributes:
         listed: (partition, packed ListedBatch): the images that exist now.
@@ -34,15 +34,15 @@ class ToPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What has to be done.
+    """The results of PlanRun.
 
     Attributes:
-        loose: [Todo], one image in a file of its own.
+        loose: [Todo], one image in its own file.
         packed: (segment of an archive, Todo).
-        stale: (part, uri) of rows that have to go.
+        stale: (part, uri) of rows that have to be removed.
         renewed: (part, Touched) of rows whose carried values change.
         seen: (log, packed SeenBatch) for the log of changes.
-        counts: what was counted.
+        counts: the counts of planning.
     """
 
     loose: PCollection[list[Todo]]
@@ -60,9 +60,9 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
     An anti-join on the uri, a partition of the uris at a time; the rules are in runs.rules.
 
     Attributes:
-        scope: of the run; the folders that could not be read are added to it.
+        scope: what the run covers; the folders that could not be read are added to it.
         unreadable: uris of those folders.
-        tally_folder: where planned images are counted; None for no counting.
+        tally_folder: the folder that counts planned images; None for no counting.
     """
 
     scope: Scope
@@ -83,7 +83,7 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
 
 
 class _InPartition(TypedDict):
-    """The packed batches that come together in one partition."""
+    """The packed batches of one partition."""
 
     listed: Iterable[bytes]
     known: Iterable[bytes]

@@ -21,15 +21,15 @@ from pipeline.runs.progress import EMBEDDED, Tally
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import SeenLog, StorageDoFn, all_at_end
 
-# Images that are decoded while the encoder works, or two lists of images where that is more.
+# Images that are decoded while the encoder works, or two lists of images if that is more.
 READ_AHEAD = 64
 
 
 class ToRead(NamedTuple):
-    """What has to be read.
+    """The inputs of ReadImages.
 
     Attributes:
-        loose: [Todo], one image in a file of its own.
+        loose: [Todo], one image in its own file.
         packed: (segment of an archive, Todo).
     """
 
@@ -38,11 +38,11 @@ class ToRead(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What became of the images.
+    """The results of ReadImages.
 
     Attributes:
         decoded: images for the encoder.
-        copied: images whose content the output has a vector of already.
+        copied: images whose content already has a vector in the output.
         touched: (part, Touched) of images whose content has not changed.
         failures: images that could not be read or decoded.
         seen: (log, packed SeenBatch) for the log of changes.
@@ -59,15 +59,15 @@ class Read(NamedTuple):
 class ReadImages(beam.PTransform):  # type: ignore[misc]
     """Read and decode images: ToRead -> Read.
 
-    A segment of an archive is read as one stream. Content that the output has a vector of keeps
-    that vector. Behind the Reshuffle, pixels never cross a shuffle.
+    A segment of an archive is read as one stream. Content with a vector in the output keeps that
+    vector. Pixels never cross a shuffle, since the Reshuffle comes before reading.
 
     Attributes:
         reading: how images are read and decoded.
-        calls: how many images the encoder takes together; it decides how far to read ahead.
-        output: the dataset, in which known vectors lie.
+        calls: how many images the encoder gets at once; it decides how far to read ahead.
+        output: the dataset's folder, which holds the known vectors.
         contents: the contents that the dataset has vectors of.
-        tally_folder: where finished images are counted; None for no counting.
+        tally_folder: the folder that counts finished images; None for no counting.
         storage: request settings for buckets.
     """
 

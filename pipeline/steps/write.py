@@ -28,7 +28,7 @@ _Row = TypeVar("_Row", Embedded, Failure)
 
 
 class WrittenEmbeddings(NamedTuple):
-    """What WriteEmbeddings wrote.
+    """The results of WriteEmbeddings.
 
     Attributes:
         parts: finished parts.
@@ -40,10 +40,10 @@ class WrittenEmbeddings(NamedTuple):
 
 
 class ToRewrite(NamedTuple):
-    """What old parts lose or change.
+    """The inputs of RewriteParts.
 
     Attributes:
-        stale: (part, uri) of rows that have to go; (part, None) where only columns differ.
+        stale: (part, uri) of rows to remove; (part, None) if only columns differ.
         touched: (part, Touched) of rows that get another version or other carried values.
     """
 
@@ -55,13 +55,13 @@ class ToRewrite(NamedTuple):
 class WriteEmbeddings(beam.PTransform):  # type: ignore[misc]
     """Write rows to part files as they come: Embedded -> WrittenEmbeddings.
 
-    A part that is given out is a complete file. Parts are flushed after dataset.parts.MAX_ROWS
-    rows or MAX_SECONDS, so that a job that is killed loses little work.
+    Every part is a complete file. Parts are written after dataset.parts.MAX_ROWS rows or
+    MAX_SECONDS, so that a killed job loses little work.
 
     Attributes:
-        writer: of this run.
-        calls: how many images the encoder takes together.
-        tally_folder: where finished images are counted; None for no counting.
+        writer: writes this run's parts.
+        calls: how many images the encoder gets at once.
+        tally_folder: the folder that counts finished images; None for no counting.
         storage: request settings for buckets.
     """
 
@@ -95,7 +95,7 @@ class WriteChanges(beam.PTransform):  # type: ignore[misc]
     """Write the log of what the run changed: (log, packed SeenBatch) -> Part.
 
     Attributes:
-        writer: of this run.
+        writer: writes this run's parts.
         storage: request settings for buckets.
     """
 
@@ -115,7 +115,7 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
     """Write old parts again, without their stale rows: ToRewrite -> Rewrite.
 
     Attributes:
-        writer: of this run.
+        writer: writes this run's parts.
         storage: request settings for buckets.
     """
 
@@ -150,7 +150,7 @@ class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
 
     def setup(self) -> None:
         super().setup()
-        # The first part is written after one list of images: people see early that all is well.
+        # The first part is written after one list of images, so that users soon see a result.
         first = self._calls.images_together()
         self._enough = min(first, MAX_ROWS)
         # Images that the encoder got together with the last row of a part would be lost, too.
@@ -169,7 +169,7 @@ class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
 
     @abc.abstractmethod
     def add(self, row: _Row) -> bool:
-        """Count the row and put it into the buffer; gives whether that is full."""
+        """Count a row and add it to the buffer. Returns whether the buffer is full."""
 
     @abc.abstractmethod
     def write(self, rows: list[_Row]) -> Iterator[Part | TaggedOutput]:
@@ -210,7 +210,7 @@ class _WriteFailures(_Write[Failure]):
 
 
 class _OfPart(TypedDict):
-    """What comes together for one old part."""
+    """All changes of one old part."""
 
     stale: Iterable[str | None]
     touched: Iterable[Touched]

@@ -32,8 +32,8 @@ class Finding(NamedTuple):
 
     Attributes:
         path: of the file or folder, relative to the output.
-        found: what is there.
-        expected: what should be there; None for a note.
+        found: what was found.
+        expected: what was expected; None for a note.
         repair: what ``--repair`` does about it; for a note, an explanation.
         note: whether this is for information only: nothing is wrong.
     """
@@ -58,7 +58,7 @@ class CheckedPart:
         part: with the rows, bytes and checksum of the file.
         lost: whether the file can't be used at all.
         cut: numbers of the rows to remove.
-        hashes: of the uris, (rows,) int64.
+        hashes: hashes of the uris, (rows,) int64.
         extra_columns: columns besides those that all parts of its kind have.
         outdated: whether it lacks columns that other parts have.
     """
@@ -82,8 +82,8 @@ def check_part(
     """Read a whole part. Its file is held in memory, but not its decoded rows.
 
     Args:
-        output: of the dataset.
-        state: of the encoder.
+        output: the dataset's folder.
+        state: the encoder's live files.
         part: as the manifest lists it.
         exists: whether the file exists.
     """
@@ -113,7 +113,7 @@ def check_part(
 
 
 def check_columns(parts: Sequence[CheckedPart]) -> tuple[pa.Schema, list[Finding]]:
-    """Check that all embeddings have the same extra columns; returns those that all should have.
+    """Check that all embeddings have the same extra columns. Returns those that all should have.
 
     Marks parts as lost or outdated.
     """
@@ -253,14 +253,14 @@ def _uris(output: str, path: str) -> Iterator[str]:
 
 
 def _age(output: str, path: str) -> tuple[str, str]:
-    """When a part's run began, and when its file was written; greater is later."""
+    """The times when a part's run began and when its file was written."""
     full = join(output, path)
     written = store_for(full).modified(full)
     return started(output, run_of(path) or ""), written.isoformat() if written else ""
 
 
 def started(output: str, run_id: str) -> str:
-    """When a run began, ISO 8601, UTC: by its record, else by its id; "" if neither has a time."""
+    """The start of a run (ISO 8601, UTC), from its record or its id; "" if neither has it."""
     try:
         return read_record(output, run_id)["started"]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Merge small parts into larger ones: fewer files, same rows."""
+"""Merge small parts into larger ones: fewer files with the same rows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.records import EMBEDDINGS, FAILURES, Kind, Part
 
 
 class Merge(NamedTuple):
-    """How one encoder's parts of one kind are merged.
+    """The merge of one encoder's parts of one kind.
 
     Attributes:
-        encoder_id: of the encoder.
-        kind: of the parts.
+        encoder_id: the encoder's id.
+        kind: the parts' kind.
         groups: each group is merged into one part.
         parts: number of live parts before.
     """
@@ -51,7 +51,7 @@ def compact(
 
     Args:
         output: the ``--output`` of the job, local or gs://.
-        target_size: in bytes.
+        target_size: the size of merged parts, in bytes.
         dry_run: change nothing, only return what would be merged.
 
     Raises:
@@ -66,9 +66,9 @@ def compact(
         for name, state in manifest.encoders.items()
         for kind in kinds
     ]
-    # Parts that killed commands left; they only repeat rows. They are listed before this command
-    # writes any. A command that is still writing some began with this manifest or an older one, so
-    # it can't commit any more once this command has.
+    # Parts of killed commands, which only repeat rows. They are listed before this command writes
+    # any. Another command that still writes parts began with this manifest or an older one, so it
+    # can't commit after this command has.
     useless = {
         info.path for info in not_named(own_files(place), manifest) if is_of_upkeep(info.path)
     }

@@ -26,12 +26,12 @@ PRUNE = "prune"
 
 
 class Pruned(NamedTuple):
-    """What is removed.
+    """The files and rows that are removed.
 
     Attributes:
         files: with paths relative to the output.
-        rows: how many rows the removed live parts have.
-        runs: that leave the history.
+        rows: the number of rows in the removed live parts.
+        runs: the runs that are removed from the history.
     """
 
     files: list[FileInfo]
@@ -40,7 +40,7 @@ class Pruned(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """The size of all files, in bytes."""
         return sum(info.bytes for info in self.files)
 
 
@@ -51,7 +51,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 
     Args:
         output: the ``--output`` of the job, local or gs://.
-        encoder_id: of the encoder.
+        encoder_id: the encoder's id.
         dry_run: change nothing, only return what would be removed.
 
     Raises:
@@ -83,7 +83,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 def prune_runs(
     output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
 ) -> Pruned:
-    """Remove the records and logs of old runs, and the files that killed runs left as long ago.
+    """Remove the records and logs of old runs, and files that killed runs left at that time.
 
     All live files stay, and so does the record of the latest run.
 

@@ -27,7 +27,7 @@ def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
     are named with 0 rows, if another part of the same encoder is intact.
 
     Args:
-        output: of the dataset.
+        output: the dataset's folder.
         files: all files of the dataset, with paths relative to the output.
     """
     parts: dict[str, list[Part]] = {}

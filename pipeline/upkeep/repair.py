@@ -1,4 +1,4 @@
-"""Repair a dataset: remove damaged parts and rows; the next run makes them again."""
+"""Repair a dataset: remove damaged parts and rows, which the next run makes again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _repair(examination: Examination) -> None:
 def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:
     """Write a part again without the rows to remove, and with the columns of all parts.
 
-    None if no row is left.
+    Returns None if no row is left.
     """
     part, spec = checked.part, found.state.spec
     extra_columns = found.extra_columns if part.kind == EMBEDDINGS else NO_COLUMNS

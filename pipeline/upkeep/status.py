@@ -27,10 +27,10 @@ class Reason(NamedTuple):
     """A reason why images failed.
 
     Attributes:
-        encoder_id: of the encoder.
+        encoder_id: the encoder's id.
         stage, error: as in the failure rows.
-        images: how many failed for this reason.
-        uri, message: of one of them.
+        images: the number of images that failed for this reason.
+        uri, message: those of one of these images.
     """
 
     encoder_id: str
@@ -52,12 +52,12 @@ class Status(NamedTuple):
     """A summary of a dataset.
 
     Attributes:
-        output: of the dataset.
+        output: the dataset's folder.
         encoders: the live files of each encoder.
-        reasons: of failures, for each encoder the most frequent first.
-        runs: oldest first.
+        reasons: the reasons of failures, for each encoder the most frequent first.
+        runs: the committed runs, oldest first.
         left_files: number of files that the manifest does not name.
-        left_bytes: their size.
+        left_bytes: the size of these files.
     """
 
     output: str
@@ -183,7 +183,7 @@ def _run_table(status: Status) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    """An empty table with columns of these names; a star marks columns of numbers."""
+    """An empty table with columns of these names. A star marks columns of numbers."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         numeric = name.endswith("*")

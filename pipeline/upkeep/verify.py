@@ -1,4 +1,4 @@
-"""Check all that a dataset consists of: manifest, files, rows, run records."""
+"""Check a whole dataset: manifest, files, rows, run records."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Examination:
     """The result of checking a dataset.
 
     Attributes:
-        output: of the dataset.
-        manifest: that was checked; if rebuilt is true, it was made from the files.
-        version: of the file manifest.json; None if there is none.
-        rebuilt: whether no manifest could be read.
+        output: the dataset's folder.
+        manifest: the checked manifest; if rebuilt is true, it was made from the files.
+        version: the version of the file manifest.json; None if there is none.
+        rebuilt: whether the manifest could not be read.
         encoders: the live files of each encoder, after the check.
         lost_runs: runs whose records can't be used.
         lost_logs: logs of changes that can't be read.

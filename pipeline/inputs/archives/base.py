@@ -22,7 +22,7 @@ from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.options import DEFAULT_MAX_BYTES
 from pipeline.records import Carried, Image
 
-SEGMENT_BYTES = 256 << 20  # length of a segment, in archives that can be read from any place
+SEGMENT_BYTES = 256 << 20  # bytes of a segment, in archives that can be read from any place
 
 
 class ArchiveError(ValueError):
@@ -55,8 +55,8 @@ class Member(NamedTuple):
     """An image packed in an archive: a file with an image's name, or a record.
 
     Attributes:
-        name: of the file or record; index_archive makes it unique within the archive.
-        bytes: size of the packed file or record; 0 where only reading it would show that.
+        name: the file's or record's name; index_archive makes it unique within the archive.
+        bytes: size of the packed file or record; 0 if only reading it would show that.
         place: see pipeline.records.Image.
         segment: see pipeline.records.Image.
         error: why the image can't be read; None if it can.

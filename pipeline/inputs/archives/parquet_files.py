@@ -74,8 +74,9 @@ def find_image_column(schema: pa.Schema, name: str | None) -> str:
     """The name of the column that holds image files.
 
     Args:
-        schema: of the file.
-        name: of the column; None for the only column of bytes, or the only one with a usual name.
+        schema: the file's schema.
+        name: the column's name. None means the only column of bytes, or the only one with a
+            usual name.
 
     Raises:
         ArchiveError: there is no such column, or there are several.

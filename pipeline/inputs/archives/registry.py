@@ -1,4 +1,4 @@
-"""List the images of an archive, and read their bytes, whatever its kind is."""
+"""List the images of an archive of any kind, and read their bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_archive(
 
     Args:
         archive: its uri.
-        version: of the archive.
+        version: the archive's version.
         wanted: the images, in the order of place; see Kind.read.
         packing: how to read the archive.
 

@@ -122,7 +122,7 @@ def _headers(archive: tarfile.TarFile) -> Iterator[tuple[int, tarfile.TarInfo]]:
     number = 0
     while (info := archive.next()) is not None:
         yield number, info
-        archive.members.clear()  # type: ignore[attr-defined] # or it would keep all of them
+        archive.members.clear()  # type: ignore[attr-defined] # otherwise it would keep all of them
         number += 1
 
 

@@ -21,7 +21,7 @@ from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, P
 from pipeline.records import Image
 
 _HEADER = struct.Struct("<QI")  # length, checksum of its eight bytes
-_FOOTER = struct.Struct("<I")  # checksum of the data
+_FOOTER = struct.Struct("<I")  # the checksum of the data
 _MASK_DELTA = 0xA282EAD8
 USUAL_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "jpeg", "png")
 
@@ -184,8 +184,8 @@ def find_image(features: Mapping[str, _Feature], name: str | None) -> bytes:
     """The bytes of an image file.
 
     Args:
-        features: of an Example.
-        name: of the feature; None for the first usual name, or else the only image.
+        features: the features of an Example.
+        name: the feature's name; None for the first usual name, or else the only image.
 
     Raises:
         ExampleError: there is no such feature, or it has not one value of bytes, or there are

@@ -18,9 +18,9 @@ class Rows(NamedTuple):
     """Some rows of a list.
 
     Attributes:
-        uris: the text of each row's uri; None where there is none.
+        uris: the text of each row's uri; None if there is none.
         carried: the carried columns, each with a value per row.
-        errors: why each row can't be used, None where it can; empty if all can.
+        errors: why each row can't be used, None if it can; empty if all can.
         places: what identifies each row, None for its number; empty if all have None.
     """
 
@@ -40,7 +40,7 @@ class Kind(Protocol):
 
         Args:
             file: the list.
-            path: of the list, for errors.
+            path: the list's path, for errors.
             uri_column: the column of uris.
             carried: the columns to carry over, with the types to convert them to.
 

@@ -18,8 +18,8 @@ from pipeline.dataset.values import to_plain
 from pipeline.inputs.lists.base import BATCH_ROWS, ListError, Rows, check_names
 from pipeline.inputs.uris import readable
 
-_LONGEST = 16 << 20  # most characters of a line or value; stops at a quote that is never closed
-_SHOWN = 200  # most characters of a wrong row in an error
+_LONGEST = 16 << 20  # characters of a line or value, for example after an unclosed quote
+_SHOWN = 200  # characters of a wrong row in an error
 
 
 class Line(NamedTuple):

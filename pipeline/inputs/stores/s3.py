@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 _PREFIX = "s3://"
 _POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
-_BOTO_ATTEMPTS = 5  # at a request; together they take at most the deadline
-_SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or an answer
-_ATTEMPTS = 3  # at a body that breaks off; boto3 repeats only requests without a response
+_BOTO_ATTEMPTS = 5  # attempts of a request; together they take at most the deadline
+_SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or a response
+_ATTEMPTS = 3  # attempts to receive a body; boto3 repeats only requests without a response
 
 
 class _Head(TypedDict):
-    """The response to HEAD, as far as it is used."""
+    """The fields of the response to HEAD that are used."""
 
     ETag: str
     ContentLength: int
@@ -52,7 +52,7 @@ class _Head(TypedDict):
 
 
 class _Response(_Head):
-    """The response to GET, as far as it is used."""
+    """The fields of the response to GET that are used."""
 
     Body: StreamingBody
 
@@ -119,9 +119,9 @@ def _get(
     """The object's content in this version (None: the current one), and the version.
 
     Args:
-        path: of the object.
-        version: that the object must have; None for any.
-        most: bytes that the object may have; None for no limit.
+        path: the object's path.
+        version: the version that the object must have; None for any.
+        most: the largest accepted size in bytes; None for no limit.
         extra: further parameters of boto3's get_object.
     """
     bucket, name = _split(path)
@@ -150,10 +150,10 @@ def _client() -> BaseClient:
 
 @functools.cache
 def client_for(options: PipelineOptions, deadline: float) -> BaseClient:
-    """This process' client for these options; without credentials it reads public buckets only.
+    """This process' client for these options. Without credentials it reads only public buckets.
 
     Args:
-        options: of Beam.
+        options: Beam's options.
         deadline: seconds for a request with all its attempts.
     """
     s3 = options.view_as(S3Options)
