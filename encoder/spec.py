@@ -149,14 +149,17 @@ class EncoderSpec:
         for option, choices in _CHOICES.items():
             if isinstance(values[option], str):  # msgspec's message would not list the choices
                 check_choice(option, values[option], choices)
+        plain = dict(values)
+        if values["normalize"] in (0, 1):  # earlier versions wrote 1 for true if a caller passed 1
+            plain["normalize"] = bool(values["normalize"])
         try:
-            spec = msgspec.convert(values, cls)
+            spec = msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, InputError):  # from __post_init__
                 raise error.__cause__ from None
             raise InputError(f"encoder.json is damaged: {error}") from error
-        # msgspec turns an exponent of 3 into 3.0, and these have different ids.
-        return spec.replace(gem_p=values["gem_p"])
+        # The id is made of the values as they were written: 3 and 3.0 have different ids.
+        return spec.replace(gem_p=values["gem_p"], normalize=values["normalize"])
 
 
 def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:

@@ -130,6 +130,16 @@ def test_a_spec_with_a_value_of_the_wrong_type(small_bundle, field, value):
         EncoderSpec.from_json(json.dumps(values))
 
 
+def test_a_spec_that_says_1_for_true_keeps_its_id(small_bundle):
+    values = json.loads((small_bundle / "encoder.json").read_text())
+    text = json.dumps({**values, "normalize": 1, "pooling": "gem", "gem_p": 3})
+    spec = EncoderSpec.from_json(text)
+    assert json.loads(spec.to_json()) == json.loads(text)
+    settings = json.dumps(spec.vector_settings())
+    assert '"normalize": 1' in settings
+    assert '"gem_p": 3,' in settings
+
+
 def test_numpy_values_and_integers_as_options(small_model_file, tmp_path):
     plain = encoder.extract(small_model_file, tmp_path / "a", normalize=True, background=(1, 2, 3))
     numpy = encoder.extract(
