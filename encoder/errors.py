@@ -28,6 +28,6 @@ class ChangedError(RuntimeError):
 
 
 def shortened(error: BaseException) -> str:
-    """An error's message in one line, cut where it is long: Keras prints configs and arrays."""
+    """An error's message in one line, cut if it is long: Keras prints configs and arrays."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]} ..."

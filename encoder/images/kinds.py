@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-# So many first bytes of a file are enough to recognise its kind.
+# The number of first bytes of a file that suffice to recognise its kind.
 HEAD_BYTES = 18
 
 Decoder = Literal["libjpeg-turbo", "pillow", "pillow-heif"]
@@ -26,7 +26,7 @@ class ImageKind(NamedTuple):
     """One kind of image file.
 
     Attributes:
-        name: the format's name in Pillow, where Pillow decodes it.
+        name: the format's name in Pillow, if Pillow decodes it.
         decoder: the library that decodes it.
         extensions: folders and archives are searched for these, in lower case.
         signature: matches the first bytes of each file; None if the kind has no signature.
@@ -111,7 +111,7 @@ def looks_like_image(head: bytes) -> bool:
 
 
 def kind_named(name: str) -> ImageKind:
-    """The kind of that name; KeyError where there is none."""
+    """The kind of that name. Raises KeyError if there is none."""
     return _BY_NAME[name]
 
 

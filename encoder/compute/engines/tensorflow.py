@@ -85,7 +85,7 @@ class TensorFlow(Backend):
 
 
 def _calls_at_once() -> int:
-    """One call per core where a call has one thread; else one call, which uses all threads."""
+    """One call per core if each call has one thread; else one call, which uses all threads."""
     return usable_cores() if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1" else 1
 
 

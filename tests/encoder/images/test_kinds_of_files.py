@@ -240,3 +240,10 @@ def test_heic_without_its_package(spec, monkeypatch):
         decode_image(every_kind()["heic"], spec)
     monkeypatch.undo()
     pillow_files._heic_opener.cache_clear()
+
+
+def test_an_avif_file_whose_first_brand_is_that_of_all_heif_files(spec):
+    data = every_kind()["avif"]
+    assert data[4:12] == b"ftypavif"
+    other = data.replace(b"ftypavif", b"ftypmif1", 1)
+    np.testing.assert_array_equal(pixels(other, spec), pixels(data, spec))
