@@ -34,6 +34,7 @@ from pipeline.embedding.call_sizes import CallSettings
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.handler import EncoderHandler
 from pipeline.inputs.resolve import ListSettings
+from pipeline.records import Note
 from pipeline.runs.job import Job
 from pipeline.runs.rules import Scope
 from pipeline.steps.commit import Commit
@@ -57,11 +58,12 @@ class Planned(NamedTuple):
     listing: Listing
     known: Index
     plan: Plan
+    notes: PCollection[Note]
 
 
 def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     """Add the job to a pipeline. The result is the run's id, once the run is committed."""
-    listing, index, plan = add_plan(pipeline, job)
+    listing, index, plan, notes = add_plan(pipeline, job)
     options, storage, tally = job.options, job.storage, job.tally_folder
     calls = CallSettings(options.batch_size, job.spec.height, job.spec.width)
     writer = job.writer
@@ -101,6 +103,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
         | "WriteChanges" >> WriteChanges(writer, storage),
+        notes=notes,
     )
 
 
@@ -126,4 +129,5 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
         named=(index.named, members.named) | "Named" >> beam.Flatten(),
     )
     plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, job.tally_folder)
-    return Planned(listing, index, plan)
+    notes = (listing.notes, members.notes) | "Notes" >> beam.Flatten()
+    return Planned(listing, index, plan, notes)

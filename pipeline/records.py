@@ -52,6 +52,7 @@ class Image(NamedTuple):
         archive: uri of the archive that holds the image; None for an image in its own file.
         place: the place in the archive, in the form of the archive's kind.
         segment: the archive's segment; a segment is read in one go.
+        row: number of the list's row, counted over all lists of the input; 0 without a list.
     """
 
     uri: str
@@ -65,6 +66,25 @@ class Image(NamedTuple):
     archive: str | None = None
     place: int = 0
     segment: int = 0
+    row: int = 0
+
+
+class Note(NamedTuple):
+    """Something that a run tells the user, such as files that it leaves aside.
+
+    Notes with the same subject and text are told in one line, with the sum of their numbers.
+
+    Attributes:
+        subject: what the note is about: an input, as the user wrote it, or a uri.
+        text: what there is to tell, with the noun of the number in braces: "{file} left aside".
+        number: how many there are.
+        example: a uri or value for which it holds; "" for none.
+    """
+
+    subject: str
+    text: str
+    number: int = 1
+    example: str = ""
 
 
 class Known(NamedTuple):
@@ -280,6 +300,7 @@ class _LaterFields(TypedDict, total=False):
 
     copied: int
     computed_on: list[str]
+    notes: list[str]
 
 
 class RunRecord(_LaterFields):

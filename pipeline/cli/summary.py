@@ -32,6 +32,7 @@ def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
     waiting = sum(part.rows for part in failures) - sum(part.rows for part in own)
     if waiting:
         lines.append(f"{waiting:,} that failed before wait for a new version (--retry-failures)")
+    lines.extend(f"note: {each}" for each in record.get("notes", []))
     lines.append(f"dataset      {output}/{encoder_folder(EMBEDDINGS, encoder_id)}/")
     return "\n".join(lines)
 

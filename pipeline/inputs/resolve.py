@@ -23,7 +23,7 @@ from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
 from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of, readable, uri_of
-from pipeline.records import Image, ListState
+from pipeline.records import Image, ListState, Note
 
 _LOOK_THREADS = 32
 _LOOK_AHEAD = 4096
@@ -47,7 +47,7 @@ class ListSettings(NamedTuple):
     remember: bool = True
 
 
-Found = Image | Unreadable | ListState
+Found = Image | Unreadable | ListState | Note
 
 
 def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:

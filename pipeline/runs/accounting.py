@@ -16,12 +16,14 @@ from pipeline.records import (
     Counted,
     Counts,
     ListState,
+    Note,
     Part,
     Rewrite,
     RunRecord,
     Snapshot,
 )
 from pipeline.runs.job import Job
+from pipeline.runs.notes import note_lines
 
 _REASONS = 5
 _MESSAGE_LENGTH = 120
@@ -50,6 +52,7 @@ class Outcome:
         rewritten: old parts that were written again.
         lists: the lists that were read.
         changes: parts of the log of changes.
+        notes: what there is to tell about the inputs.
     """
 
     snapshot: Snapshot
@@ -58,6 +61,7 @@ class Outcome:
     rewritten: Sequence[Rewrite]
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
+    notes: Sequence[Note] = ()
 
 
 def run_record(job: Job, outcome: Outcome) -> RunRecord:
@@ -89,6 +93,7 @@ def run_record(job: Job, outcome: Outcome) -> RunRecord:
         "computed_on": sorted({load.computes_on for load in loads}),
         "seconds": round(seconds, 3),
         "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
+        "notes": note_lines(outcome.notes),
     }
 
 

@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
-from pipeline.records import Counts, ListState, Part, Rewrite, Snapshot
+from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
@@ -26,6 +26,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         rewritten: old parts that were written again.
         lists: the lists that were read.
         changes: parts of the log of changes.
+        notes: what there is to tell about the inputs.
     """
 
     job: Job
@@ -34,6 +35,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     rewritten: PCollection[Rewrite]
     lists: PCollection[ListState]
     changes: PCollection[Part]
+    notes: PCollection[Note]
 
     def expand(self, snapshot: PCollection[Snapshot]) -> PCollection[str]:
         return (
@@ -48,6 +50,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 rewritten=AsIter(self.rewritten),
                 lists=AsIter(self.lists),
                 changes=AsIter(self.changes),
+                notes=AsIter(self.notes),
             )
         )
 
@@ -60,10 +63,19 @@ def _commit(
     rewritten: Iterable[Rewrite],
     lists: Iterable[ListState],
     changes: Iterable[Part],
+    notes: Iterable[Note],
 ) -> str:
     configure(job.storage)
     total = Counts()
     for each in counts:
         total.add(each)
-    outcome = Outcome(snapshot, total, list(written), list(rewritten), list(lists), list(changes))
+    outcome = Outcome(
+        snapshot,
+        total,
+        list(written),
+        list(rewritten),
+        list(lists),
+        list(changes),
+        list(notes),
+    )
     return commit(job, outcome)["run_id"]

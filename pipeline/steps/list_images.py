@@ -18,7 +18,7 @@ from pipeline.inputs.files import Unreadable
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import archive_of, uri_of
-from pipeline.records import Image, KnownRow, KnownTuple, ListState
+from pipeline.records import Image, KnownRow, KnownTuple, ListState, Note
 from pipeline.runs.batches import (
     Batches,
     KnownBatch,
@@ -44,12 +44,14 @@ class Listing(NamedTuple):
         archives: (uri, Image) of the archives whose images have to be listed.
         unreadable: uris of folders that could not be read.
         lists: the lists that were read, and the files that hold their uris.
+        notes: what there is to tell about the inputs.
     """
 
     images: PCollection[Packed]
     archives: PCollection[tuple[str, Image]]
     unreadable: PCollection[str]
     lists: PCollection[ListState]
+    notes: PCollection[Note]
 
 
 class ArchivesToLook(NamedTuple):
@@ -72,10 +74,12 @@ class Members(NamedTuple):
     Attributes:
         images: (partition, packed ListedBatch).
         named: (partition, packed NamedBatch): uris in archives that lists named earlier.
+        notes: what there is to tell about the archives.
     """
 
     images: PCollection[Packed]
     named: PCollection[Packed]
+    notes: PCollection[Note]
 
 
 @dataclasses.dataclass
@@ -102,10 +106,10 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
             | "Inputs" >> beam.Create(list(self.inputs))
             | "List"
             >> beam.ParDo(_List(self.packing, self.lists, self.storage)).with_outputs(
-                "archives", "unreadable", "lists", main="images"
+                "archives", "unreadable", "lists", "notes", main="images"
             )
         )
-        return Listing(found.images, found.archives, found.unreadable, found.lists)
+        return Listing(found.images, found.archives, found.unreadable, found.lists, found.notes)
 
 
 @dataclasses.dataclass
@@ -134,9 +138,9 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
         members = (
             sides
             | "ByArchive" >> beam.CoGroupByKey()
-            | "Look" >> beam.ParDo(look).with_outputs("named", main="images")
+            | "Look" >> beam.ParDo(look).with_outputs("named", "notes", main="images")
         )
-        return Members(members.images, members.named)
+        return Members(members.images, members.named, members.notes)
 
 
 class _List(StorageDoFn):
@@ -152,6 +156,8 @@ class _List(StorageDoFn):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
                 yield TaggedOutput("lists", found)
+            elif isinstance(found, Note):
+                yield TaggedOutput("notes", found)
             elif is_archive(found):
                 yield TaggedOutput("archives", (found.uri, found))
             else:
@@ -190,6 +196,9 @@ class _Look(StorageDoFn):
         archives = sorted(sides["archives"], key=usefulness)
         for archive in archives[:1]:
             for image in list_members(archive, known, self._packing, self._retry_failures):
+                if isinstance(image, Note):
+                    yield TaggedOutput("notes", image)
+                    continue
                 # Each input that reaches the archive has listed what is in it.
                 for source in {each.source for each in archives}:
                     key = (partition_of(image.uri), source)

@@ -12,7 +12,7 @@ from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind
 from pipeline.inputs.uris import member_uri
-from pipeline.records import DECODE, READ, Image, Known, KnownRow, Stage, describe_error
+from pipeline.records import DECODE, READ, Image, Known, KnownRow, Note, Stage, describe_error
 
 _NOT_REACHED = "its archive is damaged, and can't be read as far as this"
 
@@ -22,8 +22,8 @@ def list_members(
     known: Iterable[KnownRow],
     packing: Packing,
     retry_failures: bool,
-) -> Iterator[Image]:
-    """The images in an archive.
+) -> Iterator[Image | Note]:
+    """The images in an archive, and notes about it.
 
     If the archive can't be read to its end, the archive becomes a failure, the images before the
     damage are listed, and committed rows of the others are listed unchanged, so that they stay.
