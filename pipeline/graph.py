@@ -36,7 +36,7 @@ from pipeline.embedding.handler import EncoderHandler
 from pipeline.inputs.resolve import ListSettings
 from pipeline.records import Note
 from pipeline.runs.job import Job
-from pipeline.runs.rules import Scope
+from pipeline.runs.scope import Scope
 from pipeline.steps.commit import Commit
 from pipeline.steps.embed import EmbedImages
 from pipeline.steps.index import Index, ReadIndex
@@ -93,7 +93,9 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     )
     stale = (plan.stale, index.outdated) | "Stale" >> beam.Flatten()
     touched = (read.touched, plan.renewed) | "Touched" >> beam.Flatten()
-    rewritten = ToRewrite(stale, touched) | "RewriteParts" >> RewriteParts(writer, storage)
+    rewritten = ToRewrite(stale, read.found, touched, plan.staged) | "RewriteParts" >> RewriteParts(
+        writer, storage
+    )
     return index.snapshot | "Commit" >> Commit(
         job,
         counts=plan.counts,
@@ -103,7 +105,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
         | "WriteChanges" >> WriteChanges(writer, storage),
-        notes=notes,
+        notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
     )
 
 
@@ -117,17 +119,19 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     """
     options, storage = job.options, job.storage
     lists = ListSettings(options.uri_column, job.carried, job.output, job.spec.id, remember)
-    scope = Scope(job.inputs, (), options.retry_failures, job.columns)
+    scope = Scope(
+        job.inputs, retry_failures=options.retry_failures, columns=job.columns, check=job.check
+    )
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
-    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, job.inputs, storage)
+    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, storage)
     archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
-    members = archives | "ListMembers" >> ListMembers(job.packing, options.retry_failures, storage)
+    members = archives | "ListMembers" >> ListMembers(job.packing, scope, storage)
     sides = ToPlan(
         listed=(listing.images, members.images) | "Listed" >> beam.Flatten(),
         known=index.rows,
         named=(index.named, members.named) | "Named" >> beam.Flatten(),
     )
-    plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, job.tally_folder)
-    notes = (listing.notes, members.notes) | "Notes" >> beam.Flatten()
+    plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, index.inputs, job.tally_folder)
+    notes = (listing.notes, members.notes, plan.notes) | "Notes" >> beam.Flatten()
     return Planned(listing, index, plan, notes)

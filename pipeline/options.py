@@ -54,6 +54,7 @@ class JobOptions:
         max_pixels: width times height of one image; a larger one is a failure.
         max_bytes: the size of one image file or record; a larger one is a failure.
         allow_truncated: embed damaged images as far as they can be decoded.
+        check_content: share of the unchanged images whose content is read and compared, 0 to 1.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
 
     Raises:
@@ -73,10 +74,13 @@ class JobOptions:
     max_bytes: int = DEFAULT_MAX_BYTES
     allow_truncated: bool = False
     trust: bool = False
+    check_content: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_failure_ratio <= 1:
             raise InputError(f"--max-failure-ratio is {self.max_failure_ratio:g}; expected 0 to 1")
+        if not 0 <= self.check_content <= 1:
+            raise InputError(f"--check-content is {self.check_content:g}; expected 0 to 1")
         at_least_one = {
             "batch-size": self.batch_size,
             "reads-in-flight": self.reads,
@@ -106,6 +110,22 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected such as 128MiB or 1GiB")
     return size
+
+
+def parse_share(text: str) -> float:
+    """Parse a share, such as "all", "5%" or "0.05". Returns a number above 0, up to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no such share.
+    """
+    number = "1" if text.strip().lower() == "all" else text.strip()
+    try:
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected all, or such as 5%")
+    return share
 
 
 def parse_age(text: str) -> timedelta:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypedDict, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +28,10 @@ EMBED: Final = "embed"
 Counted = Literal["new", "changed"]
 
 # The counts of the run record that planning decides.
-Total = Literal["listed", "new", "changed", "unchanged", "resumed", "deleted"]
-TOTALS: Final[tuple[Total, ...]] = (
-    *("listed", "new", "changed", "unchanged", "resumed", "deleted"),
-)
+Total = Literal[
+    "listed", "new", "changed", "unchanged", "resumed", "deleted", "renewed", "repeated"
+]
+TOTALS: Final[tuple[Total, ...]] = get_args(Total)
 
 # Values of the carried columns, in the order of --keep, as plain Python values of any type.
 Carried = tuple[Any, ...]
@@ -95,7 +95,8 @@ class Known(NamedTuple):
         version: the version of the image that the row was made from.
         sha256: the digest of that image's content, in hex; None for a failure.
         stage: the stage of the failure; None for an embedding.
-        committed: whether the manifest names the part. Other parts come from a run that died.
+        committed: whether the manifest names the part. Other parts wait since their run did not
+            commit.
         carried: values of the carried columns; None if the part lacks one of them.
     """
 
@@ -126,10 +127,54 @@ class ListState(NamedTuple):
 
 
 class OldRow(NamedTuple):
-    """The embedding of an image's earlier version: its part, and its content's sha256 in hex."""
+    """A committed embedding of an image.
+
+    Attributes:
+        part: the part that holds it.
+        sha256: of its content, in hex.
+        renews: whether the listing carries other values than the row.
+    """
 
     part: str
     sha256: str | None
+    renews: bool = False
+
+
+class KnownInput(NamedTuple):
+    """An input of an earlier run, which names the images at its place until a run shows otherwise.
+
+    Attributes:
+        base: the folder or file where listing starts, absolute or an address.
+        pattern: a glob relative to the base; "" for a folder or a file.
+        is_file: whether the base is a file.
+        include: globs of files that it takes besides images.
+        exclude: globs of files that it leaves out.
+    """
+
+    base: str
+    pattern: str = ""
+    is_file: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str, bool]:
+        """What makes it the same input in another run."""
+        return self.base, self.pattern, self.is_file
+
+
+class Staged(NamedTuple):
+    """What a run takes of the waiting part of a run that did not commit, among one partition.
+
+    Attributes:
+        partition: the partition of the uris.
+        taken: uris whose rows the run takes; None for all.
+        kept: number of rows that keep waiting, for a run that lists their images.
+    """
+
+    partition: int
+    taken: frozenset[str] | None
+    kept: int
 
 
 class Todo(NamedTuple):
@@ -138,12 +183,14 @@ class Todo(NamedTuple):
     Attributes:
         image: the listed image.
         counted: how the run record counts it.
-        old: the embedding of its earlier version, if the output has one.
+        old: its committed embedding, if the output has one.
+        check: whether the version is that of the embedding, and only the content may be another.
     """
 
     image: Image
     counted: Counted = "new"
     old: OldRow | None = None
+    check: bool = False
 
 
 class Decoded(NamedTuple):
@@ -215,6 +262,12 @@ class Touched(NamedTuple):
     carried: Carried | None = None
 
 
+class Checked(NamedTuple):
+    """An image whose content was checked: its row stays as it is."""
+
+    uri: str
+
+
 class Part(NamedTuple):
     """A finished Parquet file.
 
@@ -245,11 +298,15 @@ class Rewrite(NamedTuple):
         replacement: the new part; None if no row is left.
         touched: the number of its images that turned out to be unchanged, by the way in which
             planning counted them.
+        kept: number of rows of a waiting part that keep waiting; its file stays.
+        found: number of its images that counted as unchanged, until their content was read.
     """
 
     old_path: str
     replacement: Part | None
     touched: Counter[Counted]
+    kept: int = 0
+    found: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -258,20 +315,20 @@ class Snapshot(NamedTuple):
     Attributes:
         manifest_version: the version of the manifest that was read; None if there was none.
         live: this encoder's parts that the manifest names.
-        resumable: embedding parts that no manifest names, from runs that died.
+        waiting: embedding parts that no manifest names, from runs that did not commit.
         useless: files that no manifest names and that nothing can be taken over from.
         stray_records: full paths of run records that the manifest does not name.
         lists: the lists that earlier runs read, with the uris that these named.
-        unfinished: the same for runs that died.
+        inputs: the inputs of earlier runs, besides lists.
     """
 
     manifest_version: str | None
     live: tuple[Part, ...]
-    resumable: tuple[str, ...]
+    waiting: tuple[str, ...]
     useless: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()
-    unfinished: tuple[ListState, ...] = ()
+    inputs: tuple[KnownInput, ...] = ()
 
 
 @dataclasses.dataclass
@@ -282,17 +339,26 @@ class Counts:
         totals: numbers of images, by the names of the run record.
         listed_by: the number of images that each input listed, by the input's text.
         gone_from: the number of deleted images that each input would have listed.
+        vectors: committed embeddings of images that the inputs cover.
+        lost: those of them whose images are gone.
+        failing: images that are known to fail before they are read.
     """
 
     totals: Counter[Total] = dataclasses.field(default_factory=Counter)
     listed_by: Counter[str] = dataclasses.field(default_factory=Counter)
     gone_from: Counter[str] = dataclasses.field(default_factory=Counter)
+    vectors: int = 0
+    lost: int = 0
+    failing: int = 0
 
     def add(self, other: Counts) -> None:
         """Add the counts of another part of the collection."""
         self.totals.update(other.totals)
         self.listed_by.update(other.listed_by)
         self.gone_from.update(other.gone_from)
+        self.vectors += other.vectors
+        self.lost += other.lost
+        self.failing += other.failing
 
 
 class _LaterFields(TypedDict, total=False):
@@ -300,6 +366,9 @@ class _LaterFields(TypedDict, total=False):
 
     copied: int
     computed_on: list[str]
+    renewed: int
+    rows: int
+    repeated: int
     notes: list[str]
 
 

@@ -83,6 +83,15 @@ class Store(Protocol):
             ChangedError: the file has another version.
         """
 
+    def move(self, path: str, target: str) -> None:
+        """Give a file another path in the same store, where it replaces what is there.
+
+        A repetition does nothing. Readers find the file at one of the paths at any time.
+
+        Raises:
+            FileNotFoundError: there is no file at either path.
+        """
+
     def delete(self, path: str) -> None:
         """Delete a file; do nothing if it does not exist."""
 

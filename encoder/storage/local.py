@@ -100,6 +100,14 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
+    def move(self, path: str, target: str) -> None:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.replace(path, target)
+        except FileNotFoundError:
+            if not os.path.exists(target):
+                raise
+
     def delete(self, path: str) -> None:
         try:
             os.remove(path)

@@ -44,6 +44,7 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         max_bytes=arguments.max_bytes,
         allow_truncated=arguments.allow_truncated,
         trust=arguments.trust,
+        check_content=arguments.check_content,
     )
     keep = [name for names in arguments.keep for name in names.split(",") if name]
     return new_job(
@@ -85,9 +86,12 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
         from pipeline.launch import runner
         from pipeline.launch.beam_options import parse_beam_options
 
-    counts = runner.plan(job, parse_beam_options(rest))
-    for name, count in counts.items():
-        print(f"{name:<10} {count:,}")
+    from pipeline.cli.summary import foreseen_lines
+    from pipeline.runs.accounting import check_plan
+
+    foreseen = runner.plan(job, parse_beam_options(rest))
+    print("\n".join(foreseen_lines(foreseen)))
+    check_plan(job, foreseen.counts, foreseen.notes)
     return 0
 
 

@@ -17,6 +17,7 @@ from pipeline.options import (
     DEFAULT_URI_COLUMN,
     GPU_BATCH_SIZE,
     parse_age,
+    parse_share,
     parse_size,
     size_text,
 )
@@ -182,6 +183,14 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--retry-failures", action="store_true", help="try again what could not be decoded"
+    )
+    parser.add_argument(
+        "--check-content",
+        type=parse_share,
+        default=0.0,
+        metavar="all|SHARE",
+        help="read unchanged images, all or a share such as 5%%, and embed those again whose "
+        "content is another although size and time are the same",
     )
     parser.add_argument(
         "--max-pixels",

@@ -16,13 +16,23 @@ from typing import get_args
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, is_temporary, join
 from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.layout import RUNS, is_half_manifest, is_part, is_uris, record_name, run_of
+from pipeline.dataset.layout import (
+    RUNS,
+    STAGING,
+    final,
+    is_half_manifest,
+    is_part,
+    is_staged,
+    is_uris,
+    record_name,
+    run_of,
+)
 from pipeline.dataset.manifest import Manifest, read_manifest, write_manifest
 from pipeline.errors import JobError
 from pipeline.records import CHANGES, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_DELETES_AT_ONCE = 16  # requests to a bucket at the same time
+_AT_ONCE = 16  # requests to a bucket at the same time
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:
@@ -37,7 +47,7 @@ def files_below(output: str, folder: str) -> list[FileInfo]:
 
 def own_files(output: str) -> list[FileInfo]:
     """All files that this project has written, besides the manifest, in order of their paths."""
-    found = [info for folder in (*KINDS, RUNS) for info in files_below(output, folder)]
+    found = [info for folder in (*KINDS, RUNS, STAGING) for info in files_below(output, folder)]
     return sorted(info for info in found if is_own(info.path))
 
 
@@ -45,10 +55,10 @@ def is_own(path: str) -> bool:
     """Whether a path, relative to the output, has a form that this project writes."""
     if is_half_manifest(path):
         return True
-    folder, _, rest = path.partition("/")
+    folder, _, rest = final(path).partition("/")
     if ".." in rest.split("/"):
         return False
-    if folder == RUNS:
+    if folder == RUNS and not is_staged(path):
         return "/" not in rest and (rest.endswith(".json") or is_temporary(rest))
     return folder in KINDS and (is_part(path) or is_uris(path) or is_temporary(path))
 
@@ -88,12 +98,33 @@ def remove(output: str, paths: Iterable[str]) -> None:
     own = [path for path in paths if is_own(path)]
     full = [join(output, path) for path in own]
     if is_remote(output):
-        with ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="delete") as pool:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="delete") as pool:
             list(pool.map(store_for(output).delete, full))
         return
-    for path, place in zip(own, full, strict=True):
+    for place in full:
         store_for(place).delete(place)
-        remove_empty_folder(output, path.rpartition("/")[0])
+    remove_empty_folders(output, own)
+
+
+def publish(output: str, manifest: Manifest) -> None:
+    """Move the live parts that still wait in the staging folder to their final paths.
+
+    Call it after the manifest is written, which names them. A killed call loses nothing: until they
+    have moved, read_manifest gives the paths at which the parts wait.
+    """
+    waiting = sorted(path for path in manifest.live_files() if is_staged(path))
+    store = store_for(output)
+
+    def move(path: str) -> None:
+        store.move(join(output, path), join(output, final(path)))
+
+    if is_remote(output):
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as pool:
+            list(pool.map(move, waiting))
+        return
+    for path in waiting:
+        move(path)
+    remove_empty_folders(output, waiting)
 
 
 def make_live(
@@ -127,6 +158,7 @@ def make_live(
         winner = read_manifest(output)[0]
         outcome = f"{command} worked, so nothing was changed, and nothing is lost. Start it again"
         raise lost_race(winner, outcome) from None
+    publish(output, new)
     remove(output, to_remove)
 
 
@@ -142,10 +174,16 @@ def lost_race(manifest: Manifest, outcome: str) -> JobError:
     return JobError(f"{winner} committed to this output while {outcome}")
 
 
-def remove_empty_folder(output: str, folder: str) -> None:
-    """Remove a folder of the dataset, relative to the output, if it is empty."""
-    if not is_remote(output):
-        try:
-            os.rmdir(join(output, folder))
-        except OSError:
-            return  # not empty, or gone already
+def remove_empty_folders(output: str, paths: Iterable[str]) -> None:
+    """Remove the folders that held these files, relative to the output, where they are empty."""
+    if is_remote(output):
+        return
+    folders = {path.rpartition("/")[0] for path in paths}
+    for folder in sorted(folders):
+        # The folders of a dataset stay, those of its runs and of what waits for a commit go.
+        while "/" in folder or folder == STAGING:
+            try:
+                os.rmdir(join(output, folder))
+            except OSError:
+                break  # not empty, or gone already
+            folder = folder.rpartition("/")[0]

@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from encoder.storage.base import join
-from encoder.storage.registry import store_for
+from pipeline.dataset.part_files import opened
 
 _COLUMNS = ["embedding", "width", "height", "sha256"]
 _DIGEST_BYTES = 16  # bytes of a sha256 in the index; reading a row compares the whole sha256
@@ -126,13 +124,11 @@ class VectorIndex:
 
     def _opened(self, part: int, row: int) -> tuple[pa.Table, int]:
         """The row's row group, read from the part, and the row's place in it."""
-        path = join(self._output, self._parts[part])
-        with store_for(path).open(path) as file:
-            opened = pq.ParquetFile(file, page_checksum_verification=True)
-            groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+        with opened(self._output, self._parts[part]) as file:
+            groups = map(file.metadata.row_group, range(file.num_row_groups))
             starts = [0, *itertools.accumulate(group.num_rows for group in groups)]
             group = bisect.bisect_right(starts, row) - 1
-            table = opened.read_row_group(group, columns=_COLUMNS)
+            table = file.read_row_group(group, columns=_COLUMNS)
         self._starts[part] = starts
         with contextlib.suppress(ValueError):  # one row group is larger than the whole cache
             self._row_groups[part, group] = table

@@ -14,6 +14,9 @@ from encoder.storage.registry import is_writable, normalize, read_only_error
 from pipeline.records import LISTS, Kind
 
 RUNS: Final = "runs"  # the folder of the run records
+# Parts wait in this folder until their run has committed. Then they move to the same path in the
+# output, so that who reads the folder of embeddings never sees rows of a run that did not commit.
+STAGING: Final = "staging"
 _PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
 _URIS_NAME = re.compile(r"uris-[0-9a-f]+\.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -25,8 +28,23 @@ def encoder_folder(kind: Kind, encoder_id: str) -> str:
 
 
 def part_path(kind: Kind, encoder_id: str, run_id: str, name: str) -> str:
-    """A part's path, relative to the output."""
+    """A part's final path, relative to the output."""
     return f"{encoder_folder(kind, encoder_id)}/run={run_id}/part-{name}.parquet"
+
+
+def staged(path: str) -> str:
+    """Where a part waits until its run has committed, from its final path; see STAGING."""
+    return f"{STAGING}/{path}"
+
+
+def is_staged(path: str) -> bool:
+    """Whether a path, relative to the output, is that of a waiting part."""
+    return path.startswith(f"{STAGING}/")
+
+
+def final(path: str) -> str:
+    """The path of a part after the commit of its run, from any of its paths."""
+    return path.removeprefix(f"{STAGING}/")
 
 
 def uris_path(encoder_id: str, digest: str) -> str:

@@ -16,9 +16,25 @@ from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import RUNS, manifest_path, record_path
+from pipeline.dataset.layout import (
+    RUNS,
+    STAGING,
+    final,
+    is_staged,
+    manifest_path,
+    record_path,
+    staged,
+)
 from pipeline.errors import JobError
-from pipeline.records import EMBEDDINGS, FAILURES, Kind, ListState, Part, RunRecord
+from pipeline.records import (
+    EMBEDDINGS,
+    FAILURES,
+    Kind,
+    KnownInput,
+    ListState,
+    Part,
+    RunRecord,
+)
 
 FORMAT = "image-embeddings/1"
 
@@ -36,11 +52,20 @@ class _PartEntry(msgspec.Struct, forbid_unknown_fields=True):
     crc32c: str = ""
 
 
+class _InputEntry(msgspec.Struct):
+    base: str
+    pattern: str = ""
+    is_file: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
 class _EncoderEntry(msgspec.Struct):
     spec: dict[str, object]  # as encoder.json has it; EncoderSpec checks it
     embeddings: list[_PartEntry]
     failures: list[_PartEntry]
     lists: dict[str, str] = msgspec.field(default_factory=dict)
+    inputs: list[_InputEntry] = msgspec.field(default_factory=list)
 
 
 class _ManifestFile(msgspec.Struct):
@@ -51,6 +76,7 @@ class _ManifestFile(msgspec.Struct):
     encoders: dict[str, _EncoderEntry]
     removed: list[str]
     upkeep: str = ""
+    publishing: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +87,13 @@ class EncoderState:
         spec: the encoder's spec, as in the bundle.
         parts: the parts with the encoder's rows.
         lists: the lists that runs have read, with the uris that they named.
+        inputs: the other inputs of the runs.
     """
 
     spec: EncoderSpec
     parts: tuple[Part, ...] = ()
     lists: tuple[ListState, ...] = ()
+    inputs: tuple[KnownInput, ...] = ()
 
     def of_kind(self, kind: Kind) -> list[Part]:
         """The live parts of one kind, EMBEDDINGS or FAILURES."""
@@ -81,20 +109,27 @@ class Manifest:
         encoders: encoder id -> the encoder's live files.
         removed: files that the last commit made useless; its clean-up may have missed some.
         upkeep: the command that wrote this state; None if a run wrote it.
+        publishing: final paths of the parts that the last commit made live; some may still wait in
+            the staging folder.
     """
 
     runs: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: dict[str, EncoderState] = dataclasses.field(default_factory=dict)
     removed: tuple[str, ...] = ()
     upkeep: str | None = None
+    publishing: tuple[str, ...] = ()
 
     def live_files(self) -> set[str]:
-        """The paths of all live parts and files of uris, relative to the output."""
+        """The paths of all live parts and files of uris, relative to the output.
+
+        A part that waits to be moved is at its path in the staging folder, its final path, or both.
+        """
         return {
             path
             for state in self.encoders.values()
             for path in (
                 *(part.path for part in state.parts),
+                *(final(part.path) for part in state.parts),
                 *(each.uris_path for each in state.lists),
             )
         }
@@ -117,10 +152,14 @@ class Manifest:
                 embeddings=_entries(state.of_kind(EMBEDDINGS)),
                 failures=_entries(state.of_kind(FAILURES)),
                 lists={each.list_uri: each.uris_path for each in state.lists},
+                inputs=[_InputEntry(*each) for each in state.inputs],
             )
             for name, state in sorted(self.encoders.items())
         }
-        file = _ManifestFile(FORMAT, self.runs, encoders, list(self.removed), self.upkeep or "")
+        waiting = (final(path) for path in self.live_files() if is_staged(path))
+        file = _ManifestFile(
+            FORMAT, self.runs, encoders, list(self.removed), self.upkeep or "", sorted(waiting)
+        )
         return json.dumps(msgspec.to_builtins(file), indent=1)
 
     @classmethod
@@ -146,11 +185,15 @@ class Manifest:
                 f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
                 "'python -m pipeline verify OUTPUT --repair'"
             ) from error
-        return cls(file.runs, encoders, tuple(file.removed), file.upkeep or None)
+        return cls(
+            file.runs, encoders, tuple(file.removed), file.upkeep or None, tuple(file.publishing)
+        )
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
     """The manifest and its version; an empty manifest and None if there is none yet.
+
+    Parts that still wait in the staging folder, since a commit was killed, have their paths there.
 
     Raises:
         JobError: the manifest is damaged.
@@ -160,7 +203,27 @@ def read_manifest(output: str) -> tuple[Manifest, str | None]:
     if store.stat(path) is None:
         return Manifest(), None
     data, info = store.read(path)
-    return Manifest.from_json(data, path), info.version
+    return _located(output, Manifest.from_json(data, path)), info.version
+
+
+def _located(output: str, manifest: Manifest) -> Manifest:
+    """The manifest with the paths at which the files of its parts are now."""
+    if not manifest.publishing:
+        return manifest
+    folder, prefix = join(output, STAGING), join(output, "")
+    there = {info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)}
+    waiting = {path for path in manifest.publishing if staged(path) in there}
+    encoders = {
+        name: dataclasses.replace(
+            state,
+            parts=tuple(
+                part._replace(path=staged(part.path)) if part.path in waiting else part
+                for part in state.parts
+            ),
+        )
+        for name, state in manifest.encoders.items()
+    }
+    return dataclasses.replace(manifest, encoders=encoders)
 
 
 def existing_manifest(output: str) -> tuple[Manifest, str]:
@@ -232,7 +295,7 @@ def stray_records(output: str, manifest: Manifest) -> list[str]:
 def _entries(parts: Iterable[Part]) -> list[_PartEntry]:
     """The entries of parts, in order of their paths."""
     return sorted(
-        (_PartEntry(part.path, part.rows, part.bytes, part.crc32c or "") for part in parts),
+        (_PartEntry(final(part.path), part.rows, part.bytes, part.crc32c or "") for part in parts),
         key=lambda entry: entry.path,
     )
 
@@ -242,6 +305,7 @@ def _state(entry: _EncoderEntry) -> EncoderState:
         EncoderSpec.from_json(json.dumps(entry.spec)),
         (*_parts(EMBEDDINGS, entry.embeddings), *_parts(FAILURES, entry.failures)),
         tuple(ListState(list_uri, path) for list_uri, path in entry.lists.items()),
+        tuple(KnownInput(**msgspec.structs.asdict(each)) for each in entry.inputs),
     )
 
 

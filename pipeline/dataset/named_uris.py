@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,8 +27,8 @@ class NamedUris:
     """Collects the uris that a list names, and writes them to a file.
 
     Args:
-        list_uri: the list's uri. The file's metadata holds it too, so that the file can be used
-            without a manifest: after a killed run, or to rebuild a manifest.
+        list_uri: the list's uri. The file's metadata holds it too, so that a manifest can be
+            rebuilt from the files.
     """
 
     def __init__(self, list_uri: str) -> None:
@@ -91,11 +91,3 @@ def list_of(output: str, path: str) -> ListState | None:
     except (OSError, pa.ArrowException):
         return None
     return ListState(metadata[_LIST_KEY].decode(), path) if _LIST_KEY in metadata else None
-
-
-def merge_lists(output: str, encoder_id: str, states: Sequence[ListState]) -> ListState:
-    """Write one file with all uris that a list named in any of several states."""
-    named = NamedUris(states[0].list_uri)
-    for uri in dict.fromkeys(uri for state in states for uri in read_uris(output, state)):
-        named.add(uri)
-    return named.write(output, encoder_id)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import part_path
+from pipeline.dataset.layout import final, is_staged, part_path, staged
 from pipeline.dataset.values import to_plain
 from pipeline.records import EMBEDDINGS, Kind, Part
 
@@ -85,10 +85,22 @@ def put_part(output: str, path: str, data: bytes) -> bytes:
     return data
 
 
+def place_of(output: str, path: str) -> str:
+    """The full path of a part, which may have moved to its final path since it was listed."""
+    full = join(output, path)
+    if is_staged(path) and store_for(full).stat(full) is None:
+        return join(output, final(path))
+    return full
+
+
 @contextlib.contextmanager
 def opened(output: str, path: str) -> Iterator[pq.ParquetFile]:
-    """Open a part; reading checks the checksums of its pages."""
-    full = join(output, path)
+    """Open a part; reading checks the checksums of its pages.
+
+    Raises:
+        FileNotFoundError: there is no such part.
+    """
+    full = place_of(output, path)
     with store_for(full).open(full) as file:
         yield pq.ParquetFile(file, page_checksum_verification=True)
 
@@ -119,12 +131,15 @@ class PartStream:
             self._flush()
 
     def write(self, output: str, encoder_id: str, run_id: str) -> Part | None:
-        """Write the part, which appears whole or not at all; None if it has no rows."""
+        """Write the part, which appears whole or not at all, and waits in the staging folder.
+
+        Returns None if it has no rows.
+        """
         if not self._rows:
             return None
         self._flush()
         self._writer.close()
-        path = part_path(self._kind, encoder_id, run_id, self._name.text())
+        path = staged(part_path(self._kind, encoder_id, run_id, self._name.text()))
         data = put_part(output, path, self._buffer.getvalue())
         return Part(self._kind, path, self._rows, len(data), crc32c=checksum(data))
 

@@ -13,13 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
 from pipeline.dataset.known_vectors import Contents, contents_of
-from pipeline.dataset.layout import part_path
+from pipeline.dataset.layout import part_path, staged
 from pipeline.dataset.manifest import removed_meanwhile
-from pipeline.dataset.part_files import ContentName, checksum, parquet_options, put_part
+from pipeline.dataset.part_files import (
+    ContentName,
+    checksum,
+    opened,
+    parquet_options,
+    place_of,
+    put_part,
+)
 from pipeline.dataset.schema import NO_COLUMNS, TRUNCATED, schema_of
 from pipeline.dataset.values import to_arrow, to_plain
 from pipeline.records import (
@@ -67,12 +73,14 @@ class PartWriter:
         return tuple(name for name in self.extra_columns.names if name != TRUNCATED.name)
 
     def write(self, kind: Kind, table: pa.Table, loads: Sequence[Load] = ()) -> Part:
-        """Write a table as one part. It appears whole or not at all.
+        """Write a table as one part. It appears whole or not at all, in the staging folder.
 
         The part's name is a digest of its content, so a retry of the same work finds the file of
         the earlier attempt: it neither adds the rows a second time nor replaces other rows.
         """
         path = part_path(kind, self.spec.id, self.run_id, _content_name(table))
+        if kind != CHANGES:  # a log of changes counts only once its run has committed
+            path = staged(path)
         buffer = io.BytesIO()
         pq.write_table(table, buffer, **parquet_options(kind))
         data = put_part(self.output, path, buffer.getvalue())
@@ -115,17 +123,21 @@ class PartWriter:
         return self.write(CHANGES, pa.Table.from_pylist([c._asdict() for c in changes], LOG))
 
     def rewrite(
-        self, kind: Kind, path: str, stale: set[str], touched: Mapping[str, Touched]
+        self,
+        kind: Kind,
+        path: str,
+        keeps: Callable[[str], bool],
+        touched: Mapping[str, Touched],
     ) -> Part | None:
-        """Write a part again, without stale rows and with the new values of touched ones.
+        """Write some rows of a part again, with the new values of touched ones.
 
         The old file stays; the commit removes it.
 
         Args:
             kind: the part's kind.
             path: the part's path, relative to the output.
-            stale: uris whose rows are left out.
-            touched: uri -> new version and carried values; these rows stay, even if also stale.
+            keeps: whether the row of a uri is kept.
+            touched: uri -> new version and carried values.
 
         Returns:
             The new part; None if no row is left.
@@ -148,7 +160,7 @@ class PartWriter:
                     for old, row in zip(to_plain(table.column(name)), rows, strict=True)
                 ]
                 table = _with_values(table, name, values)
-        keep = pa.array([uri in touched or uri not in stale for uri in uris], pa.bool_())
+        keep = pa.array(map(keeps, uris), pa.bool_())
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
 
@@ -233,10 +245,8 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     Raises:
         OSError, pyarrow.ArrowException: the part can't be read.
     """
-    full = join(writer.output, part.path)
-    with store_for(full).open(full) as file:
-        opened = pq.ParquetFile(file, page_checksum_verification=True)
-        schema = opened.schema_arrow.remove_metadata()
+    with opened(writer.output, part.path) as file:
+        schema = file.schema_arrow.remove_metadata()
         expected = schema_of(part.kind, writer.spec, writer.extra_columns).remove_metadata()
         carries = part.kind == EMBEDDINGS and all(
             name in schema.names for name in writer.carried_names
@@ -244,7 +254,7 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         carried = writer.carried_names if carries else ()
         extra = "sha256" if part.kind == EMBEDDINGS else "stage"
         more = [TRUNCATED.name] if TRUNCATED.name in schema.names else []
-        table = opened.read(columns=["uri", "version", extra, *carried, *more])
+        table = file.read(columns=["uri", "version", extra, *carried, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
     values: Iterable[Carried | None] = [None] * len(table)
     if carried:
@@ -270,10 +280,9 @@ def read_part(output: str, path: str) -> pa.Table:
     Raises:
         JobError: another run has removed it.
     """
-    full = join(output, path)
     try:
-        with store_for(full).open(full) as file:
-            return pq.ParquetFile(file, page_checksum_verification=True).read()
+        with opened(output, path) as file:
+            return file.read()
     except FileNotFoundError:
         raise removed_meanwhile(path) from None
 
@@ -284,12 +293,12 @@ def count_rows(output: str, path: str) -> tuple[int, int]:
     Raises:
         JobError: another run has removed it.
     """
-    full = join(output, path)
+    full = place_of(output, path)
     info = store_for(full).stat(full)
     if info is None:
         raise removed_meanwhile(path)
-    with store_for(full).open(full) as file:
-        return pq.read_metadata(file).num_rows, info.bytes
+    with opened(output, path) as file:
+        return file.metadata.num_rows, info.bytes
 
 
 def _with_values(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join
-from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import EncoderState, unreadable
+from pipeline.dataset.part_files import opened
 from pipeline.records import EMBEDDINGS, Kind
 
 SPEC_KEY = b"encoder"  # in the Parquet schema metadata
@@ -59,11 +57,10 @@ def extra_columns_of(output: str, state: EncoderState) -> pa.Schema:
     part = next(iter(state.of_kind(EMBEDDINGS)), None)
     if part is None:
         return NO_COLUMNS
-    path = join(output, part.path)
-    with store_for(path).open(path) as file:
-        try:
-            found = pq.read_schema(file).remove_metadata()
-        except pa.ArrowException as error:
-            raise unreadable(part.path, error) from error
+    try:
+        with opened(output, part.path) as file:
+            found = file.schema_arrow.remove_metadata()
+    except pa.ArrowException as error:
+        raise unreadable(part.path, error) from error
     own = schema_of(EMBEDDINGS, state.spec).names
     return pa.schema([field for field in found if field.name not in own])

@@ -14,9 +14,9 @@ from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
 from pipeline.inputs.archives.base import Packing
 from pipeline.options import DEFAULT_MAX_BYTES, DEFAULT_READS
-from pipeline.records import DECODE, Decoded, Embedded, Failure, Todo, Touched, failure_of
+from pipeline.records import DECODE, Checked, Decoded, Embedded, Failure, Todo, Touched, failure_of
 
-Outcome = Decoded | Embedded | Failure | Touched
+Outcome = Decoded | Embedded | Failure | Touched | Checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,15 @@ def decode(
         return failure_of(image, DECODE, error)
     sha256 = hashlib.sha256(data).hexdigest()
     if todo.old is not None and sha256 == todo.old.sha256:
-        return Touched(todo.old.part, image.uri, image.version, todo.counted, image.carried)
+        if todo.check and not todo.old.renews:
+            return Checked(image.uri)
+        return Touched(
+            todo.old.part,
+            image.uri,
+            image.version,
+            None if todo.check else todo.counted,
+            image.carried,
+        )
     known = index.find(sha256)
     if known is not None:
         return Embedded(

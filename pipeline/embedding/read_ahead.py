@@ -88,7 +88,7 @@ class ReadAhead:
         amount = min(image.bytes, self._reading.max_bytes)
         self._bytes.take(amount)
         try:
-            data, read = _read(image, self._reading.max_bytes)
+            data, read = read_file(image, self._reading.max_bytes)
         except Exception as error:  # a store may raise anything; a single image never stops the job
             self._bytes.give_back(amount)
             self._timeouts.record(error)
@@ -215,10 +215,17 @@ def _start(
     pool.submit(run)
 
 
-def _read(image: Image, most: int) -> tuple[bytes, Image]:
-    """The content, and the image with the version that was read.
+def read_file(image: Image, most: int) -> tuple[bytes, Image]:
+    """The content of an image's own file, and the image with the version that was read.
 
     An object is read in exactly the generation that was listed.
+
+    Args:
+        image: as it was listed.
+        most: the largest size to accept, in bytes.
+
+    Raises:
+        OSError, ChangedError, TooLargeError: see encoder.storage.base.Store.read.
     """
     path = path_of(image.uri)
     store = store_for(path)

@@ -53,6 +53,10 @@ class Input(NamedTuple):
             return path == self.base
         return self.takes(path) or (path.endswith("/") and self._inside(path) is not None)
 
+    def excludes(self, uri: str) -> bool:
+        """Whether the input covers a uri by its place, but leaves it out."""
+        return False
+
     def takes(self, path: str) -> bool:
         """Whether the input includes a file of this path, absolute or an address."""
         if self.is_file:

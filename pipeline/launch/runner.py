@@ -27,8 +27,10 @@ from pipeline.launch.beam_options import has_many_processes, is_in_process
 from pipeline.launch.explain import explain
 from pipeline.launch.workers import watch_workers
 from pipeline.options import DATAFLOW, IN_PROCESS
-from pipeline.records import TOTALS, RunRecord, Total
+from pipeline.records import RunRecord
+from pipeline.runs.foreseen import Foreseen
 from pipeline.runs.job import Job
+from pipeline.steps.forecast import FORECAST, Forecast, Foreseen
 from pipeline.steps.outputs import METRICS
 
 
@@ -55,20 +57,36 @@ def run(job: Job, options: PipelineOptions) -> RunRecord | None:
     return read_record(job.output, job.run_id)
 
 
-def plan(job: Job, options: PipelineOptions) -> dict[Total, int]:
-    """The counts of a run that would start now, as in the run record. Writes nothing."""
+def plan(job: Job, options: PipelineOptions) -> Foreseen:
+    """What a run would find and count that starts now. Writes nothing.
+
+    Raises:
+        InputError: the options do not go together.
+        JobError: the inputs or the output can't be read.
+    """
     _check_reachable(job, options)
+    check_new_run_id(job)
     pipeline = _new_pipeline(options)
-    add_plan(pipeline, job, remember=False)
+    planned = add_plan(pipeline, job, remember=False)
+    pipeline | "Forecast" >> Forecast(
+        counts=planned.plan.counts,
+        notes=planned.notes,
+        loose=planned.plan.loose,
+        packed=planned.plan.packed,
+        contents=planned.known.contents,
+        output=job.output,
+        packing=job.packing,
+        most=job.options.max_bytes,
+        storage=job.storage,
+    )
     result = _finish(pipeline, options)
-    counts = dict.fromkeys(TOTALS, 0)
-    if result is not None:
-        query = beam.metrics.MetricsFilter().with_namespace(METRICS)
-        for counter in result.metrics().query(query)["counters"]:
-            name = counter.key.metric.name
-            if name in counts:
-                counts[name] += counter.result
-    return counts
+    if result is None:
+        raise InputError("--dry_run is for run; plan writes nothing anyway")
+    query = beam.metrics.MetricsFilter().with_namespace(METRICS).with_name(FORECAST)
+    for found in result.metrics().query(query)["string_sets"]:
+        for text in found.result:
+            return Foreseen.from_text(text)
+    raise JobError("the runner gave no result of the plan; try --runner FnApiRunner")
 
 
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from pipeline.dataset.parts import read_part
@@ -53,6 +53,7 @@ class Outcome:
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
+        rows: number of rows of all lists that were read.
     """
 
     snapshot: Snapshot
@@ -62,14 +63,17 @@ class Outcome:
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
     notes: Sequence[Note] = ()
+    rows: int = 0
 
 
 def run_record(job: Job, outcome: Outcome) -> RunRecord:
     """The record of a run, with its counts, seconds and devices."""
     totals = outcome.counts.totals
     touched: Counter[Counted] = Counter()  # only the version changed, not the content
+    found = 0  # only the content changed, not the version
     for rewrite in outcome.rewritten:
         touched.update(rewrite.touched)
+        found += rewrite.found
     embedded = sum(part.rows for part in outcome.written if part.kind == EMBEDDINGS)
     loads = {load for part in outcome.written for load in part.loads}
     finished = datetime.now(timezone.utc)
@@ -82,13 +86,16 @@ def run_record(job: Job, outcome: Outcome) -> RunRecord:
         "inputs": [readable(each.text) for each in job.inputs],
         "listed": totals["listed"],
         "new": totals["new"] - touched["new"],
-        "changed": totals["changed"] - touched["changed"],
-        "unchanged": totals["unchanged"] + touched.total(),
+        "changed": totals["changed"] - touched["changed"] + found,
+        "unchanged": totals["unchanged"] + touched.total() - found,
         "deleted": totals["deleted"],
         "embedded": embedded,
         "failed": sum(part.rows for part in outcome.written if part.kind == FAILURES),
         "resumed": totals["resumed"],
         "copied": sum(part.copied for part in outcome.written),
+        "renewed": totals["renewed"],
+        "rows": outcome.rows,
+        "repeated": totals["repeated"],
         "encoder_loads": len(loads),
         "computed_on": sorted({load.computes_on for load in loads}),
         "seconds": round(seconds, 3),
@@ -106,22 +113,51 @@ def check_run(job: Job, outcome: Outcome, record: RunRecord) -> None:
             f"{listed} images were listed but {accounted} are accounted for; nothing was "
             "committed. Please report this"
         )
-    options = job.options
-    if not options.allow_empty:
-        _check_listings(job, outcome.counts)
-    if not options.allow_deletes and listed:
-        _check_deletions(outcome.counts)
-    if failed and (failed == listed or failed > options.max_failure_ratio * listed):
-        raise JobError(
-            f"{failed} of {listed} images failed, more than --max-failure-ratio "
-            f"{options.max_failure_ratio:g} allows; nothing was committed. {_reasons(job, outcome)}"
+    check_listing(job, outcome.counts, outcome.notes)
+    if _are_too_many(job, failed, listed):
+        raise _too_many_failures(job, failed, listed, _reasons(job, outcome))
+
+
+def check_plan(job: Job, counts: Counts, notes: Iterable[Note]) -> None:
+    """Raise JobError if what planning found forbids a commit, whatever becomes of the images."""
+    check_listing(job, counts, notes)
+    listed = counts.totals["listed"]
+    if _are_too_many(job, counts.failing, listed):
+        raise _too_many_failures(job, counts.failing, listed, "Planning alone has found these")
+
+
+def check_listing(job: Job, counts: Counts, notes: Iterable[Note]) -> None:
+    """Raise JobError if what the inputs list forbids a commit: nothing, or far less than before.
+
+    The comparison is with committed rows alone, so that it holds as often as it is made.
+    """
+    if not job.options.allow_empty:
+        _check_listings(job, counts, note_lines(notes))
+    if not job.options.allow_deletes and counts.totals["listed"]:
+        _check_deletions(counts)
+
+
+def _are_too_many(job: Job, failed: int, listed: int) -> bool:
+    return bool(failed) and (failed == listed or failed > job.options.max_failure_ratio * listed)
+
+
+def _too_many_failures(job: Job, failed: int, listed: int, reasons: str) -> JobError:
+    if failed == listed:
+        found = f"all {listed:,} images failed, and such a run is never committed"
+    else:
+        ratio = job.options.max_failure_ratio
+        found = (
+            f"{failed:,} of {listed:,} images failed, more than --max-failure-ratio {ratio:g} "
+            "allows; nothing was committed"
         )
+    return JobError(f"{found}. {reasons}")
 
 
-def _check_listings(job: Job, counts: Counts) -> None:
+def _check_listings(job: Job, counts: Counts, notes: list[str]) -> None:
     if not counts.totals["listed"]:
         texts = ", ".join(each.text for each in job.inputs)
-        raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right")
+        hints = "".join(f". {each}" for each in notes)
+        raise JobError(f"no image was found in {texts}; pass --allow-empty if that is right{hints}")
     for each in job.inputs:
         gone = counts.gone_from[each.text]
         if gone and not counts.listed_by[each.text]:
@@ -132,13 +168,11 @@ def _check_listings(job: Job, counts: Counts) -> None:
 
 
 def _check_deletions(counts: Counts) -> None:
-    deleted = counts.totals["deleted"]
-    known = counts.totals["listed"] - counts.totals["new"] + deleted
-    if deleted > known / 2:
+    if counts.lost > counts.vectors / 2:
         raise JobError(
-            f"{deleted:,} of the {known:,} known images are gone from the inputs, more than half; "
-            "nothing was committed. Pass --allow-deletes if that is right; what this run embedded "
-            "is kept for then"
+            f"{counts.lost:,} of the {counts.vectors:,} known images are gone from the inputs, "
+            "more than half; nothing was committed. Pass --allow-deletes if that is right; what "
+            "this run embedded is kept for then"
         )
 
 

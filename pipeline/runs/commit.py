@@ -1,9 +1,10 @@
 """Commit a run: all of its work becomes live, or nothing.
 
-The order makes a crash at any point safe: first, all new parts are complete; then the run record is
-written; then the manifest replaces the old one, unless another run has replaced it meanwhile; then
-files that are no longer live are removed. After a crash before the manifest, the next run takes
-over the parts. After a later crash, the next run removes the files.
+The order makes a crash at any point safe: first, all new parts are complete and wait in the staging
+folder; then the run record is written; then the manifest replaces the old one, unless another run
+has replaced it meanwhile; then the parts move to their final paths, and files that are no longer
+live are removed. After a crash before the manifest, the parts wait for a run that lists their
+images. After a later crash, the next commit moves the parts and removes the files.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from collections.abc import Iterable
 from encoder.errors import ChangedError
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.files import lost_race, remove, still_there
+from pipeline.dataset.files import lost_race, publish, remove, still_there
 from pipeline.dataset.layout import (
     encoder_folder,
+    final,
+    is_staged,
     record_path,
+    staged,
 )
 from pipeline.dataset.manifest import (
     EncoderState,
@@ -26,15 +30,15 @@ from pipeline.dataset.manifest import (
     removed_meanwhile,
     write_manifest,
 )
-from pipeline.dataset.named_uris import merge_lists
 from pipeline.dataset.parts import count_rows
 from pipeline.errors import JobError
-from pipeline.inputs.uris import path_of
+from pipeline.inputs.uris import path_of, uri_of
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
     FAILURES,
     Kind,
+    KnownInput,
     ListState,
     Part,
     RunRecord,
@@ -42,6 +46,7 @@ from pipeline.records import (
 )
 from pipeline.runs.accounting import Outcome, check_run, run_record
 from pipeline.runs.job import Job
+from pipeline.runs.scope import known_input
 from pipeline.runs.snapshot import files_of
 
 
@@ -59,9 +64,10 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
         check_run(job, outcome, record)
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
-        state = EncoderState(job.spec, tuple(live.values()), lists)
-        to_remove = _to_remove(job, outcome.snapshot)
-        to_remove -= set(live) | {each.uris_path for each in lists}
+        inputs = _known_inputs(job, outcome)
+        state = EncoderState(job.spec, tuple(live.values()), lists, inputs)
+        to_remove = _to_remove(job, outcome)
+        to_remove -= Manifest(encoders={job.spec.id: state}).live_files()
         own = {path for path in manifest.removed if f"/encoder={job.spec.id}/" in path}
         to_remove |= still_there(job.output, set(manifest.removed) - own)
         to_remove -= {part.path for part in outcome.changes}
@@ -75,24 +81,41 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
             if job.run_id not in winner.runs:  # else it is the winner's record
                 store_for(path).delete(path)
             raise _lost_race(winner) from None
+    publish(job.output, manifest)
+    _hide(job, outcome)
     _clean_up(job, outcome.snapshot, manifest)
     return record
 
 
-def _to_remove(job: Job, snapshot: Snapshot) -> set[str]:
+def _to_remove(job: Job, outcome: Outcome) -> set[str]:
     """All files that this run may remove: those in its snapshot, and of its own failed attempts.
 
-    Parts that appeared in other runs' folders since then belong to concurrent runs, and stay.
+    Parts that appeared in other runs' folders since then belong to concurrent runs, and stay. So do
+    waiting parts with rows that this run did not list.
     """
-    to_remove = {part.path for part in snapshot.live} | {*snapshot.resumable, *snapshot.useless}
+    snapshot = outcome.snapshot
+    to_remove = {part.path for part in snapshot.live} | {*snapshot.waiting, *snapshot.useless}
     to_remove |= {each.uris_path for each in snapshot.lists}
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, CHANGES)
     for kind in kinds:
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
         to_remove |= {
-            path for path in files_of(job.output, job.spec.id, kind) if path.startswith(own)
+            path for path in files_of(job.output, job.spec.id, kind) if final(path).startswith(own)
         }
-    return to_remove
+    return to_remove - set(_kept(outcome))
+
+
+def _kept(outcome: Outcome) -> list[str]:
+    """The waiting parts that keep waiting."""
+    return [rewrite.old_path for rewrite in outcome.rewritten if rewrite.kept]
+
+
+def _hide(job: Job, outcome: Outcome) -> None:
+    """Move waiting parts to the staging folder that an early version wrote to their final paths."""
+    for path in _kept(outcome):
+        if not is_staged(path):
+            place, target = join(job.output, path), join(job.output, staged(path))
+            store_for(place).move(place, target)
 
 
 def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
@@ -100,7 +123,7 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
     for part in outcome.snapshot.live:
         if part.path not in removed:
             yield part
-    for path in outcome.snapshot.resumable:
+    for path in outcome.snapshot.waiting:
         if path not in removed:
             yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
     for part in outcome.written:
@@ -111,17 +134,11 @@ def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
 
 
 def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
-    """The lists that this run read, and those of earlier runs that its inputs do not cover.
-
-    Rows of dead runs become live, so the uris that their lists named are kept as well.
-    """
-    states: dict[str, list[ListState]] = {}
-    for each in (*outcome.snapshot.lists, *outcome.snapshot.unfinished):
-        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs):
-            states.setdefault(each.list_uri, []).append(each)
+    """The lists that this run read, and those of earlier runs that its inputs do not cover."""
     lists = {
-        list_uri: found[0] if len(found) == 1 else merge_lists(job.output, job.spec.id, found)
-        for list_uri, found in states.items()
+        each.list_uri: each
+        for each in outcome.snapshot.lists
+        if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs)
     }
     for each in outcome.lists:
         full = join(job.output, each.uris_path)
@@ -129,6 +146,14 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
             raise removed_meanwhile(each.uris_path)
         lists[each.list_uri] = each
     return tuple(lists[path] for path in sorted(lists))
+
+
+def _known_inputs(job: Job, outcome: Outcome) -> tuple[KnownInput, ...]:
+    """The inputs of this run and of earlier ones, besides lists that are inputs of their own."""
+    lists = {each.list_uri for each in outcome.lists}
+    own = [known_input(source) for source in job.inputs if uri_of(source.base) not in lists]
+    inputs = {each.place: each for each in (*outcome.snapshot.inputs, *own)}
+    return tuple(inputs[place] for place in sorted(inputs))
 
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
@@ -143,5 +168,5 @@ def _lost_race(manifest: Manifest) -> JobError:
     return lost_race(
         manifest,
         "this one worked, so this one was not committed. No work is lost: start it again, and it "
-        "takes over the finished parts",
+        "takes over what is finished",
     )

@@ -16,7 +16,7 @@ from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.source import Input
 from pipeline.options import JobOptions
-from pipeline.runs.rules import CarriedColumns
+from pipeline.runs.scope import CarriedColumns, ContentCheck
 
 
 def new_token() -> str:
@@ -76,6 +76,11 @@ class Job:
         """How archives are read."""
         options = self.options
         return Packing(options.image_field, options.id_field, self.carried, options.max_bytes)
+
+    @property
+    def check(self) -> ContentCheck:
+        """Which unchanged images are read again."""
+        return ContentCheck(self.options.check_content, self.run_id)
 
     @property
     def columns(self) -> CarriedColumns:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from pipeline.dataset.changes import HAD, HAS, RENEWED, Seen
 from pipeline.dataset.values import same
-from pipeline.inputs.source import Input
+from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.uris import path_of
 from pipeline.records import (
     DECODE,
+    LIST,
     Carried,
     Counted,
     Counts,
@@ -19,10 +20,15 @@ from pipeline.records import (
     Known,
     KnownTuple,
     OldRow,
+    Staged,
     Todo,
     Touched,
 )
 from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, as_known
+from pipeline.runs.scope import Scope, in_order
+
+# In place of a list that named an image: an archive that this run has read does not hold it.
+GONE: Final = ""
 
 
 class Decision(NamedTuple):
@@ -30,10 +36,15 @@ class Decision(NamedTuple):
 
     Attributes:
         todo: the image to read and embed, if any.
-        stale: parts whose row of this uri has to be removed.
+        stale: committed parts whose row of this uri has to be removed.
         counts: the part of this uri in the counts of the run.
         renewed: the row that stays while its carried values change, if any.
         seen: facts for the log of changes; see pipeline.dataset.changes.
+        taken: the waiting part whose row of this uri becomes live, if any.
+        kept: waiting parts whose rows of this uri keep waiting; all other such rows are dropped.
+        stays: whether an embedding stays of whose image the inputs do not speak.
+        differs: whether the listings of the image carry different values.
+        staged: (part, what the run takes of it) for waiting parts; in the last decision only.
     """
 
     todo: Todo | None
@@ -41,47 +52,11 @@ class Decision(NamedTuple):
     counts: Counts
     renewed: Touched | None = None
     seen: tuple[Seen, ...] = ()
-
-
-class CarriedColumns(NamedTuple):
-    """The names of carried columns.
-
-    Attributes:
-        listed: the columns of this run's inputs, in the order of a listing's values.
-        dataset: the columns of the dataset, in the order of a row's values.
-    """
-
-    listed: tuple[str, ...] = ()
-    dataset: tuple[str, ...] = ()
-
-    def merged(self, listed: Carried | None, before: Carried | None) -> Carried | None:
-        """The values of all of the dataset's columns: those of the listing replace older ones.
-
-        Args:
-            listed: values of the listing; None if it carries none.
-            before: values of the row that the output has; None if it has none.
-        """
-        if listed is None:
-            return before
-        values = dict(zip(self.dataset, before or (None,) * len(self.dataset), strict=True))
-        values.update(zip(self.listed, listed, strict=True))
-        return tuple(values.values())
-
-
-class Scope(NamedTuple):
-    """The images that a run covers, and settings of the rules.
-
-    Attributes:
-        inputs: this run's inputs.
-        unreadable: uris of folders that could not be read; images below them may exist.
-        retry_failures: try again images that could not be decoded.
-        columns: carried columns of the listing and of the dataset.
-    """
-
-    inputs: Sequence[Input]
-    unreadable: Sequence[str] = ()
-    retry_failures: bool = False
-    columns: CarriedColumns = CarriedColumns()
+    taken: str | None = None
+    kept: tuple[str, ...] = ()
+    stays: bool = False
+    differs: bool = False
+    staged: Sequence[tuple[str, Staged]] = ()
 
 
 def decide(
@@ -98,33 +73,55 @@ def decide(
         listed: the image as the inputs list it; several if several inputs list it.
         known: its rows in the output, embeddings and failures.
         scope: what the run covers.
-        named_by: uris of the lists that named the image in an earlier state.
+        named_by: uris of the lists that named the image in an earlier state; see GONE.
     """
     rows = sorted(known, key=_preference)
-    images = sorted(listed, key=usefulness)
+    images = list(listed)
+    if len(images) > 1:
+        images = in_order(images, scope.order)
     if not images:
         return _not_listed(uri, rows, scope, named_by)
     image = images[0]
-    counts = Counts(listed_by=Counter({each.source for each in images}))
+    committed = [row for row in rows if row.committed]
+    embedding = next((row for row in committed if row.stage is None), None)
+    counts = Counts(listed_by=Counter({each.source for each in images}), vectors=bool(embedding))
     counts.totals["listed"] = 1
+    counts.totals["repeated"] = len(images) - 1
+    differs = any(
+        each.carried is not None and not same(each.carried, image.carried or ())
+        for each in images[1:]
+    )
     valid = _valid_row(image, rows, scope.retry_failures)
+    stale = [row.part for row in committed if row is not valid]
     if valid is not None:
         counts.totals["unchanged" if valid.committed else "resumed"] += 1
-        stale = [row.part for row in rows if row is not valid]
         renewed = _renewal(uri, valid, image.carried, scope)
-        return Decision(None, stale, counts, renewed, _seen_of(valid, rows, renewed))
-    embedding = next((row for row in rows if row.stage is None), None)
+        counts.totals["renewed"] += renewed is not None and valid.committed
+        if valid is embedding and scope.check.takes(uri):  # reading it shows what becomes of it
+            image = image._replace(carried=scope.columns.merged(image.carried, valid.carried))
+            same_row = OldRow(valid.part, valid.sha256, renews=renewed is not None)
+            todo = Todo(image, old=same_row, check=True)
+            return Decision(todo, stale, counts, differs=differs)
+        return Decision(
+            None,
+            stale,
+            counts,
+            renewed,
+            _seen_of(valid, rows, renewed),
+            taken=None if valid.committed else valid.part,
+            differs=differs,
+        )
     values = scope.columns.merged(image.carried, embedding.carried if embedding else None)
     seen = _had(rows)
     if embedding and _renews(image.carried, embedding, values):
         seen = (*seen, RENEWED)
     image = image._replace(carried=values)
-    known_before = any(row.committed and row.version != image.version for row in rows)
+    known_before = any(row.version != image.version for row in committed)
     counted: Counted = "changed" if known_before else "new"
     counts.totals[counted] += 1
+    counts.failing = bool(image.error)
     old = OldRow(embedding.part, embedding.sha256) if embedding else None
-    todo = Todo(image, counted, old)
-    return Decision(todo, [row.part for row in rows], counts, seen=seen)
+    return Decision(Todo(image, counted, old), stale, counts, seen=seen, differs=differs)
 
 
 def decide_partition(
@@ -132,6 +129,7 @@ def decide_partition(
     known: Iterable[KnownBatch],
     named: Iterable[NamedBatch],
     scope: Scope,
+    partition: int = 0,
 ) -> Iterator[tuple[str, Decision]]:
     """Apply the rules to all uris of one partition.
 
@@ -147,17 +145,53 @@ def decide_partition(
         for uri in named_batch.uris:
             lists.setdefault(uri, []).append(named_batch.list_uri)
     unchanged: Counter[str] = Counter()
+    waiting = _Waiting(rows)
     for uri, images in _by_uri(listed).items():
         found = rows.pop(uri, [])
-        if len(found) == len(images) == 1 and _is_settled(images[0], found[0]):
+        if len(found) == len(images) == 1 and _is_settled(images[0], found[0], scope):
             unchanged[images[0].source] += 1
             continue
-        yield uri, decide(uri, images, map(as_known, found), scope, lists.get(uri, ()))
+        decision = decide(uri, images, map(as_known, found), scope, lists.get(uri, ()))
+        waiting.add(uri, decision)
+        yield uri, decision
     for uri, found in rows.items():
-        yield uri, decide(uri, (), map(as_known, found), scope, lists.get(uri, ()))
-    counts = Counts(listed_by=unchanged)
+        decision = decide(uri, (), map(as_known, found), scope, lists.get(uri, ()))
+        waiting.add(uri, decision)
+        yield uri, decision
+    counts = Counts(listed_by=unchanged, vectors=unchanged.total())
     counts.totals["listed"] = counts.totals["unchanged"] = unchanged.total()
-    yield "", Decision(None, [], counts)
+    yield "", Decision(None, [], counts, staged=waiting.staged(partition))
+
+
+class _Waiting:
+    """What becomes of the waiting rows of one partition.
+
+    Args:
+        rows: all known rows by uri.
+    """
+
+    def __init__(self, rows: Mapping[str, Sequence[KnownTuple]]) -> None:
+        parts = (row[1] for found in rows.values() for row in found if not row[5])
+        self._rows = Counter(parts)
+        self._taken: dict[str, list[str]] = {part: [] for part in self._rows}
+        self._kept: Counter[str] = Counter()
+
+    def add(self, uri: str, decision: Decision) -> None:
+        """Add the outcome for one uri."""
+        if decision.taken is not None:
+            self._taken[decision.taken].append(uri)
+        self._kept.update(decision.kept)
+
+    def staged(self, partition: int) -> list[tuple[str, Staged]]:
+        """(part, what the run takes of it) for each part with waiting rows."""
+        return [
+            (
+                part,
+                Staged(partition, None if len(uris) == rows else frozenset(uris), self._kept[part]),
+            )
+            for part, rows in self._rows.items()
+            for uris in [self._taken[part]]
+        ]
 
 
 def _by_uri(listed: Iterable[ListedBatch]) -> dict[str, list[Image]]:
@@ -170,39 +204,54 @@ def _by_uri(listed: Iterable[ListedBatch]) -> dict[str, list[Image]]:
     return images
 
 
-def _is_settled(image: Image, row: KnownTuple) -> bool:
+def _is_settled(image: Image, row: KnownTuple, scope: Scope) -> bool:
     """Fast path: one committed embedding of the listed version and no carried values."""
     _, _, version, _, stage, committed, _ = row
     same_version = version == image.version and committed and stage is None
-    return same_version and not image.error and image.carried is None
+    plain = same_version and not image.error and image.carried is None
+    return plain and not scope.check.takes(image.uri)
 
 
 def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[str]) -> Decision:
-    lists = list(named_by)
-    covering = [
+    named = list(named_by)
+    lists = [each for each in named if each != GONE]
+    own = {
+        each
+        for each in lists
+        if any(source.takes_as_list(path_of(each)) for source in scope.inputs)
+    }
+    by_place = [each for each in scope.inputs if each.covers(uri)]
+    covering = by_place + [
         each
         for each in scope.inputs
-        if each.covers(uri) or any(each.takes_as_list(path_of(list_uri)) for list_uri in lists)
+        if each not in by_place and any(each.takes_as_list(path_of(list_uri)) for list_uri in own)
     ]
     path = path_of(uri)
-    if any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable):
-        covering = []
-    if not covering:  # no input would have listed the image: one row stays
-        return Decision(None, [row.part for row in rows[1:]], Counts(), seen=_adopted(rows))
+    unknown = any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable)
+    is_there = GONE not in named and all(each.excludes(uri) for each in by_place)
+    owned = is_there and (own != set(lists) or any(each.covers(uri) for each in scope.others))
+    committed = [row for row in rows if row.committed]
+    if not covering or unknown or owned:
+        done = {row.version for row in committed}
+        return Decision(
+            None,
+            [row.part for row in committed[1:]],
+            Counts(),
+            kept=tuple(row.part for row in rows if not row.committed and row.version not in done),
+            stays=not covering and any(row.stage is None for row in committed),
+        )
     counts = Counts()
-    if any(row.committed for row in rows):
+    if any(row.stage is None for row in committed):
+        counts.vectors = counts.lost = 1
+    # Failures of rows that name no image, of folders and of archives themselves are no images.
+    if any(row.stage != LIST for row in committed) and not archive_kind(uri):
         counts.totals["deleted"] += 1
         counts.gone_from.update(each.text for each in covering)
-    return Decision(None, [row.part for row in rows], counts, seen=_had(rows))
+    return Decision(None, [row.part for row in committed], counts, seen=_had(rows))
 
 
 def _had(rows: list[Known]) -> tuple[Seen, ...]:
     return (HAD,) if any(row.committed and row.stage is None for row in rows) else ()
-
-
-def _adopted(rows: list[Known]) -> tuple[Seen, ...]:
-    """The decision that makes the row of a dead run live."""
-    return (HAS,) if rows and not (rows[0].committed or rows[0].stage) else ()
 
 
 def _seen_of(valid: Known, rows: list[Known], renewed: Touched | None) -> tuple[Seen, ...]:
@@ -241,8 +290,3 @@ def _renews(carried: Carried | None, row: Known, values: Carried | None) -> bool
 def _preference(row: Known) -> tuple[bool, bool, str]:
     """Sorts embeddings before failures, committed rows before others; then in a fixed order."""
     return (row.stage is not None, not row.committed, row.part)
-
-
-def usefulness(image: Image) -> tuple[bool, bool, str, str]:
-    """Sorts readable images first, then those with carried values; then in a fixed order."""
-    return (bool(image.error), image.carried is None, image.version, image.source)

@@ -1,4 +1,4 @@
-"""The output at the start of a run: live parts, parts to take over, useless files."""
+"""The output at the start of a run: live parts, waiting parts, useless files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.dataset.layout import (
     is_part,
     is_uris,
     run_of,
+    staged,
 )
 from pipeline.dataset.manifest import (
     EncoderState,
     read_manifest,
     stray_records,
 )
-from pipeline.dataset.named_uris import list_of
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -36,40 +36,37 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
     """Read the manifest and list the encoder's files, those of other states too."""
     manifest, version = read_manifest(output)
     state = manifest.encoders.get(spec.id, EncoderState(spec))
-    live = {part.path for part in state.parts}
-    resumable: list[str] = []
-    useless: list[str] = []
-    live |= {each.uris_path for each in state.lists}
-    useless += _half_manifests(output)
+    live = manifest.live_files()
+    waiting: list[str] = []
+    useless: list[str] = _half_manifests(output)
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, LISTS)
     for kind in kinds:
         for path in files_of(output, spec.id, kind):
             if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
                 continue
-            # Removed parts were live before, so their rows are old. Failures of a dead run are
-            # tried again, which costs little.
+            # Removed parts were live before, so their rows are old. Failures of a run that did not
+            # commit are tried again, which costs little.
             is_useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             # Parts of interrupted upkeep are copies of rows in live parts.
             is_useless = is_useless or (version is not None and is_of_upkeep(path))
-            (useless if is_useless else resumable).append(path)
+            (useless if is_useless else waiting).append(path)
     logs = files_of(output, spec.id, CHANGES)
     useless += [path for path in logs if run_of(path) not in manifest.runs]
-    lists = (path for path in useless if is_uris(path) and path not in manifest.removed)
-    unfinished = [list_of(output, path) for path in lists]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
-        resumable=tuple(sorted(resumable)),
+        waiting=tuple(sorted(waiting)),
         useless=tuple(sorted(useless)),
         stray_records=tuple(stray_records(output, manifest)),
         lists=state.lists,
-        unfinished=tuple(each for each in unfinished if each is not None),
+        inputs=state.inputs,
     )
 
 
 def files_of(output: str, encoder_id: str, kind: Kind) -> list[str]:
-    """Paths, relative to the output, of all of an encoder's files of one kind."""
-    return [info.path for info in files_below(output, encoder_folder(kind, encoder_id))]
+    """Paths, relative to the output, of all of an encoder's files of one kind, waiting ones too."""
+    folder = encoder_folder(kind, encoder_id)
+    return [info.path for each in (folder, staged(folder)) for info in files_below(output, each)]
 
 
 def _half_manifests(output: str) -> list[str]:

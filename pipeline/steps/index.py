@@ -20,9 +20,15 @@ from pipeline.dataset.manifest import unreadable
 from pipeline.dataset.named_uris import read_uris
 from pipeline.dataset.parts import Keys, PartWriter, read_known
 from pipeline.inputs.file_kinds import archive_kind
-from pipeline.inputs.source import Input
-from pipeline.inputs.uris import path_of
-from pipeline.records import EMBEDDINGS, KnownTuple, ListState, Part, Rewrite, Snapshot
+from pipeline.records import (
+    EMBEDDINGS,
+    KnownInput,
+    KnownTuple,
+    ListState,
+    Part,
+    Rewrite,
+    Snapshot,
+)
 from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
 from pipeline.runs.snapshot import take_snapshot
 from pipeline.steps.list_images import Packed
@@ -38,15 +44,17 @@ class Index(NamedTuple):
         rows: (partition, packed KnownBatch).
         named: (partition, packed NamedBatch): the uris that lists named in earlier runs.
         named_archives: (uri of an archive, uri of the list that named it).
+        inputs: one element, the inputs of earlier runs, besides lists.
         snapshot: one element, the output at the start of the run.
         contents: the contents that the output has vectors of, one element per part.
         outdated: (part, None) for parts whose columns differ from those of this run.
-        damaged: unreadable parts of dead runs, whose images are embedded again.
+        damaged: unreadable waiting parts, whose images are embedded again.
     """
 
     rows: PCollection[Packed]
     named: PCollection[Packed]
     named_archives: PCollection[tuple[str, str]]
+    inputs: PCollection[tuple[KnownInput, ...]]
     snapshot: PCollection[Snapshot]
     contents: PCollection[Contents]
     outdated: PCollection[tuple[str, None]]
@@ -59,12 +67,10 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         writer: writes this run's parts; it has the output, the encoder and the columns.
-        inputs: this run's inputs.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
-    inputs: tuple[Input, ...]
     storage: StorageSettings
 
     def expand(self, begin: PBegin) -> Index:
@@ -72,8 +78,8 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             begin
             | "Output" >> beam.Create([None])
             | "Snapshot"
-            >> beam.ParDo(_Snapshot(self.writer, self.inputs, self.storage)).with_outputs(
-                "snapshot", "lists", main="parts"
+            >> beam.ParDo(_Snapshot(self.writer, self.storage)).with_outputs(
+                "snapshot", "lists", "inputs", main="parts"
             )
         )
         keys = (
@@ -91,6 +97,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             rows=keys.rows,
             named=named.named,
             named_archives=named.archives,
+            inputs=found.inputs,
             snapshot=found.snapshot,
             contents=keys.contents,
             outdated=keys.outdated,
@@ -99,22 +106,19 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
 
 
 class _Snapshot(StorageDoFn):
-    def __init__(
-        self, writer: PartWriter, inputs: tuple[Input, ...], storage: StorageSettings
-    ) -> None:
+    def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
         super().__init__(storage)
         self._writer = writer
-        self._inputs = inputs
 
     def process(self, element: None) -> Iterator[tuple[Part, bool] | TaggedOutput]:
         snapshot = take_snapshot(self._writer.output, self._writer.spec)
-        for state in (*snapshot.lists, *snapshot.unfinished):
-            if any(source.takes_as_list(path_of(state.list_uri)) for source in self._inputs):
-                yield TaggedOutput("lists", state)
+        for state in snapshot.lists:
+            yield TaggedOutput("lists", state)
         for part in snapshot.live:
             yield part, True
-        for path in snapshot.resumable:
+        for path in snapshot.waiting:
             yield Part(EMBEDDINGS, path, 0, 0), False
+        yield TaggedOutput("inputs", snapshot.inputs)
         yield TaggedOutput("snapshot", snapshot)
 
 

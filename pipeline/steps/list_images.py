@@ -29,7 +29,8 @@ from pipeline.runs.batches import (
     partition_of,
     unpack,
 )
-from pipeline.runs.rules import usefulness
+from pipeline.runs.rules import GONE
+from pipeline.runs.scope import Scope, in_order
 from pipeline.steps.outputs import StorageDoFn, at_end
 
 # A partition and a packed batch for it; see pipeline.runs.batches.
@@ -120,12 +121,12 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         packing: how archives are read.
-        retry_failures: open archives again whose images could not be decoded.
+        scope: what the run covers, and which images it tries again or checks.
         storage: request settings for buckets.
     """
 
     packing: Packing
-    retry_failures: bool
+    scope: Scope
     storage: StorageSettings
 
     def expand(self, found: ArchivesToLook) -> Members:
@@ -134,7 +135,7 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
             "known": found.known | "OfArchives" >> beam.FlatMap(_by_archive),
             "named": found.named,
         }
-        look = _Look(self.packing, self.retry_failures, self.storage)
+        look = _Look(self.packing, self.scope, self.storage)
         members = (
             sides
             | "ByArchive" >> beam.CoGroupByKey()
@@ -177,10 +178,10 @@ class _OfArchive(TypedDict):
 
 
 class _Look(StorageDoFn):
-    def __init__(self, packing: Packing, retry_failures: bool, storage: StorageSettings) -> None:
+    def __init__(self, packing: Packing, scope: Scope, storage: StorageSettings) -> None:
         super().__init__(storage)
         self._packing = packing
-        self._retry_failures = retry_failures
+        self._scope = scope
 
     def start_bundle(self) -> None:
         self._batches: Batches[tuple[int, str], Image] = Batches()
@@ -193,17 +194,24 @@ class _Look(StorageDoFn):
             for packed in sides["known"]
             for row in unpack(packed, KnownBatch).rows
         ]
-        archives = sorted(sides["archives"], key=usefulness)
+        scope = self._scope
+        archives = in_order(sides["archives"], scope.order)
+        gone = {row.uri for row in known}
         for archive in archives[:1]:
-            for image in list_members(archive, known, self._packing, self._retry_failures):
+            again = scope.check.takes(archive.uri)
+            for image in list_members(archive, known, self._packing, scope.retry_failures, again):
                 if isinstance(image, Note):
                     yield TaggedOutput("notes", image)
                     continue
+                gone.discard(image.uri)
                 # Each input that reaches the archive has listed what is in it.
                 for source in {each.source for each in archives}:
                     key = (partition_of(image.uri), source)
                     if images := self._batches.add(key, image._replace(source=source)):
                         yield key[0], listed_batch(source, images)
+            for uri in gone:
+                if uris := self._named.add((partition_of(uri), GONE), uri):
+                    yield _named_output((partition_of(uri), GONE), uris)
         for list_uri in sides["named"]:
             for row in known:
                 key = (partition_of(row.uri), list_uri)

@@ -8,13 +8,15 @@ from typing import NamedTuple, TypedDict
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsList, PCollection, TaggedOutput
+from apache_beam.pvalue import AsList, AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.records import TOTALS, Counts, Todo, Touched
+from pipeline.records import TOTALS, Counts, KnownInput, Note, Staged, Todo, Touched
 from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, unpack
+from pipeline.runs.notes import Remarks
 from pipeline.runs.progress import PLANNED, Tally
-from pipeline.runs.rules import Scope, decide_partition
+from pipeline.runs.rules import decide_partition
+from pipeline.runs.scope import Scope
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
 
@@ -39,18 +41,22 @@ class Plan(NamedTuple):
     Attributes:
         loose: [Todo], one image in its own file.
         packed: (segment of an archive, Todo).
-        stale: (part, uri) of rows that have to be removed.
+        stale: (part, uri) of committed rows that have to be removed.
+        staged: (part, Staged): what the run takes of waiting parts.
         renewed: (part, Touched) of rows whose carried values change.
         seen: (log, packed SeenBatch) for the log of changes.
         counts: the counts of planning.
+        notes: what there is to tell about images and rows.
     """
 
     loose: PCollection[list[Todo]]
     packed: PCollection[tuple[str, Todo]]
     stale: PCollection[tuple[str, str]]
+    staged: PCollection[tuple[str, Staged]]
     renewed: PCollection[tuple[str, Touched]]
     seen: PCollection[Packed]
     counts: PCollection[Counts]
+    notes: PCollection[Note]
 
 
 @dataclasses.dataclass
@@ -60,13 +66,15 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
     An anti-join on the uri, a partition of the uris at a time; the rules are in runs.rules.
 
     Attributes:
-        scope: what the run covers; the folders that could not be read are added to it.
-        unreadable: uris of those folders.
+        scope: what the run covers; what the two following give is added to it.
+        unreadable: uris of folders that could not be read.
+        earlier: one element, the inputs of earlier runs, besides lists.
         tally_folder: the folder that counts planned images; None for no counting.
     """
 
     scope: Scope
     unreadable: PCollection[str]
+    earlier: PCollection[tuple[KnownInput, ...]]
     tally_folder: str | None
 
     def expand(self, sides: ToPlan) -> Plan:
@@ -75,11 +83,20 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
             {"listed": sides.listed, "known": sides.known, "named": sides.named}
             | "ByPartition" >> beam.CoGroupByKey()
             | "Decide"
-            >> beam.ParDo(decide, AsList(self.unreadable)).with_outputs(
-                "packed", "stale", "renewed", "seen", "counts", main="loose"
+            >> beam.ParDo(decide, AsList(self.unreadable), AsSingleton(self.earlier)).with_outputs(
+                *("packed", "stale", "staged", "renewed", "seen", "counts", "notes"), main="loose"
             )
         )
-        return Plan(plan.loose, plan.packed, plan.stale, plan.renewed, plan.seen, plan.counts)
+        return Plan(
+            plan.loose,
+            plan.packed,
+            plan.stale,
+            plan.staged,
+            plan.renewed,
+            plan.seen,
+            plan.counts,
+            plan.notes,
+        )
 
 
 class _InPartition(TypedDict):
@@ -99,19 +116,27 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         self._counts = Counts()
         self._planned = 0
         self._seen = SeenLog()
+        self._notes = Remarks()
 
     def process(
-        self, element: tuple[int, _InPartition], unreadable: list[str]
+        self,
+        element: tuple[int, _InPartition],
+        unreadable: list[str],
+        earlier: tuple[KnownInput, ...],
     ) -> Iterator[list[Todo] | TaggedOutput]:
-        _, batches = element
+        partition, batches = element
         decisions = decide_partition(
             (unpack(batch, ListedBatch) for batch in batches["listed"]),
             (unpack(batch, KnownBatch) for batch in batches["known"]),
             (unpack(batch, NamedBatch) for batch in batches["named"]),
-            self._scope._replace(unreadable=unreadable),
+            dataclasses.replace(self._scope, unreadable=unreadable, earlier=earlier),
+            partition,
         )
         for uri, decision in decisions:
             self._counts.add(decision.counts)
+            self._notes.add(uri, decision)
+            for staged in decision.staged:
+                yield TaggedOutput("staged", staged)
             for seen in decision.seen:
                 yield from self._seen.add(uri, seen)
             for part in decision.stale:
@@ -128,6 +153,8 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         for name in TOTALS:
             Metrics.counter(METRICS, name).inc(self._counts.totals[name])
         yield at_end(TaggedOutput("counts", self._counts))
+        for note in self._notes.notes():
+            yield at_end(TaggedOutput("notes", note))
 
 
 def _routed(todo: Todo) -> list[Todo] | TaggedOutput:

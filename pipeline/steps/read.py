@@ -11,12 +11,21 @@ from apache_beam.pvalue import AsIter, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from encoder.storage.base import StorageSettings
-from pipeline.dataset.changes import SAME
+from pipeline.dataset.changes import HAD, RENEWED, SAME
 from pipeline.dataset.known_vectors import Contents, VectorIndex
 from pipeline.embedding.call_sizes import CallSettings
 from pipeline.embedding.decode import Outcome, Reading
 from pipeline.embedding.read_ahead import ReadAhead
-from pipeline.records import Decoded, Embedded, Failure, Todo, Touched
+from pipeline.records import (
+    READ,
+    Checked,
+    Decoded,
+    Embedded,
+    Failure,
+    Note,
+    Todo,
+    Touched,
+)
 from pipeline.runs.progress import EMBEDDED, Tally
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import SeenLog, StorageDoFn, all_at_end
@@ -44,14 +53,18 @@ class Read(NamedTuple):
         decoded: images for the encoder.
         copied: images whose content already has a vector in the output.
         touched: (part, Touched) of images whose content has not changed.
+        found: (part, uri) of rows whose image has other content, although its version is the same.
         failures: images that could not be read or decoded.
+        notes: what there is to tell about images that were checked.
         seen: (log, packed SeenBatch) for the log of changes.
     """
 
     decoded: PCollection[Decoded]
     copied: PCollection[Embedded]
     touched: PCollection[tuple[str, Touched]]
+    found: PCollection[tuple[str, str]]
     failures: PCollection[Failure]
+    notes: PCollection[Note]
     seen: PCollection[Packed]
 
 
@@ -87,10 +100,18 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
             >> beam.ParDo(read, AsIter(self.contents)).with_outputs(
-                "copied", "touched", "failures", "seen", main="decoded"
+                *("copied", "touched", "found", "failures", "notes", "seen"), main="decoded"
             )
         )
-        return Read(found.decoded, found.copied, found.touched, found.failures, found.seen)
+        return Read(
+            found.decoded,
+            found.copied,
+            found.touched,
+            found.found,
+            found.failures,
+            found.notes,
+            found.seen,
+        )
 
 
 class _Read(StorageDoFn):
@@ -116,6 +137,7 @@ class _Read(StorageDoFn):
     def start_bundle(self) -> None:
         self._ahead.clear()
         self._seen = SeenLog()
+        self._checks: dict[str, str] = {}  # uri -> the part with its row
 
     def process(
         self, element: list[Todo], contents: Iterable[Contents]
@@ -124,6 +146,9 @@ class _Read(StorageDoFn):
         if not self._has_index:
             self._ahead.index = VectorIndex(self._output, contents)
             self._has_index = True
+        self._checks.update(
+            (todo.image.uri, todo.old.part) for todo in element if todo.check and todo.old
+        )
         if element[0].image.archive:
             outcomes = self._ahead.put_segment(element)
         else:
@@ -140,7 +165,13 @@ class _Read(StorageDoFn):
         self._ahead.close()
 
     def _routed(self, outcome: Outcome) -> Iterator[Decoded | TaggedOutput]:
-        if isinstance(outcome, Decoded):
+        checked = self._checks.pop(outcome.uri, None)
+        if checked is not None:
+            outcome, outputs = self._compared(outcome, checked)
+            yield from outputs
+        if isinstance(outcome, Checked):
+            self._tally.add(EMBEDDED, 1)
+        elif isinstance(outcome, Decoded):
             yield outcome
         elif isinstance(outcome, Embedded):
             yield TaggedOutput("copied", outcome)
@@ -150,6 +181,19 @@ class _Read(StorageDoFn):
             yield from self._seen.add(outcome.uri, SAME)
         else:
             yield TaggedOutput("failures", outcome)
+
+    def _compared(self, outcome: Outcome, part: str) -> tuple[Outcome, list[TaggedOutput]]:
+        """The outcome of checking an image whose row is in a part, and what follows for the row."""
+        if isinstance(outcome, Checked):
+            return outcome, []
+        if isinstance(outcome, Failure) and outcome.stage == READ:
+            text = "{image} could not be read to compare the content; the rows stay"
+            note = Note("--check-content", text, 1, f"{outcome.uri}: {outcome.message}")
+            return Checked(outcome.uri), [TaggedOutput("notes", note)]
+        outputs = list(self._seen.add(outcome.uri, HAD))
+        if isinstance(outcome, Touched):  # the same content, with other carried values
+            return outcome, [*outputs, *self._seen.add(outcome.uri, RENEWED)]
+        return outcome, [*outputs, TaggedOutput("found", (part, outcome.uri))]
 
 
 def _todos(segment: str, todos: Iterable[Todo]) -> list[Todo]:

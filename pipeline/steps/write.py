@@ -15,10 +15,21 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from encoder.storage.base import StorageSettings, configure
 from pipeline.dataset.changes import HAS, Change, Seen, kind_of
+from pipeline.dataset.layout import final
 from pipeline.dataset.parts import MAX_ROWS, PartBuffer, PartWriter
 from pipeline.embedding.call_sizes import CallSettings
-from pipeline.records import EMBEDDINGS, FAILURES, Embedded, Failure, Kind, Part, Rewrite, Touched
-from pipeline.runs.batches import SeenBatch, unpack
+from pipeline.records import (
+    EMBEDDINGS,
+    FAILURES,
+    Embedded,
+    Failure,
+    Kind,
+    Part,
+    Rewrite,
+    Staged,
+    Touched,
+)
+from pipeline.runs.batches import SeenBatch, partition_of, unpack
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
 from pipeline.steps.embed import LIST_IMAGES
 from pipeline.steps.list_images import Packed
@@ -43,12 +54,17 @@ class ToRewrite(NamedTuple):
     """The inputs of RewriteParts.
 
     Attributes:
-        stale: (part, uri) of rows to remove; (part, None) if only columns differ.
+        stale: (part, uri) of committed rows to remove; (part, None) if only columns differ.
+        found: (part, uri) of committed rows to remove, since their images' content is another,
+            although the version is the same.
         touched: (part, Touched) of rows that get another version or other carried values.
+        staged: (part, Staged): what the run takes of waiting parts.
     """
 
     stale: PCollection[tuple[str, str | None]]
+    found: PCollection[tuple[str, str]]
     touched: PCollection[tuple[str, Touched]]
+    staged: PCollection[tuple[str, Staged]]
 
 
 @dataclasses.dataclass
@@ -112,7 +128,9 @@ class WriteChanges(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class RewriteParts(beam.PTransform):  # type: ignore[misc]
-    """Write old parts again, without their stale rows: ToRewrite -> Rewrite.
+    """Write old parts again, with the rows that the run keeps or takes: ToRewrite -> Rewrite.
+
+    A part that is kept or taken whole, and as it is, gives no Rewrite.
 
     Attributes:
         writer: writes this run's parts.
@@ -124,7 +142,7 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, rows: ToRewrite) -> PCollection[Rewrite]:
         return (
-            {"stale": rows.stale, "touched": rows.touched}
+            rows._asdict()
             | "ByPart" >> beam.CoGroupByKey()
             | "Rewrite" >> beam.ParDo(_Rewrite(self.writer, self.storage))
         )
@@ -213,7 +231,9 @@ class _OfPart(TypedDict):
     """All changes of one old part."""
 
     stale: Iterable[str | None]
+    found: Iterable[str]
     touched: Iterable[Touched]
+    staged: Iterable[Staged]
 
 
 class _Rewrite(StorageDoFn):
@@ -224,11 +244,28 @@ class _Rewrite(StorageDoFn):
     def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
-        stale = {uri for uri in rows["stale"] if uri is not None}
-        kind: Kind = FAILURES if path.startswith(FAILURES) else EMBEDDINGS
-        replacement = self._writer.rewrite(kind, path, stale, touched)
+        staged = {each.partition: each for each in rows["staged"]}
+        stale, found = set(rows["stale"]), set(rows["found"])
+        kept = sum(each.kept for each in staged.values())
         counted = Counter(row.counted for row in touched.values() if row.counted)
-        yield Rewrite(path, replacement, counted)
+
+        def keeps(uri: str) -> bool:
+            if uri in touched:
+                return True
+            if not staged:
+                return uri not in stale and uri not in found
+            taken = staged[partition_of(uri)].taken
+            return taken is None or uri in taken
+
+        if staged and not touched:
+            if not stale and all(each.taken is None for each in staged.values()):
+                return  # it becomes live as it is
+            if not any(each.taken is None or each.taken for each in staged.values()):
+                yield Rewrite(path, None, counted, kept)
+                return
+        kind: Kind = FAILURES if final(path).startswith(FAILURES) else EMBEDDINGS
+        replacement = self._writer.rewrite(kind, path, keeps, touched)
+        yield Rewrite(path, replacement, counted, kept, len(found))
 
 
 def _write_changes(

@@ -16,7 +16,6 @@ from pipeline.dataset.files import (
     make_live,
     not_named,
     own_files,
-    remove_empty_folder,
 )
 from pipeline.dataset.layout import encoder_folder, output_folder, record_name, run_of
 from pipeline.dataset.manifest import existing_manifest
@@ -75,8 +74,6 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
     if not dry_run:
         new = dataclasses.replace(manifest, encoders=encoders)
         make_live(place, PRUNE, new, version, {info.path for info in files})
-        for folder in folders:
-            remove_empty_folder(place, folder)
     return pruned
 
 

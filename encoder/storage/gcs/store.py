@@ -87,6 +87,16 @@ class GcsStore:
             if not _holds(path, data):
                 raise
 
+    def move(self, path: str, target: str) -> None:
+        try:
+            _copy(path, target)
+        except FileNotFoundError:
+            if _blob(path) is not None:  # the server cannot copy, as some emulators
+                self.write(target, self.read(path)[0])
+            elif _blob(target) is None:
+                raise
+        self.delete(path)
+
     def delete(self, path: str) -> None:
         bucket, name = bucket_of(path)
         try:
@@ -103,6 +113,20 @@ def _blob(path: str) -> Blob | None:
         return None
     with translated_errors(path):
         return bucket.get_blob(name, timeout=timeouts(), retry=retrying())
+
+
+def _copy(path: str, target: str) -> None:
+    """Copy an object inside its bucket, on the server."""
+    bucket, name = bucket_of(path)
+    copy = bucket_of(target)[0].blob(bucket_of(target)[1])
+    token = None
+    with translated_errors(path):
+        while True:
+            token, _, _ = copy.rewrite(
+                bucket.blob(name), token=token, timeout=timeouts(), retry=retrying()
+            )
+            if token is None:
+                return
 
 
 def _upload(path: str, data: bytes, generation: int | None = None) -> None:

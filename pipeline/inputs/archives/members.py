@@ -22,6 +22,7 @@ def list_members(
     known: Iterable[KnownRow],
     packing: Packing,
     retry_failures: bool,
+    again: bool = False,
 ) -> Iterator[Image | Note]:
     """The images in an archive, and notes about it.
 
@@ -33,6 +34,7 @@ def list_members(
         known: rows of the output for the archive and for the images in it.
         packing: how to read the archive.
         retry_failures: whether images that could not be decoded are tried again.
+        again: whether to open the archive in any case.
     """
     rows = list(known)
     stored, archive = archive.version, archive._replace(version=_version(archive, packing))
@@ -40,7 +42,7 @@ def list_members(
         yield archive
         yield from _not_reached(archive, rows)
         return
-    if _is_settled(archive, rows, packing, retry_failures):
+    if not again and _is_settled(archive, rows, packing, retry_failures):
         damaged = any(row.uri == archive.uri for row in rows)
         yield from _as_known(archive, rows, damaged)
         return

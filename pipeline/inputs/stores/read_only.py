@@ -22,6 +22,10 @@ class InputStore:
         """Raise InputError."""
         raise read_only_error(path)
 
+    def move(self, path: str, target: str) -> NoReturn:
+        """Raise InputError."""
+        raise read_only_error(path)
+
     def delete(self, path: str) -> NoReturn:
         """Raise InputError."""
         raise read_only_error(path)

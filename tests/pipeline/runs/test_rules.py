@@ -13,7 +13,8 @@ from pipeline.runs.batches import (
     partition_of,
     unpack,
 )
-from pipeline.runs.rules import CarriedColumns, Decision, Scope, decide, decide_partition
+from pipeline.runs.rules import Decision, decide, decide_partition
+from pipeline.runs.scope import CarriedColumns, Scope
 
 INPUTS = (Input("photos", "/photos"),)
 URI = "/photos/a.jpg"

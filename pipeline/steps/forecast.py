@@ -1,0 +1,155 @@
+"""The last box of a plan: Forecast, what a run would count."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsIter, PBegin, PCollection
+from apache_beam.transforms.combiners import Count, Sample
+
+from encoder.storage.base import StorageSettings
+from pipeline.dataset.known_vectors import Contents, VectorIndex
+from pipeline.embedding.read_ahead import read_file
+from pipeline.inputs.archives.base import Packing
+from pipeline.inputs.archives.members import archive_version
+from pipeline.inputs.archives.registry import read_archive
+from pipeline.options import DEFAULT_READS
+from pipeline.records import Counted, Counts, Note, Todo
+from pipeline.runs.foreseen import Foreseen, Looked
+from pipeline.steps.outputs import METRICS, StorageDoFn
+
+FORECAST: Final = "forecast"  # the metric, one text, that takes the result to the launcher
+
+# What is read of the images to embed, to see which content the output has already.
+_FILES, _SEGMENTS = 1000, 8
+
+
+@dataclasses.dataclass
+class Forecast(beam.PTransform):  # type: ignore[misc]
+    """Put together what planning found: PBegin -> nothing; the result is the metric FORECAST.
+
+    Attributes:
+        counts: the counts of planning.
+        notes: what there is to tell about inputs and rows.
+        loose: [Todo], one image in its own file.
+        packed: (segment of an archive, Todo).
+        contents: contents that the output has vectors of.
+        output: the dataset's folder.
+        packing: how archives are read.
+        most: the largest file to read, in bytes.
+        storage: request settings for buckets.
+    """
+
+    counts: PCollection[Counts]
+    notes: PCollection[Note]
+    loose: PCollection[list[Todo]]
+    packed: PCollection[tuple[str, Todo]]
+    contents: PCollection[Contents]
+    output: str
+    packing: Packing
+    most: int
+    storage: StorageSettings
+
+    def expand(self, begin: PBegin) -> PCollection[str]:
+        look = _Look(self.output, self.packing, self.most, self.storage)
+        segments = self.packed | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.Values()
+        looked = [
+            todos
+            | f"Sample{name}" >> Sample.FixedSizeGlobally(size)
+            | f"Look{name}" >> beam.ParDo(look, AsIter(self.contents))
+            for name, todos, size in (
+                ("Files", self.loose, _FILES),
+                ("Segments", segments, _SEGMENTS),
+            )
+        ]
+        return (
+            begin.pipeline
+            | "Once" >> beam.Create([None])
+            | "Result"
+            >> beam.Map(
+                _report,
+                AsIter(self.counts),
+                AsIter(self.notes),
+                AsIter(looked[0]),
+                AsIter(looked[1]),
+                AsIter(self.loose | "Files" >> Count.Globally()),
+                AsIter(self.packed | "Packed" >> Count.Globally()),
+            )
+        )
+
+
+class _Look(StorageDoFn):
+    """[[Todo]] -> Looked: reads the images of a sample."""
+
+    def __init__(self, output: str, packing: Packing, most: int, storage: StorageSettings) -> None:
+        super().__init__(storage)
+        self._output = output
+        self._packing = packing
+        self._most = most
+
+    def process(
+        self, element: list[Iterable[Todo]], contents: Iterable[Contents]
+    ) -> Iterator[Looked]:
+        groups = [list(each) for each in element]
+        if not groups:
+            return
+        index = VectorIndex(self._output, contents)
+        with ThreadPoolExecutor(DEFAULT_READS, thread_name_prefix="look") as pool:
+            found = [pair for pairs in pool.map(self._read, groups) for pair in pairs]
+        same: Counter[Counted] = Counter()
+        copied = differing = 0
+        for todo, sha256 in found:
+            if todo.old is not None and sha256 == todo.old.sha256:
+                same.update([] if todo.check else [todo.counted])
+                continue
+            differing += todo.check
+            copied += sha256 is not None and index.find(sha256) is not None
+        yield Looked(0, len(found), copied, differing, tuple(same.items()))
+
+    def _read(self, todos: list[Todo]) -> list[tuple[Todo, str | None]]:
+        """The images with their sha256 in hex; None for one that can't be read."""
+        try:
+            return list(self._contents(todos))
+        except Exception:  # a run makes failures of them
+            return [(todo, None) for todo in todos]
+
+    def _contents(self, todos: list[Todo]) -> Iterator[tuple[Todo, str | None]]:
+        first = todos[0].image
+        if not first.archive:
+            data = None if first.error else read_file(first, self._most)[0]
+            yield todos[0], None if data is None else hashlib.sha256(data).hexdigest()
+            return
+        wanted = {todo.image.uri: todo for todo in todos if not todo.image.error}
+        yield from ((todo, None) for todo in todos if todo.image.error)
+        images = sorted((todo.image for todo in wanted.values()), key=lambda each: each.place)
+        version = archive_version(first.version)
+        for image, content in read_archive(first.archive, version, images, self._packing):
+            digest = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
+            yield wanted[image.uri], digest
+
+
+def _report(
+    _: None,
+    counts: Iterable[Counts],
+    notes: Iterable[Note],
+    files: Iterable[Looked],
+    packed: Iterable[Looked],
+    all_files: Iterable[int],
+    all_packed: Iterable[int],
+) -> None:
+    total = Counts()
+    for each in counts:
+        total.add(each)
+    looked = [
+        next(iter(found), Looked())._replace(images=sum(images))
+        for found, images in ((files, all_files), (packed, all_packed))
+    ]
+    foreseen = Foreseen(total, list(notes), *looked)
+    Metrics.string_set(METRICS, FORECAST).add(foreseen.to_text())
