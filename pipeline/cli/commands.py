@@ -174,10 +174,22 @@ def compact(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def prune(options: argparse.Namespace, rest: list[str]) -> int:
-    """Remove an encoder, or the records and logs of old runs."""
+    """Remove an encoder, rows below a folder, or the records and logs of old runs."""
     from pipeline.upkeep.prune import prune_encoder, prune_runs
+    from pipeline.upkeep.prune_uris import prune_uris
 
     _no_more(rest, "prune")
+    if options.uri_prefix:
+        found = prune_uris(options.output, options.uri_prefix, options.dry_run)
+        if not found.parts:
+            print(f"nothing to do: no row is below {options.uri_prefix}")
+            return 0
+        print(
+            f"{'would remove' if options.dry_run else 'removed'} "
+            f"{count_text(found.embeddings, 'embedding')} and "
+            f"{count_text(found.failures, 'failure')} below {options.uri_prefix}"
+        )
+        return 0
     if options.encoder:
         pruned = prune_encoder(options.output, options.encoder, options.dry_run)
         what = f"encoder {options.encoder} with {count_text(pruned.rows, 'row')}"

@@ -81,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     what = prune.add_mutually_exclusive_group(required=True)
     what.add_argument("--encoder", metavar="ID", help="remove all that this encoder has")
     what.add_argument(
+        "--uri-prefix",
+        metavar="FOLDER",
+        help="remove the rows of all images below a folder or archive, which may be gone; with a "
+        "star at its end, of all uris that begin so",
+    )
+    what.add_argument(
         "--runs-older-than",
         type=parse_age,
         metavar="AGE",

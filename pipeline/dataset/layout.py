@@ -88,10 +88,10 @@ def record_path(output: str, run_id: str) -> str:
     return join(output, record_name(run_id))
 
 
-# Compact and repair write parts into run folders of their own; the folders' names begin with the
+# Commands of upkeep write parts into run folders of their own; the folders' names begin with the
 # command. As long as no manifest names such a part, it only repeats rows of other parts.
-COMPACT, REPAIR = "compact", "repair"
-_UPKEEP_ID = re.compile(rf"({COMPACT}|{REPAIR})-")
+COMPACT, REPAIR, PRUNE = "compact", "repair", "prune"
+_UPKEEP_ID = re.compile(rf"({COMPACT}|{REPAIR}|{PRUNE})-")
 
 
 def new_upkeep_id(command: str) -> str:
@@ -100,7 +100,7 @@ def new_upkeep_id(command: str) -> str:
 
 
 def is_of_upkeep(path: str) -> bool:
-    """Whether compact or repair wrote a part, from rows of other parts."""
+    """Whether a command of upkeep wrote a part, from rows of other parts."""
     return _UPKEEP_ID.match(run_of(path) or "") is not None
 
 
@@ -108,14 +108,16 @@ def check_run_id(run_id: str) -> str:
     """Return the run id.
 
     Raises:
-        InputError: the id can't be part of a path, or looks like one of compact or repair.
+        InputError: the id can't be part of a path, or looks like one of upkeep.
     """
     if not _RUN_ID.fullmatch(run_id):
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
     if _UPKEEP_ID.match(run_id):
-        raise InputError(f"--run-id {run_id!r}: {COMPACT}- and {REPAIR}- are for upkeep's parts")
+        raise InputError(
+            f"--run-id {run_id!r}: {COMPACT}-, {REPAIR}- and {PRUNE}- are for upkeep's parts"
+        )
     return run_id
 
 

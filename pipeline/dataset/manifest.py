@@ -235,11 +235,33 @@ def existing_manifest(output: str) -> tuple[Manifest, str]:
     """
     manifest, version = read_manifest(output)
     if version is None:
-        raise InputError(
-            f"{output!r} is not a dataset: it has no manifest.json. Where there was one, "
-            "'python -m pipeline verify OUTPUT --repair' makes it again"
-        )
+        raise InputError(no_manifest(output))
     return manifest, version
+
+
+def is_lost(output: str) -> bool:
+    """Whether a dataset without a manifest had one: it has records of runs, and published parts."""
+    folders = (join(output, RUNS), join(output, EMBEDDINGS))
+    return all(store_for(each).is_folder(each) and _has_files(each) for each in folders)
+
+
+def no_manifest(output: str) -> str:
+    """What to say of an output without a manifest."""
+    if is_lost(output):
+        return (
+            f"{output!r} has lost its manifest.json; restore it from a backup, or let 'python -m "
+            "pipeline verify OUTPUT --repair' make it again"
+        )
+    if any(_has_files(join(output, folder)) for folder in (STAGING, EMBEDDINGS)):
+        return (
+            f"{output!r} is no dataset yet: no run has committed to it. What an interrupted run "
+            "has finished waits there; start the run again"
+        )
+    return f"{output!r} is not a dataset: it has no manifest.json"
+
+
+def _has_files(folder: str) -> bool:
+    return next(iter(store_for(folder).list_files(folder)), None) is not None
 
 
 def write_manifest(output: str, manifest: Manifest, expected: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -126,18 +126,18 @@ class PartWriter:
         self,
         kind: Kind,
         path: str,
-        keeps: Callable[[str], bool],
+        stale: Container[str],
         touched: Mapping[str, Touched],
     ) -> Part | None:
-        """Write some rows of a part again, with the new values of touched ones.
+        """Write a part again, without stale rows and with the new values of touched ones.
 
         The old file stays; the commit removes it.
 
         Args:
             kind: the part's kind.
             path: the part's path, relative to the output.
-            keeps: whether the row of a uri is kept.
-            touched: uri -> new version and carried values.
+            stale: uris whose rows are left out.
+            touched: uri -> new version and carried values; these rows stay, even if also stale.
 
         Returns:
             The new part; None if no row is left.
@@ -160,7 +160,7 @@ class PartWriter:
                     for old, row in zip(to_plain(table.column(name)), rows, strict=True)
                 ]
                 table = _with_values(table, name, values)
-        keep = pa.array(map(keeps, uris), pa.bool_())
+        keep = pa.array([uri in touched or uri not in stale for uri in uris], pa.bool_())
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
 

@@ -30,7 +30,7 @@ from pipeline.options import DATAFLOW, IN_PROCESS
 from pipeline.records import RunRecord
 from pipeline.runs.foreseen import Foreseen
 from pipeline.runs.job import Job
-from pipeline.steps.forecast import FORECAST, Forecast, Foreseen
+from pipeline.steps.forecast import FORECAST, Forecast
 from pipeline.steps.outputs import METRICS
 
 

@@ -143,7 +143,10 @@ def _are_too_many(job: Job, failed: int, listed: int) -> bool:
 
 def _too_many_failures(job: Job, failed: int, listed: int, reasons: str) -> JobError:
     if failed == listed:
-        found = f"all {listed:,} images failed, and such a run is never committed"
+        found = (
+            f"{failed:,} of {listed:,} images failed; a run in which every image fails is never "
+            "committed"
+        )
     else:
         ratio = job.options.max_failure_ratio
         found = (

@@ -61,7 +61,16 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
     if manifest.runs.get(job.run_id) != job.token:
         if version != outcome.snapshot.manifest_version:
             raise _lost_race(manifest)
-        check_run(job, outcome, record)
+        try:
+            check_run(job, outcome, record)
+        except JobError:
+            # What was embedded waits for a run that lists the same images. Copies of other parts
+            # without some rows are of no use.
+            remove(
+                job.output,
+                [each.replacement.path for each in outcome.rewritten if each.replacement],
+            )
+            raise
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)
         inputs = _known_inputs(job, outcome)

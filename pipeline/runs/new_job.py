@@ -13,6 +13,8 @@ from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage.base import join, settings
 from encoder.storage.registry import check_reachable, normalize, store_for
 from pipeline.dataset.layout import output_folder
+from pipeline.dataset.manifest import is_lost, no_manifest, read_manifest
+from pipeline.errors import JobError
 from pipeline.inputs.carried_columns import carried_columns, check_lists, dataset_columns
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
@@ -36,11 +38,14 @@ def new_job(
 
     Raises:
         InputError: an option is wrong; the message names it.
+        JobError: the output is damaged.
     """
     options = options or JobOptions()
     now = datetime.now(timezone.utc)
     place = output_folder(output)
     _check_reachable("--output", place)
+    if read_manifest(place)[1] is None and is_lost(place):
+        raise JobError(no_manifest(place))
     spec = _read_spec(encoder)
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
     for source in sources:

@@ -45,11 +45,11 @@ class Remarks:
         if decision.stays:
             folder = posixpath.dirname(path_of(archive_of(uri) or uri))
             if is_remote(folder) or _is_folder(folder):
-                self._count("dataset", "{row} outside these inputs stay", uri)
+                self._count("dataset", "keeps {row} outside these inputs", uri)
             else:
                 text = (
-                    "{row} outside these inputs stay, although their folder is gone; 'python -m "
-                    "pipeline prune OUTPUT --uri-prefix FOLDER' removes them"
+                    "keeps {row} outside these inputs whose folder is gone; 'python -m pipeline "
+                    "prune OUTPUT --uri-prefix FOLDER' removes them"
                 )
                 self._count("dataset", text, uri)
 

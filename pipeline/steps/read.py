@@ -187,7 +187,7 @@ class _Read(StorageDoFn):
         if isinstance(outcome, Checked):
             return outcome, []
         if isinstance(outcome, Failure) and outcome.stage == READ:
-            text = "{image} could not be read to compare the content; the rows stay"
+            text = "{image} could not be read to compare the content, and kept as before"
             note = Note("--check-content", text, 1, f"{outcome.uri}: {outcome.message}")
             return Checked(outcome.uri), [TaggedOutput("notes", note)]
         outputs = list(self._seen.add(outcome.uri, HAD))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 import apache_beam as beam
@@ -236,6 +236,17 @@ class _OfPart(TypedDict):
     staged: Iterable[Staged]
 
 
+class _NotTaken:
+    """The uris of a waiting part whose rows a run does not take."""
+
+    def __init__(self, staged: Mapping[int, Staged]) -> None:
+        self._staged = staged
+
+    def __contains__(self, uri: object) -> bool:
+        taken = self._staged[partition_of(str(uri))].taken
+        return taken is not None and uri not in taken
+
+
 class _Rewrite(StorageDoFn):
     def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
         super().__init__(storage)
@@ -245,26 +256,22 @@ class _Rewrite(StorageDoFn):
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
         staged = {each.partition: each for each in rows["staged"]}
-        stale, found = set(rows["stale"]), set(rows["found"])
+        listed = set(rows["stale"])
+        has_other_columns = None in listed
+        found = set(rows["found"])
+        stale = {uri for uri in listed if uri is not None} | found
         kept = sum(each.kept for each in staged.values())
         counted = Counter(row.counted for row in touched.values() if row.counted)
 
-        def keeps(uri: str) -> bool:
-            if uri in touched:
-                return True
-            if not staged:
-                return uri not in stale and uri not in found
-            taken = staged[partition_of(uri)].taken
-            return taken is None or uri in taken
-
         if staged and not touched:
-            if not stale and all(each.taken is None for each in staged.values()):
+            if not has_other_columns and all(each.taken is None for each in staged.values()):
                 return  # it becomes live as it is
             if not any(each.taken is None or each.taken for each in staged.values()):
                 yield Rewrite(path, None, counted, kept)
                 return
         kind: Kind = FAILURES if final(path).startswith(FAILURES) else EMBEDDINGS
-        replacement = self._writer.rewrite(kind, path, keeps, touched)
+        left_out = _NotTaken(staged) if staged else stale
+        replacement = self._writer.rewrite(kind, path, left_out, touched)
         yield Rewrite(path, replacement, counted, kept, len(found))
 
 

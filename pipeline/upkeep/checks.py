@@ -16,7 +16,7 @@ from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import encoder_folder, run_of
+from pipeline.dataset.layout import encoder_folder, final, run_of
 from pipeline.dataset.manifest import EncoderState, read_record
 from pipeline.dataset.part_files import UNREADABLE, batches_of, checksum, read_batches
 from pipeline.dataset.schema import NO_COLUMNS, SPEC_KEY, schema_of
@@ -171,7 +171,7 @@ def spec_in(schema: pa.Schema) -> EncoderSpec | None:
 def _misplaced(spec: EncoderSpec, part: Part) -> tuple[str, str] | None:
     folder = encoder_folder(part.kind, spec.id)
     form = re.compile(rf"{re.escape(folder)}/run=[\w.-]+/part-[0-9a-f]+\.parquet")
-    if form.fullmatch(part.path):
+    if form.fullmatch(final(part.path)):
         return None
     return "is no name of a part", f"{folder}/run=RUN/part-HEX.parquet"
 

@@ -1,4 +1,4 @@
-"""Remove an encoder with all its files, or the records and logs of old runs."""
+"""Remove an encoder with all its files, the rows below a folder, or the records of old runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from pipeline.dataset.files import (
     not_named,
     own_files,
 )
-from pipeline.dataset.layout import encoder_folder, output_folder, record_name, run_of
+from pipeline.dataset.layout import (
+    PRUNE,
+    encoder_folder,
+    output_folder,
+    record_name,
+    run_of,
+    staged,
+)
 from pipeline.dataset.manifest import existing_manifest
 from pipeline.upkeep.checks import started
-
-PRUNE = "prune"
 
 
 class Pruned(NamedTuple):
@@ -59,7 +64,8 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
     """
     place = output_folder(output)
     manifest, version = existing_manifest(place)
-    folders = [encoder_folder(kind, encoder_id) for kind in KINDS]
+    finals = [encoder_folder(kind, encoder_id) for kind in KINDS]
+    folders = [*finals, *map(staged, finals)]
     files = [
         info
         for info in own_files(place)

@@ -22,8 +22,9 @@ _TOKEN = "rebuilt"
 def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
     """A manifest that names all parts, and all runs that have a record.
 
-    Some of the parts may not have been live: they were written by killed runs, or had just been
-    replaced. So the caller has to remove duplicate rows before writing this manifest. Damaged parts
+    Some of the parts may not have been live: they had just been replaced, or an early version wrote
+    them in a run that did not commit. Parts that wait in the staging folder are left out. So the
+    caller has to remove duplicate rows before writing this manifest. Damaged parts
     are named with 0 rows, if another part of the same encoder is intact.
 
     Args:

@@ -11,14 +11,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from encoder.errors import InputError
 from pipeline.dataset.files import not_named, own_files
-from pipeline.dataset.layout import output_folder
-from pipeline.dataset.manifest import EncoderState, existing_manifest, read_record, unreadable
+from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder
+from pipeline.dataset.manifest import (
+    EncoderState,
+    is_lost,
+    no_manifest,
+    read_manifest,
+    read_record,
+    unreadable,
+)
 from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES, RunRecord
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
+_LOOKS = 500  # files that are opened to count their rows, at most
 _Count = Literal["embedded", "unchanged", "resumed", "deleted", "failed"]
 _COUNTS: tuple[_Count, ...] = get_args(_Count)
 
@@ -58,6 +67,8 @@ class Status(NamedTuple):
         runs: the committed runs, oldest first.
         left_files: number of files that the manifest does not name.
         left_bytes: the size of these files.
+        waiting: number of images that runs have embedded without committing; None if there are too
+            many files to look into.
     """
 
     output: str
@@ -66,6 +77,7 @@ class Status(NamedTuple):
     runs: list[Run]
     left_files: int
     left_bytes: int
+    waiting: int | None = 0
 
 
 def read_status(output: str | os.PathLike[str]) -> Status:
@@ -75,12 +87,15 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         output: the ``--output`` of the job, local or gs://.
 
     Raises:
-        InputError: there is no dataset.
+        InputError: there is no dataset, and no run has begun to make one.
         JobError: its manifest or a part with failures is damaged.
     """
     place = output_folder(output)
-    manifest, _ = existing_manifest(place)
+    manifest, version = read_manifest(place)
     left = not_named(own_files(place), manifest)
+    parts = [info.path for info in left if _waits(info.path)]
+    if version is None and (not parts or is_lost(place)):
+        raise InputError(no_manifest(place))
     states = list(manifest.encoders.values())
     return Status(
         place,
@@ -89,12 +104,38 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         [Run(run, _record(place, run)) for run in manifest.runs],
         len(left),
         sum(info.bytes for info in left),
+        _rows(place, parts) if len(parts) <= _LOOKS else None,
     )
+
+
+def _waits(path: str) -> bool:
+    return final(path).startswith(f"{EMBEDDINGS}/") and is_part(path) and not is_of_upkeep(path)
+
+
+def _rows(output: str, parts: list[str]) -> int:
+    from pipeline.dataset.part_files import UNREADABLE, opened
+
+    rows = 0
+    for path in parts:
+        try:
+            with opened(output, path) as file:
+                rows += file.metadata.num_rows
+        except UNREADABLE:
+            continue  # half written, or gone
+    return rows
 
 
 def print_status(status: Status, console: Console) -> None:
     """Print a status as tables."""
     _print_line(console, f"dataset {status.output}")
+    waiting = "some images" if status.waiting is None else count_text(status.waiting, "image")
+    if not status.runs:
+        _print_line(
+            console,
+            f"no run has committed yet; {waiting} finished by an interrupted run wait for it: "
+            "start it again",
+        )
+        return
     console.print(_encoder_table(status))
     if status.reasons:
         _print_line(console, "failures")
@@ -104,12 +145,16 @@ def print_status(status: Status, console: Console) -> None:
     earlier = len(status.runs) - _RUNS_SHOWN
     if earlier > 0:
         _print_line(console, f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
+    if status.waiting != 0:
+        _print_line(
+            console,
+            f"{waiting} embedded by runs that did not commit wait for a run that lists them",
+        )
     if status.left_files:
         _print_line(
             console,
             f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
-            "manifest: a run goes on or has died; the next one takes over what is of use and "
-            "removes the rest",
+            "manifest: a run goes on, or did not commit",
         )
 
 

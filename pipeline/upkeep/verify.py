@@ -13,7 +13,14 @@ from encoder.storage.base import FileInfo, join
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import is_log, not_named, own_files
 from pipeline.dataset.layout import manifest_path, output_folder, record_name, run_of
-from pipeline.dataset.manifest import EncoderState, Manifest, read_manifest, read_record
+from pipeline.dataset.manifest import (
+    EncoderState,
+    Manifest,
+    is_lost,
+    no_manifest,
+    read_manifest,
+    read_record,
+)
 from pipeline.dataset.part_files import UNREADABLE
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
@@ -121,10 +128,10 @@ def _begin(output: str, files: list[FileInfo]) -> Examination:
             return Examination(output, manifest, version, rebuilt=False)
         except JobError as error:
             found = str(error).removeprefix(f"{path} ").partition("; restore")[0]
-    elif files:
+    elif is_lost(output):
         found = "is missing"
     else:
-        raise InputError(f"{output!r} is not a dataset: it has no manifest.json")
+        raise InputError(no_manifest(output))
     manifest = rebuild(output, files)
     parts = count_text(sum(len(state.parts) for state in manifest.encoders.values()), "part")
     fix = f"rebuilt from {parts} and {count_text(len(manifest.runs), 'run record')}"
@@ -218,7 +225,8 @@ def _notes(examination: Examination, files: list[FileInfo]) -> list[Finding]:
             f"{count_text(len(group), 'file')} ({size_text(sum(i.bytes for i in group))}) that "
             "the manifest does not name",
             None,
-            "a run has died or goes on; the next run takes over or removes what is left",
+            "a run goes on or did not commit; what it finished waits for a run that lists the same "
+            "images",
             note=True,
         )
         for folder, group in sorted(groups.items())

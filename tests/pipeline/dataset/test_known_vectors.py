@@ -7,6 +7,7 @@ import pytest
 from encoder.spec import read_spec
 from encoder.storage.base import StorageSettings
 from pipeline.dataset import known_vectors as contents
+from pipeline.dataset import part_files
 from pipeline.dataset.known_vectors import VectorIndex, contents_of
 from pipeline.dataset.parts import PartWriter
 from pipeline.embedding.call_sizes import CallSettings
@@ -47,7 +48,7 @@ def opened(monkeypatch):
         paths.append(file.name)
         return pq.ParquetFile(file, **options)
 
-    monkeypatch.setattr(contents, "pq", types.SimpleNamespace(ParquetFile=counting))
+    monkeypatch.setattr(part_files, "pq", types.SimpleNamespace(ParquetFile=counting))
     return paths
 
 

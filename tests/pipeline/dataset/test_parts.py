@@ -35,7 +35,7 @@ def failure(number):
 def test_columns_types_and_metadata(writer, tmp_path):
     part = writer.write_embeddings([embedded(1), embedded(2)])
     assert (part.rows, part.loads) == (2, (LOAD,))
-    assert part.path.startswith(f"embeddings/encoder={writer.spec.id}/run=run1/part-")
+    assert part.path.startswith(f"staging/embeddings/encoder={writer.spec.id}/run=run1/part-")
     file = pq.ParquetFile(tmp_path / part.path)
     schema = file.schema_arrow
     assert [(field.name, str(field.type)) for field in schema] == [

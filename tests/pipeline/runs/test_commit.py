@@ -7,6 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 import pipeline.runs.commit as commit_module
+from pipeline.dataset.layout import final
 from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
@@ -91,7 +92,7 @@ def test_the_record(make, tmp_path):
     assert set(record) == {
         *("run_id", "encoder_id", "started", "finished", "inputs", "listed", "new", "changed"),
         *("unchanged", "deleted", "embedded", "failed", "resumed", "encoder_loads", "seconds"),
-        *("copied", "computed_on", "images_per_second"),
+        *("copied", "computed_on", "images_per_second", "renewed", "rows", "repeated", "notes"),
     }
     assert read_manifest(job.output)[0].runs == {"run1": job.token}
     assert by_glob(tmp_path) == ["/1.jpg", "/2.jpg"]
@@ -100,12 +101,15 @@ def test_the_record(make, tmp_path):
 def test_a_rewrite_replaces_the_old_part(make, tmp_path):
     old = first_run(make, 1, 2, 3)
     job = make("run2")
-    new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
+    new = job.writer.rewrite("embeddings", final(old.path), {"/2.jpg"}, {})
     commit(
-        job, outcome(job, [], [Rewrite(old.path, new, Counter())], listed=2, unchanged=2, deleted=1)
+        job,
+        outcome(
+            job, [], [Rewrite(final(old.path), new, Counter())], listed=2, unchanged=2, deleted=1
+        ),
     )
     assert by_glob(tmp_path) == ["/1.jpg", "/3.jpg"]
-    assert old.path not in files(tmp_path)
+    assert final(old.path) not in files(tmp_path)
 
 
 def test_parts_of_a_dead_run_become_live(make, tmp_path):
@@ -113,7 +117,7 @@ def test_parts_of_a_dead_run_become_live(make, tmp_path):
     job = make("run2")
     commit(job, outcome(job, listed=1, resumed=1))
     live = read_manifest(job.output)[0].encoders[job.spec.id].parts
-    assert [(part.path, part.rows) for part in live] == [(dead.path, 1)]
+    assert [(part.path, part.rows) for part in live] == [(final(dead.path), 1)]
     assert by_glob(tmp_path) == ["/1.jpg"]
 
 
@@ -121,14 +125,14 @@ def test_debris_is_removed(make, tmp_path):
     first_run(make, 1)
     dead = make("dead")
     dead.writer.write_failures(failures(9))
-    folder = tmp_path / "out" / "embeddings" / f"encoder={dead.spec.id}" / "run=dead"
-    folder.mkdir()
+    folder = tmp_path / "out" / "staging" / "embeddings" / f"encoder={dead.spec.id}" / "run=dead"
+    folder.mkdir(parents=True)
     (folder / ".part-x.parquet.0123.tmp").write_bytes(b"half")
     (tmp_path / "out" / "runs" / "dead.json").write_text("{}")
     job = make("run2")
     own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam stopped
     planned = outcome(job, listed=1, unchanged=1)
-    snapshot = planned.snapshot._replace(resumable=())  # older than that attempt
+    snapshot = planned.snapshot._replace(waiting=())  # older than that attempt
     commit(job, dataclasses.replace(planned, snapshot=snapshot))
     left = files(tmp_path)
     assert own_retry.path not in left
@@ -141,25 +145,25 @@ def test_what_a_commit_removed_does_not_come_back(make, tmp_path, monkeypatch):
     """A run is killed between its commit and its clean-up. The next run has other inputs."""
     old = first_run(make, 1, 2)
     job = make("run2")
-    new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
-    planned = outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1)
+    new = job.writer.rewrite("embeddings", final(old.path), {"/2.jpg"}, {})
+    planned = outcome(job, [], [Rewrite(final(old.path), new, Counter())], listed=1, unchanged=1)
     monkeypatch.setattr("pipeline.runs.commit._clean_up", lambda *_: None)
     commit(job, planned)
-    assert old.path in files(tmp_path)
+    assert final(old.path) in files(tmp_path)
     monkeypatch.undo()
     job = make("run3")
     snapshot = snapshot_of(job)
-    assert (snapshot.resumable, snapshot.useless) == ((), (old.path,))
+    assert (snapshot.waiting, snapshot.useless) == ((), (final(old.path),))
     commit(job, outcome(job, listed=1, unchanged=1))
     assert by_glob(tmp_path) == ["/1.jpg"]
 
 
 def test_files_that_are_not_ours_are_left_alone(make, tmp_path):
     part = first_run(make, 1)
-    foreign = (tmp_path / "out" / part.path).with_name("_SUCCESS")
+    foreign = (tmp_path / "out" / final(part.path)).with_name("_SUCCESS")
     foreign.touch()
     job = make("run2")
-    assert snapshot_of(job).resumable == snapshot_of(job).useless == ()
+    assert snapshot_of(job).waiting == snapshot_of(job).useless == ()
     commit(job, outcome(job, listed=1, unchanged=1))
     assert foreign.exists()
 
@@ -315,27 +319,37 @@ def test_what_a_commit_removed_stays_removed_when_another_encoder_commits(
 
     old = first_run(make, 1, 2)
     job = make("run2")
-    new = job.writer.rewrite("embeddings", old.path, {"/2.jpg"}, {})
+    new = job.writer.rewrite("embeddings", final(old.path), {"/2.jpg"}, {})
     monkeypatch.setattr("pipeline.runs.commit._clean_up", lambda *_: None)
-    commit(job, outcome(job, [], [Rewrite(old.path, new, Counter())], listed=1, unchanged=1))
+    commit(job, outcome(job, [], [Rewrite(final(old.path), new, Counter())], listed=1, unchanged=1))
     monkeypatch.undo()
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     other = new_job([str(tmp_path / "images")], str(tmp_path / "second"), str(tmp_path / "out"))
     part = other.writer.write_failures(failures(3))
     commit(other, outcome(other, [part], listed=2, new=1, unchanged=1))
-    assert old.path not in files(tmp_path)
-    assert snapshot_of(make("run3")).resumable == ()
+    assert final(old.path) not in files(tmp_path)
+    assert snapshot_of(make("run3")).waiting == ()
 
 
 def test_copies_that_upkeep_left_are_debris(make, tmp_path):
     part = first_run(make, 1)
     folder = tmp_path / "out" / "embeddings" / f"encoder={make('x').spec.id}"
-    name = (tmp_path / "out" / part.path).name
+    name = (tmp_path / "out" / final(part.path)).name
     for run in ("compact-1", "repair-1", "dead"):
         (folder / f"run={run}").mkdir()
-        (folder / f"run={run}" / name).write_bytes((tmp_path / "out" / part.path).read_bytes())
+        (folder / f"run={run}" / name).write_bytes(
+            (tmp_path / "out" / final(part.path)).read_bytes()
+        )
     snapshot = snapshot_of(make("run2"))
     assert [path.split("/")[2] for path in snapshot.useless] == ["run=compact-1", "run=repair-1"]
-    assert [path.split("/")[2] for path in snapshot.resumable] == ["run=dead"]
-    (tmp_path / "out" / "manifest.json").unlink()  # now these may be the only rows
-    assert len(snapshot_of(make("run2")).resumable) == 4
+    assert [path.split("/")[2] for path in snapshot.waiting] == ["run=dead"]
+
+
+def test_a_run_refuses_an_output_that_has_lost_its_manifest(make, tmp_path):
+    """Its parts are somebody's data, and no run may take them for those of a run that died."""
+    first_run(make, 1)
+    (tmp_path / "out" / "manifest.json").unlink()
+    for _ in range(3):
+        with pytest.raises(JobError, match=r"has lost its manifest.json; .*verify OUTPUT --repair"):
+            make("run2")
+    assert by_glob(tmp_path) == ["/1.jpg"]

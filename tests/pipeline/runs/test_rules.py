@@ -34,6 +34,12 @@ def plan(listed, *known, retry=False, uri=URI):
     return decision.todo, sorted(decision.stale), counts
 
 
+def waits(listed, *known, uri=URI):
+    """The part of which a waiting row is taken, and those whose rows keep waiting."""
+    decision = decide(uri, listed, known, Scope(INPUTS))
+    return decision.taken, decision.kept
+
+
 def test_a_new_image_is_embedded():
     todo, stale, counts = plan([NOW])
     assert (todo.image, todo.old, stale) == (NOW, None, [])
@@ -41,7 +47,7 @@ def test_a_new_image_is_embedded():
 
 
 def test_an_image_reached_twice_counts_once():
-    assert plan([NOW, NOW])[2] == {"listed": 1, "new": 1}
+    assert plan([NOW, NOW])[2] == {"listed": 1, "new": 1, "repeated": 1}
 
 
 def test_an_unchanged_image_is_skipped():
@@ -53,8 +59,10 @@ def test_a_row_of_a_run_that_died_is_taken_over():
 
 
 def test_of_two_rows_one_stays_and_the_committed_one_is_preferred():
-    assert plan([NOW], row("p1", committed=False), row("p2"))[1] == ["p1"]
-    assert plan([NOW], row("p1", committed=False), row("p2", committed=False))[1] == ["p2"]
+    waiting = [row("p1", committed=False), row("p3", committed=False)]
+    assert waits([NOW], *waiting, row("p2")) == (None, ())
+    assert waits([NOW], *waiting) == ("p1", ())
+    assert plan([NOW], row("p1"), row("p2"))[1] == ["p2"]
 
 
 def test_a_changed_image_is_embedded_again_and_its_old_row_goes():
@@ -74,12 +82,20 @@ def test_a_gone_image_loses_its_rows():
 
 
 def test_a_gone_image_that_was_never_committed_is_not_counted():
-    assert plan([], row(committed=False)) == (None, ["p1"], {})
+    assert plan([], row(committed=False)) == (None, [], {})
+    assert waits([], row(committed=False)) == (None, ())
 
 
 def test_rows_that_no_input_speaks_of_stay():
     assert plan([], row(), uri="/other/a.jpg") == (None, [], {})
-    assert plan([], row("p1"), row("p2", committed=False), uri="/other/a.jpg")[1] == ["p2"]
+
+
+def test_waiting_rows_that_no_input_speaks_of_wait_on():
+    elsewhere = "/other/a.jpg"
+    assert waits([], row("p2", "v3", committed=False), uri=elsewhere) == (None, ("p2",))
+    assert waits([], row("p1"), row("p2", "v3", committed=False), uri=elsewhere)[1] == ("p2",)
+    # A copy of the committed row is of no use.
+    assert waits([], row("p1"), row("p2", committed=False), uri=elsewhere) == (None, ())
 
 
 def test_what_could_not_be_decoded_waits_for_a_new_version():

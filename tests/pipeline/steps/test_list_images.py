@@ -5,12 +5,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 from encoder.storage.base import StorageSettings
 from pipeline.inputs.archives.base import Packing
 from pipeline.runs.batches import PARTITIONS, KnownBatch, NamedBatch, pack, partition_of, unpack
+from pipeline.runs.scope import Scope
 from pipeline.steps.list_images import _Look
 
 
 def test_what_lists_named_in_archives_is_packed():
     """By partition and list, over all archives that a bundle of Beam opens."""
-    step = _Look(Packing(), False, StorageSettings())
+    step = _Look(Packing(), Scope(()), StorageSettings())
     uris = [f"/{n % 50}.tar#{n}.jpg" for n in range(3000)]
     lists = ["/one.txt", "/two.txt"]
     step.start_bundle()

@@ -328,7 +328,7 @@ def test_after_a_repair_that_was_killed_a_run_goes_on(
     not_a_number(output)
     assert kill_at(monkeypatch, 2, False, lambda: repair(output))  # one part had been written
     (note,) = verify(output)[1:]
-    assert str(note).startswith("note: embeddings/encoder=")
+    assert str(note).startswith("note: staging/embeddings/encoder=")
     assert "1 file (" in str(note)
     run(images, small_bundle, output)
     assert verify(output)[1:] == []

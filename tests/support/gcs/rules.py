@@ -128,6 +128,22 @@ class Bucket:
     def stat(self, name: str, query: Mapping[str, str]) -> Answer:
         return _json(self._resource(name, self._wanted(name, query)))
 
+    def rewrite(self, name: str, query: Mapping[str, str]) -> Answer:
+        """Copy an object inside the bucket."""
+        found = self._wanted(name, query)
+        target = query["target"]
+        self.put(target, found.data, found.encoding)
+        size = str(len(found.data))
+        return _json(
+            {
+                "kind": "storage#rewriteResponse",
+                "totalBytesRewritten": size,
+                "objectSize": size,
+                "done": True,
+                "resource": self._resource(target, self._objects[target]),
+            }
+        )
+
     def read(self, name: str, query: Mapping[str, str], span: str | None) -> Answer:
         found = self._wanted(name, query)
         md5 = base64.b64encode(hashlib.md5(found.data).digest()).decode()

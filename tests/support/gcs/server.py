@@ -27,7 +27,7 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset
 
 
 class Request(NamedTuple):
-    """A client's request. Its kind is list, stat, read, upload, delete or permissions."""
+    """A client's request. Its kind is list, stat, read, upload, rewrite, delete or permissions."""
 
     kind: str
     bucket: str
@@ -139,6 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
         words = url.path.partition("/storage/v1/b/")[2].split("/", 2)
         bucket, rest = words[0], [urllib.parse.unquote(word) for word in words[1:]]
         name = rest[1] if len(rest) > 1 else ""
+        if "/rewriteTo/b/" in url.path:  # NAME/rewriteTo/b/BUCKET/o/NAME, each name quoted
+            name, _, rest_of_path = words[2].partition("/rewriteTo/b/")
+            query["target"] = urllib.parse.unquote(rest_of_path.partition("/o/")[2])
+            return Request("rewrite", bucket, urllib.parse.unquote(name), query)
         if url.path.startswith("/upload/"):
             kind = "upload"
         elif self.command == "DELETE":
