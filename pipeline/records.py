@@ -127,7 +127,7 @@ class ListState(NamedTuple):
 
 
 class OldRow(NamedTuple):
-    """A committed embedding of an image.
+    """An embedding that the output has of an image.
 
     Attributes:
         part: the part that holds it.
@@ -183,7 +183,7 @@ class Todo(NamedTuple):
     Attributes:
         image: the listed image.
         counted: how the run record counts it.
-        old: its committed embedding, if the output has one.
+        old: its embedding, if the output has one.
         check: whether the version is that of the embedding, and only the content may be another.
     """
 

@@ -49,7 +49,9 @@ def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
 def foreseen_lines(foreseen: Foreseen) -> list[str]:
     """What a run would count, in lines, and what there is to tell."""
     looked = (foreseen.files, foreseen.packed)
-    lines = [f"{name:<10} {count:,}" for name, count in foreseen.totals.items()]
+    totals = foreseen.totals
+    rare = ("renewed", "repeated")  # told only where there are some
+    lines = [f"{name:<10} {totals[name]:,}" for name in totals if totals[name] or name not in rare]
     copied = f"copied     {sum(each.of(each.copied) for each in looked):,}"
     images, read = sum(each.images for each in looked), sum(each.read for each in looked)
     if read < images:

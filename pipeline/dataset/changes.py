@@ -17,7 +17,7 @@ from encoder.errors import InputError
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import encoder_folder
-from pipeline.dataset.manifest import read_manifest
+from pipeline.dataset.manifest import no_manifest, read_manifest
 from pipeline.records import CHANGES
 
 ChangeKind = Literal["added", "changed", "removed"]
@@ -83,7 +83,7 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
     """
     manifest, version = read_manifest(output)
     if version is None:
-        raise InputError(f"{output!r} is not a dataset: it has no manifest.json")
+        raise InputError(no_manifest(output))
     names = sorted(manifest.encoders)
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"--encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")

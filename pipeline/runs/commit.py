@@ -177,5 +177,5 @@ def _lost_race(manifest: Manifest) -> JobError:
     return lost_race(
         manifest,
         "this one worked, so this one was not committed. No work is lost: start it again, and it "
-        "takes over what is finished",
+        "takes over the finished parts",
     )

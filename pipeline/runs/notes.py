@@ -33,6 +33,7 @@ class Remarks:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
+        self._is_folder = functools.lru_cache(_LOOKS)(os.path.isdir)
 
     def add(self, uri: str, decision: Decision) -> None:
         """Note what is worth telling about the decision for one uri."""
@@ -44,7 +45,7 @@ class Remarks:
             self._count("--keep", text, uri)
         if decision.stays:
             folder = posixpath.dirname(path_of(archive_of(uri) or uri))
-            if is_remote(folder) or _is_folder(folder):
+            if is_remote(folder) or self._is_folder(folder):
                 self._count("dataset", "keeps {row} outside these inputs", uri)
             else:
                 text = (
@@ -60,11 +61,6 @@ class Remarks:
     def _count(self, subject: str, text: str, uri: str) -> None:
         count, example = self._found.get((subject, text), (0, uri))
         self._found[subject, text] = (count + 1, min(example, uri))
-
-
-@functools.lru_cache(_LOOKS)
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)
 
 
 def _line(subject: str, text: str, count: int, example: str) -> str:

@@ -83,8 +83,9 @@ def decide(
         return _not_listed(uri, rows, scope, named_by)
     image = images[0]
     committed = [row for row in rows if row.committed]
-    embedding = next((row for row in committed if row.stage is None), None)
-    counts = Counts(listed_by=Counter({each.source for each in images}), vectors=bool(embedding))
+    embedding = next((row for row in rows if row.stage is None), None)
+    counts = Counts(listed_by=Counter({each.source for each in images}))
+    counts.vectors = embedding is not None and embedding.committed
     counts.totals["listed"] = 1
     counts.totals["repeated"] = len(images) - 1
     differs = any(
@@ -97,7 +98,9 @@ def decide(
         counts.totals["unchanged" if valid.committed else "resumed"] += 1
         renewed = _renewal(uri, valid, image.carried, scope)
         counts.totals["renewed"] += renewed is not None and valid.committed
-        if valid is embedding and scope.check.takes(uri):  # reading it shows what becomes of it
+        if (
+            valid is embedding and valid.committed and scope.check.takes(uri)
+        ):  # reading it shows what becomes of it
             image = image._replace(carried=scope.columns.merged(image.carried, valid.carried))
             same_row = OldRow(valid.part, valid.sha256, renews=renewed is not None)
             todo = Todo(image, old=same_row, check=True)
@@ -229,8 +232,11 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     path = path_of(uri)
     unknown = any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable)
     is_there = GONE not in named and all(each.excludes(uri) for each in by_place)
-    owned = is_there and (own != set(lists) or any(each.covers(uri) for each in scope.others))
     committed = [row for row in rows if row.committed]
+    # Failures of rows that name no image, of folders and of archives themselves are no images.
+    is_image = not archive_kind(uri) and any(row.stage != LIST for row in committed)
+    by_others = is_image and any(each.covers(uri) for each in scope.others)
+    owned = is_there and (by_others or own != set(lists))
     if not covering or unknown or owned:
         done = {row.version for row in committed}
         return Decision(
@@ -243,8 +249,7 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     counts = Counts()
     if any(row.stage is None for row in committed):
         counts.vectors = counts.lost = 1
-    # Failures of rows that name no image, of folders and of archives themselves are no images.
-    if any(row.stage != LIST for row in committed) and not archive_kind(uri):
+    if is_image:
         counts.totals["deleted"] += 1
         counts.gone_from.update(each.text for each in covering)
     return Decision(None, [row.part for row in committed], counts, seen=_had(rows))

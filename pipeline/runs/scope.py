@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from pipeline.inputs.source import Input
 from pipeline.inputs.uris import archive_of
 from pipeline.records import Carried, Image, KnownInput
 
-_HASHES = 1 << 32  # number of values of a CRC-32
+_DIGEST_BYTES = 8
 
 
 class ContentCheck(NamedTuple):
@@ -30,8 +30,9 @@ class ContentCheck(NamedTuple):
         """Whether an image is checked; images in an archive are checked together."""
         if not self.share:
             return False
-        place = zlib.crc32(f"{self.salt} {archive_of(uri) or uri}".encode())
-        return place < self.share * _HASHES
+        text = f"{self.salt} {archive_of(uri) or uri}"
+        digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+        return int.from_bytes(digest, "big") < self.share * (1 << 8 * _DIGEST_BYTES)
 
 
 class CarriedColumns(NamedTuple):

@@ -59,7 +59,7 @@ def test_new_changed_touched_and_removed_files(shell, tmp_path, images, dataset)
     write_image(images / "a" / "0.jpg", 88)
     os.utime(images / "b" / "1.jpg", ns=(10**18, 10**18))
     (images / "b" / "3.png").unlink()
-    planned = "listed 5 new 1 changed 2 unchanged 2 resumed 0 deleted 1"
+    planned = "listed 5 new 1 changed 1 unchanged 3 resumed 0 deleted 1 copied 0"
     assert shell(command="plan")[1].split() == planned.split()
     assert shell()[0] == 0
     assert dataset.counts() == {

@@ -64,8 +64,8 @@ class Trial:
         live = harness.committed_parts(self.output)
         return sum(
             harness.count_rows(path)
-            for path in self.output.glob("embeddings/*/*/part-*.parquet")
-            if str(path.relative_to(self.output)) not in live
+            for path in self.output.glob("staging/embeddings/*/*/part-*.parquet")
+            if str(path.relative_to(self.output / "staging")) not in live
         )
 
     def reference(self):

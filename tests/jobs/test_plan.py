@@ -1,0 +1,150 @@
+"""What a plan foresees is what the run then counts."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.conftest import write_image
+from tests.support.packed import picture, tar
+
+
+@pytest.fixture
+def collection(tmp_path, dataset):
+    """Six images with rows in the dataset, in the folder p."""
+    for n in range(6):
+        write_image(tmp_path / "p" / f"{n}.png", n)
+    dataset.run(tmp_path / "p")
+    return tmp_path / "p"
+
+
+def foreseen(dataset, *inputs, options=()):
+    output = dataset.job(*inputs, options=options, command="plan")
+    assert output.code == 0, output.err
+    lines = [line.split() for line in output.out.splitlines() if not line.startswith("note: ")]
+    return {words[0]: int(words[1].replace(",", "")) for words in lines if words[1] != "0"}
+
+
+def check(dataset, *inputs, options=()):
+    """Compare plan and run. Returns what both count."""
+    planned = foreseen(dataset, *inputs, options=options)
+    dataset.run(*inputs, options=options)
+    record = dataset.record()
+    assert planned == {name: record[name] for name in planned}
+    names = ("listed", "new", "changed", "unchanged", "resumed", "deleted", "copied", "renewed")
+    assert {name: record[name] for name in names if record[name]} == planned
+    return planned
+
+
+def test_a_moved_and_a_copied_folder(tmp_path, collection, dataset):
+    shutil.copytree(collection, tmp_path / "copy")  # with the times of the files
+    for path in sorted((tmp_path / "copy").iterdir())[:3]:
+        os.utime(path, ns=(10**18, 10**18))
+    write_image(tmp_path / "copy" / "more.png", 70)
+    assert check(dataset, tmp_path / "copy") == {"listed": 7, "new": 7, "copied": 6}
+    collection.rename(tmp_path / "moved")
+    planned = dataset.job(tmp_path / "moved", command="plan")
+    assert "copied     6" in planned.out
+    gone = "note: dataset: keeps 6 rows outside these inputs whose folder is gone; 'python -m"
+    assert f"{gone} pipeline prune OUTPUT --uri-prefix FOLDER' removes them, such as" in planned.out
+    assert "note: dataset: keeps 7 rows outside these inputs, such as" in planned.out
+
+
+def test_touched_changed_gone_and_packed_images(tmp_path, collection, dataset):
+    os.utime(collection / "0.png", ns=(10**18, 10**18))
+    write_image(collection / "1.png", 60)
+    (collection / "2.png").unlink()
+    shutil.copy(collection / "3.png", collection / "copy.png")
+    members = [("new.png", picture(80)), ("old.png", (collection / "4.png").read_bytes())]
+    tar(tmp_path / "a.tar", members)
+    planned = check(dataset, collection, tmp_path / "a.tar")
+    assert planned == {
+        "listed": 8,
+        "new": 3,
+        "changed": 1,
+        "unchanged": 4,
+        "deleted": 1,
+        "copied": 2,
+    }
+    assert check(dataset, collection, tmp_path / "a.tar") == {"listed": 8, "unchanged": 8}
+
+
+def test_a_plan_of_many_images_estimates(tmp_path, collection, dataset, monkeypatch):
+    monkeypatch.setattr("pipeline.steps.forecast._FILES", 4)
+    shutil.copytree(collection, tmp_path / "copy")
+    out = dataset.job(tmp_path / "copy", command="plan").out
+    assert "copied     6 (estimated: 4 of 6 images were read to see)" in out
+
+
+def test_a_plan_writes_nothing(tmp_path, collection, dataset):
+    before = {path: path.stat().st_mtime_ns for path in dataset.folder.rglob("*")}
+    write_image(collection / "more.png", 70)
+    foreseen(dataset, collection)
+    assert {path: path.stat().st_mtime_ns for path in dataset.folder.rglob("*")} == before
+    assert dataset.job(collection, command="plan", output=tmp_path / "other").code == 0
+    assert not (tmp_path / "other").exists()
+
+
+def test_content_of_an_unchanged_version(tmp_path, collection, dataset):
+    """A tool has written other pixels and set the old time again."""
+    path = collection / "0.png"
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    other = write_image(tmp_path / "other.png", 70).read_bytes()[: len(data)]
+    path.write_bytes(other.ljust(len(data), b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    old = dataset.by_name()
+    assert foreseen(dataset, collection) == {"listed": 6, "unchanged": 6}
+    planned = check(dataset, collection, options=["--check-content", "all"])
+    assert planned == {"listed": 6, "changed": 1, "unchanged": 5}
+    assert dataset.counts()["embedded"] == 1
+    new = dataset.by_name()
+    assert [name for name in new if new[name] != old[name]] == ["0.png"]
+    assert new["0.png"]["version"] == old["0.png"]["version"]
+    changes = dataset.shell(
+        "changes", dataset.folder, "--since", next(iter(dataset.manifest()["runs"]))
+    )
+    assert changes.out.count("\n") == 1
+    assert '"change": "changed"' in changes.out
+    # Another check finds nothing.
+    assert check(dataset, collection, options=["--check-content", "100%"]) == {
+        "listed": 6,
+        "unchanged": 6,
+    }
+
+
+def test_content_of_archives_and_of_unreadable_images(tmp_path, collection, dataset):
+    tar(tmp_path / "a.tar", [(f"{n}.png", picture(n)) for n in range(3)])
+    inputs = [collection, tmp_path / "a.tar"]
+    dataset.run(*inputs)
+    before = (tmp_path / "a.tar").stat()
+    tar(tmp_path / "a.tar", [(f"{n}.png", picture(n + (n == 1) * 50)) for n in range(3)])
+    data = (tmp_path / "a.tar").read_bytes()
+    assert len(data) == before.st_size
+    os.utime(tmp_path / "a.tar", ns=(before.st_atime_ns, before.st_mtime_ns))
+    size = (collection / "1.png").stat()
+    (collection / "1.png").write_bytes(b"\0" * size.st_size)  # it cannot be decoded any more
+    os.utime(collection / "1.png", ns=(size.st_atime_ns, size.st_mtime_ns))
+    assert dataset.run(*inputs)["unchanged"] == 9
+    counts = dataset.run(*inputs, options=["--check-content", "all"])
+    assert counts == {"listed": 9, "changed": 2, "unchanged": 7, "embedded": 1, "failed": 1}
+    assert set(dataset.by_name("failures")) == {"1.png"}
+
+
+def test_a_share_is_another_sample_in_every_run():
+    from pipeline.runs.scope import ContentCheck
+
+    uris = [f"/p/{n}.png" for n in range(4000)]
+    samples = [{u for u in uris if ContentCheck(0.25, run).takes(u)} for run in ("one", "two")]
+    assert all(800 < len(sample) < 1200 for sample in samples)
+    assert 100 < len(samples[0] & samples[1]) < 400
+    assert not any(ContentCheck(0.0, "one").takes(u) for u in uris)
+    assert all(ContentCheck(1.0, "one").takes(u) for u in uris)
+
+
+@pytest.mark.parametrize("text", ["0", "some", "-1", "200%", "1.5", ""])
+def test_wrong_shares(collection, dataset, capsys, text):
+    with pytest.raises(SystemExit) as left:
+        dataset.job(collection, options=[f"--check-content={text}"])
+    assert left.value.code == 2
+    assert "--check-content" in capsys.readouterr().err

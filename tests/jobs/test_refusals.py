@@ -1,0 +1,187 @@
+"""Runs that are refused: as often as they are started, and without a trace in what readers see."""
+
+import shutil
+
+import pytest
+
+from tests.conftest import write_image
+
+TIMES = 3
+
+
+@pytest.fixture
+def collection(tmp_path, dataset):
+    """Six images with rows in the dataset, in the folder p."""
+    for n in range(6):
+        write_image(tmp_path / "p" / f"{n}.png", n)
+    dataset.run(tmp_path / "p")
+    return tmp_path / "p"
+
+
+def refused(dataset, *inputs, options=(), match):
+    """Start the same run and plan three times: both are refused, and readers see nothing."""
+    before = dataset.rows(), dataset.rows("failures"), dataset.manifest()
+    for _ in range(TIMES):
+        error = dataset.run(*inputs, options=options, code=1)
+        assert match in error
+        assert (dataset.rows(), dataset.rows("failures"), dataset.manifest()) == before
+        planned = dataset.job(*inputs, options=options, command="plan")
+        assert planned.code == 1
+        assert match in planned.err
+
+
+def test_most_images_are_gone_and_others_are_there(collection, dataset):
+    """What a refused run embeds does not count as known in the next one."""
+    for n in range(5):
+        (collection / f"{n}.png").unlink()
+        write_image(collection / f"other{n}.png", 100 + n)
+    refused(dataset, collection, match="5 of the 6 known images are gone")
+    counts = dataset.run(collection, options=["--allow-deletes"])
+    assert counts == {"listed": 6, "deleted": 5, "unchanged": 1, "resumed": 5}
+
+
+def test_most_images_of_a_list_are_gone(tmp_path, collection, dataset):
+    """The rest of the list is unusable rows, which are no images."""
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"p/{n}.png\n" for n in range(6)))
+    dataset.run(names)
+    shutil.rmtree(tmp_path / "p")
+    write_image(tmp_path / "p" / "0.png", 0)
+    names.write_text("p/0.png\n" + "".join(f"p/none{n}.png\n" for n in range(2)))
+    options = ["--max-failure-ratio", "0.9"]
+    refused(dataset, names, collection, options=options, match="of the 6 known images are gone")
+
+
+def test_a_mended_list_is_no_list_with_gone_images(tmp_path, collection, dataset):
+    names = tmp_path / "names.txt"
+    names.write_text("p/0.png\n" + "".join(f"p/wrong{n}.png\n" for n in range(5)))
+    dataset.run(names, options=["--max-failure-ratio", "0.9"])
+    assert len(dataset.rows("failures")) == 5
+    names.write_text("p/0.png\np/1.png\n")
+    assert dataset.run(names) == {"listed": 2, "unchanged": 2}
+    assert dataset.rows("failures") == {}
+    assert len(dataset.rows()) == 6
+
+
+def test_an_input_without_images(tmp_path, collection, dataset):
+    (tmp_path / "q").mkdir()
+    write_image(tmp_path / "q" / "0.png", 50)
+    dataset.run(tmp_path / "q")
+    (tmp_path / "q" / "0.png").unlink()
+    refused(dataset, tmp_path / "q", match="no image was found")
+    refused(dataset, collection, tmp_path / "q", match=f"{tmp_path}/q lists no image")
+
+
+def test_images_that_cannot_be_read_at_all(tmp_path, collection, dataset):
+    names = tmp_path / "names.txt"
+    names.write_text("p/none.png\np/nothing.png\n")
+    message = "2 of 2 images failed; a run in which every image fails is never committed"
+    refused(dataset, names, options=["--max-failure-ratio", "1"], match=message)
+    names.write_text("p/0.png\np/none.png\np/nothing.png\n")
+    refused(dataset, names, match="more than --max-failure-ratio 0.5 allows")
+
+
+def test_images_that_cannot_be_decoded(tmp_path, collection, dataset):
+    """A plan cannot know this; a run finds it each time."""
+    for n in range(3):
+        (tmp_path / "q").mkdir(exist_ok=True)
+        (tmp_path / "q" / f"{n}.png").write_text("no image")
+    for _ in range(TIMES):
+        assert "3 of 3 images failed" in dataset.run(tmp_path / "q", code=1)
+        assert len(dataset.rows()) == 6
+        assert dataset.rows("failures") == {}
+
+
+def test_what_was_refused_waits_for_the_run_that_lists_it(tmp_path, collection, dataset):
+    """Another disk is mounted at p. The next run is over another folder."""
+    shutil.move(collection, tmp_path / "right")
+    for n in range(3):
+        write_image(collection / f"wrong{n}.png", 100 + n)
+    write_image(tmp_path / "q" / "z.png", 50)
+    dataset.run(collection, code=1)
+    assert dataset.run(tmp_path / "q") == {"listed": 1, "new": 1, "embedded": 1}
+    expected = {f"p/{n}.png" for n in range(6)} | {"q/z.png"}
+    assert set(dataset.rows()) == expected
+    assert len(dataset.committed()) == 7
+    # Whoever mounts the right disk again finds everything as it was.
+    shutil.move(collection, tmp_path / "wrong")
+    shutil.move(tmp_path / "right", collection)
+    assert dataset.run(collection) == {"listed": 6, "unchanged": 6}
+    assert set(dataset.rows()) == expected
+    # The rows of the images that are gone now have been dropped.
+    shutil.copytree(tmp_path / "wrong", collection, dirs_exist_ok=True)
+    counts = dataset.run(collection)
+    assert counts == {"listed": 9, "new": 3, "unchanged": 6, "embedded": 3}
+
+
+def test_some_rows_of_a_waiting_part_are_taken(tmp_path, collection, dataset):
+    """The others keep waiting, as often as other runs take some."""
+    shutil.move(collection, tmp_path / "right")
+    for n in range(3):
+        write_image(collection / f"wrong{n}.png", 100 + n)
+    dataset.run(collection, code=1)
+    for n in range(3):
+        rows = dataset.run(collection / f"wrong{n}.png")
+        assert rows == {"listed": 1, "resumed": 1}
+        taken = {name for name in dataset.rows() if "wrong" in name}
+        assert taken == {f"p/wrong{k}.png" for k in range(n + 1)}
+    waiting = list((dataset.folder / "staging").rglob("*.parquet"))
+    assert waiting == []
+
+
+def test_readers_never_see_a_run_that_died(tmp_path, collection, dataset, monkeypatch):
+    for n in range(3):
+        write_image(collection / f"new{n}.png", 100 + n)
+    (collection / "0.png").unlink()
+    before = dataset.rows()
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.steps.commit.commit", die)
+        dataset.run(collection, code=1)
+        assert dataset.rows() == before
+    assert dataset.run(collection) == {"listed": 8, "deleted": 1, "unchanged": 5, "resumed": 3}
+
+
+def test_a_commit_that_dies_while_it_publishes(tmp_path, collection, dataset, monkeypatch):
+    """The manifest is written, and nothing has moved yet: the run has committed."""
+    write_image(collection / "new.png", 100)
+    (collection / "0.png").unlink()
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.runs.commit.publish", die)
+        dataset.run(collection, code=1)
+    names = {f"{tmp_path}/p/{name}" for name in ("new.png", *(f"{n}.png" for n in range(1, 6)))}
+    assert set(dataset.committed()) == names
+    assert dataset.shell("verify", dataset.folder).code == 0
+    assert "6" in dataset.shell("status", dataset.folder).out
+    assert dataset.run(collection) == {"listed": 6, "unchanged": 6}
+    assert {f"{tmp_path}/{uri}" for uri in dataset.rows()} == names
+    assert not (dataset.folder / "staging").exists()
+    assert dataset.shell("verify", dataset.folder).out == f"{dataset.folder} is whole\n"
+
+
+def test_an_interrupted_first_run_is_no_dataset(tmp_path, dataset, monkeypatch):
+    for n in range(6):
+        write_image(tmp_path / "p" / f"{n}.png", n)
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.steps.commit.commit", die)
+        dataset.run(tmp_path / "p", code=1)
+    status = dataset.shell("status", dataset.folder)
+    assert status.code == 0
+    assert "no run has committed yet; 6 images finished by an interrupted run wait" in status.out
+    for words in (["verify"], ["verify", "--repair"], ["compact"], ["changes"]):
+        found = dataset.shell(*words, dataset.folder)
+        assert found.code == 2
+        assert "no run has committed to it. What an interrupted run has finished waits" in found.err
+    assert not (dataset.folder / "manifest.json").exists()
+    assert dataset.run(tmp_path / "p") == {"listed": 6, "resumed": 6}
