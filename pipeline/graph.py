@@ -116,7 +116,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
         remember: whether to write the uris that lists name. Nothing else is written.
     """
     options, storage = job.options, job.storage
-    lists = ListSettings(options.uri_column, job.carried, job.output, job.spec.id, remember)
+    lists = ListSettings(options.lists, job.carried, job.output, job.spec.id, remember)
     scope = Scope(job.inputs, (), options.retry_failures, job.columns)
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)

@@ -125,6 +125,13 @@ class ListState(NamedTuple):
     uris_path: str
 
 
+class ListRows(NamedTuple):
+    """A list that was read to its end, and the number of its rows."""
+
+    list_uri: str
+    rows: int
+
+
 class OldRow(NamedTuple):
     """The embedding of an image's earlier version: its part, and its content's sha256 in hex."""
 

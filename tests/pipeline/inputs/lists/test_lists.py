@@ -9,11 +9,23 @@ from pipeline.dataset.values import same, to_arrow, to_plain
 from pipeline.inputs.lists import csv_files
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import carried_types, read_list
+from pipeline.options import ListOptions
 
 
-def entries(path, keep=(), uri_column="uri"):
-    carried = carried_types(str(path), uri_column, keep) if keep else pa.schema([])
-    return list(read_list(str(path), uri_column, carried))
+def types_of(path, keep, **options):
+    return carried_types(str(path), ListOptions(**options), keep)
+
+
+def entries(path, keep=(), types=None, notes=None, **options):
+    """The entries of a list. Columns have the types that fit them, or those given."""
+    carried = pa.schema([])
+    if keep:
+        found = types_of(path, keep, **options)
+        kinds = [pa.string() if pa.types.is_null(field.type) else field.type for field in found]
+        carried = pa.schema(list(zip(keep, types or kinds, strict=True)))
+    return list(
+        read_list(str(path), ListOptions(**options), carried, [] if notes is None else notes)
+    )
 
 
 def paths(path, **options):
@@ -69,7 +81,7 @@ def test_csv_types_are_those_of_the_whole_file(tmp_path):
     path = tmp_path / "m.csv"
     rows = [f"{n}.jpg,{n},{'' if n < 99_999 else 'text'}" for n in range(100_000)]
     path.write_text("\n".join(["uri,n,late", *rows]))
-    schema = carried_types(str(path), "uri", ["n", "late"])
+    schema = types_of(path, ["n", "late"])
     assert schema.types == [pa.int64(), pa.string()]
     assert entries(path, ["n", "late"])[-1].carried == (99_999, "text")
 
@@ -124,7 +136,7 @@ def test_values_in_csv_are_read_as_arrow_reads_them(tmp_path):
     path = tmp_path / "m.csv"
     path.write_bytes(b"uri,blank,text,bytes,flag\na.jpg,NA,NA,caf\xe9,1\nb.jpg,,x,y,true\n")
     keep = ["blank", "text", "bytes", "flag"]
-    assert carried_types(str(path), "uri", keep).types == [
+    assert types_of(path, keep).types == [
         pa.string(),
         pa.string(),
         pa.binary(),
@@ -184,7 +196,7 @@ def test_parquet_of_many_types(tmp_path):
     )
     pq.write_table(table, path)
     keep = table.schema.names[1:]
-    schema = carried_types(str(path), "uri", keep)
+    schema = types_of(path, keep)
     assert schema.field("word").type == pa.string()
     assert schema.field("nanos").type == pa.timestamp("ns", "UTC")
     assert schema.field("small").type == pa.int8()
@@ -233,14 +245,14 @@ def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ListError, match=message):
-        carried_types(str(path), "uri", ["label"])
+        types_of(path, ["label"])
 
 
 def test_a_list_in_a_bucket_has_its_own_folder(bucket):
     from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.csv", b"uri\na.jpg\n/abs.jpg\ngs://b/c.jpg\n")
-    found = [e.path for e in read_list(f"{bucket}/lists/m.csv", "uri", pa.schema([]))]
+    found = [e.path for e in read_list(f"{bucket}/lists/m.csv", ListOptions(), pa.schema([]), [])]
     assert found == [f"{bucket}/lists/a.jpg", "/abs.jpg", "gs://b/c.jpg"]
 
 
@@ -286,7 +298,7 @@ def test_values_that_arrow_has_not(tmp_path, value):
     path = tmp_path / "m.jsonl"
     path.write_text(f'{{"uri": "a.jpg", "n": {value}}}\n')
     with pytest.raises(ListError, match="not all of one type"):
-        carried_types(str(path), "uri", ["n"])
+        types_of(path, ["n"])
 
 
 def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
@@ -300,7 +312,7 @@ def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
         }
     )
     pq.write_table(table, path)
-    schema = carried_types(str(path), "uri", ["box", "view", "deep"])
+    schema = types_of(path, ["box", "view", "deep"])
     assert schema.types == [
         pa.list_(pa.float32()),
         pa.string(),
@@ -313,7 +325,7 @@ def test_relative_uris_in_a_bucket_are_normalized(bucket):
     from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.txt", b"./a.jpg\n../b.jpg\ncaf\xe9.jpg\n")
-    found = list(read_list(f"{bucket}/lists/m.txt", "uri", pa.schema([])))
+    found = list(read_list(f"{bucket}/lists/m.txt", ListOptions(), pa.schema([]), []))
     assert [entry.path for entry in found] == [
         f"{bucket}/lists/a.jpg",
         f"{bucket}/b.jpg",
