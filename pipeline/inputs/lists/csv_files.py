@@ -14,7 +14,6 @@ from pipeline.dataset.values import is_text
 from pipeline.inputs.lists.base import BATCH_ROWS, Rows, carried_values, check_names
 from pipeline.inputs.lists.csv_lines import CsvLines, Line
 from pipeline.inputs.lists.text_input import (
-    UTF8,
     Text,
     encoding_note,
     lines_of,
@@ -58,8 +57,7 @@ def rows(
             )
         notes += table.notes()
         notes += encoding_note(path, text.encoding, number, table.unusual_delimiter)
-        if text.encoding == UTF8:
-            notes += escaped.notes()
+        notes += escaped.notes()
 
 
 def carried_types(
@@ -125,8 +123,8 @@ class _Escaped:
         if not self._count:
             return []
         text = (
-            "{value} with bytes that are not UTF-8, which became escapes; --list-encoding latin-1 "
-            "(or another encoding) makes them letters"
+            "{value} with bytes that are not of the list's encoding, kept as escapes "
+            "(--list-encoding latin-1, or another encoding, makes them letters)"
         )
         return [Note(self._path, text, self._count, readable(self._example[:80]))]
 

@@ -128,8 +128,8 @@ class CsvLines:
             del span[1:]
         if self._quoting == "auto" and len(span) == 1 and self._fits(line):
             self._count(
-                "{line} taken literally with its quotes, which do not enclose values; "
-                "--list-quoting standard makes such lines failures",
+                "{line} whose quotes do not enclose values, taken literally (--list-quoting "
+                "standard makes them failures)",
                 number,
             )
             return Line(number, body.split(self.delimiter), None)
@@ -160,8 +160,8 @@ class CsvLines:
         alike = all(self._fits(line) for _, line in span)
         if alike and self.delimiter != "\t":
             self._count(
-                "{row} of several lines that could be rows of their own; --list-quoting none makes "
-                "each line a row",
+                "{row} over several lines that could be rows of their own (--list-quoting none "
+                "makes each line a row)",
                 span[0][0],
             )
         return alike and self.delimiter == "\t"

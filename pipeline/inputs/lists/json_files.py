@@ -179,5 +179,5 @@ class _Escaped:
         return valid
 
     def notes(self) -> list[Note]:
-        text = "{value} with bytes or half characters that are no text, which became escapes"
+        text = "{value} with bytes or half characters that are no text, kept as escapes"
         return [Note(self._path, text, self._count, self._example[:80])] if self._count else []
