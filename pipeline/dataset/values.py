@@ -249,14 +249,18 @@ def _float_text(value: float, kind: pa.DataType) -> str:
     return repr(float(str(np.dtype(kind.to_pandas_dtype()).type(value))))
 
 
-def _parsed(texts: Sequence[str | None], kind: pa.DataType, parse: bool) -> pa.Array:
+def _parsed(texts: Sequence[str | None], kind: pa.DataType, parse: bool) -> pa.Array | None:
     types = pa.types
     if _is_bytes(kind):
         return pa.array(texts, pa.string()).cast(kind)
     if parse:
         texts = [None if text is None or not text.strip() else text.strip() for text in texts]
+    column = pa.array(texts, pa.string())
     if types.is_date(kind) or types.is_timestamp(kind):
-        return pa.array(texts, pa.string()).cast(kind)
+        return column.cast(kind)
+    if not parse and (types.is_integer(kind) or types.is_boolean(kind)):
+        found = column.cast(kind)
+        return found if found.cast(pa.string()).equals(column) else None
     read = _reader(kind, parse)
     return pa.array([None if text is None else read(text) for text in texts], kind)
 
@@ -265,9 +269,9 @@ def _reader(kind: pa.DataType, parse: bool) -> Callable[[str], object]:
     """A function that reads one value of a type from text, and raises ValueError if it can't."""
     types = pa.types
     if types.is_boolean(kind):
-        return _truth if parse else _exact_truth
+        return _truth
     if types.is_integer(kind):
-        return _whole_number if parse else _exact_whole_number
+        return _whole_number
     if types.is_floating(kind):
         return functools.partial(_float if parse else _exact_float, kind=kind)
     if types.is_decimal(kind):
@@ -277,17 +281,9 @@ def _reader(kind: pa.DataType, parse: bool) -> Callable[[str], object]:
     raise ValueError(f"text can't become {kind}")
 
 
-def _exact_truth(text: str) -> bool:
-    return text == "true" if text in ("true", "false") else _no(text)
-
-
 def _truth(text: str) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
     return known[text.lower()] if text.lower() in known else _no(text)
-
-
-def _exact_whole_number(text: str) -> int:
-    return int(text) if len(text) <= _MOST_DIGITS and str(int(text)) == text else _no(text)
 
 
 def _whole_number(text: str) -> int:

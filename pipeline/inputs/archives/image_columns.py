@@ -33,8 +33,8 @@ def find_image_column(schema: pa.Schema, name: str | None) -> str:
     if name:
         if name not in schema.names:
             raise ArchiveError(
-                f"there is no column of bytes {name!r}, as --image-column names it; the columns are "
-                f"{columns}"
+                f"there is no column of bytes {name!r}, as --image-column names it; the columns "
+                f"are {columns}"
             )
         kind = schema.field(name).type
         if not can_hold_images(kind):

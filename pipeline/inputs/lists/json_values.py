@@ -15,6 +15,7 @@ from pipeline.inputs.lists.text_input import Text, lines_of, valid_text
 Object = dict[str, object]
 
 _CHUNK = 1 << 16  # characters
+_DEEPEST = 100  # levels of nested values in a row
 _EXPECTED = "Expected an object in each line, or an array of objects"
 _BLANK = re.compile(r"[ \t\r\n]*")
 _ARRAY = re.compile(r"\s*\[\s*(\{|\]|$)")
@@ -47,8 +48,8 @@ def objects_of(text: Text, path: str) -> Iterator[Row]:
     """The objects of a file.
 
     A file that begins with an array of objects is that array. A file whose first line begins an
-    object, and does not end it, has objects that go over several lines. Every other file has an
-    object in each line that is not blank; what is none becomes a row with an error.
+    object and ends where more must follow has objects that go over several lines. Every other file
+    has an object in each line that is not blank; what is none becomes a row with an error.
 
     Raises:
         ListError: an object is too long, or an array or a series of objects is no JSON.
@@ -75,13 +76,25 @@ def objects_of(text: Text, path: str) -> Iterator[Row]:
 
 def _begins_object(line: str) -> bool:
     text = line.strip()
-    return text.startswith("{") and not text.endswith("}")
+    return text.startswith("{") and text.endswith(("{", "[", ",", ":"))
 
 
 def _row(place: str, value: object) -> Row:
-    if isinstance(value, dict):
-        return Row(place, value)
-    return Row(place, {}, "a row that is no JSON object")
+    if not isinstance(value, dict):
+        return Row(place, {}, "a row that is no JSON object")
+    if _is_deep(value):
+        return Row(place, {}, f"a row with more than {_DEEPEST} levels of nested values")
+    return Row(place, value)
+
+
+def _is_deep(value: Object) -> bool:
+    level: list[Object | list[object]] = [value]
+    for _ in range(_DEEPEST):
+        children = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [child for each in children for child in each if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _is_json(line: str) -> bool:

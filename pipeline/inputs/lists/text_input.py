@@ -86,12 +86,13 @@ def opened_text(file: BinaryIO, encoding: str | None, newline: str) -> Iterator[
     file.seek(0)
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     nulls = tuple(byte == 0 for byte in head[:4])
-    name = codecs.lookup(marked or encoding or _NULLS.get(nulls, UTF8)).name
+    stated = marked or encoding or _NULLS.get(nulls, UTF8)
+    name = codecs.lookup(stated).name
     # Half characters of UTF-16 can't become surrogates; everything else can.
     errors = "strict" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
     codec = "utf-8-sig" if name == UTF8 else name
     with io.TextIOWrapper(file, codec, errors, newline=newline) as stream:
-        yield Text(stream, name)
+        yield Text(stream, UTF8 if name == UTF8 else stated)
 
 
 def lines_of(text: Text, path: str, expected: str = "") -> Iterator[str]:
