@@ -167,7 +167,7 @@ def _as_number(kind: pa.DataType) -> pa.DataType | None:
 def _converted(column: pa.Array, kind: pa.DataType, parse: bool) -> pa.Array | None:
     """The column with another type; None if a value would not come back."""
     try:
-        if pa.types.is_null(column.type):
+        if column.null_count == len(column):
             return pa.nulls(len(column), kind)
         if is_text(kind):
             return _texts(column).cast(kind)
