@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import re
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
@@ -215,7 +216,7 @@ def _check_delimiter(delimiter: str) -> None:
 
 def _check_encoding(name: str) -> None:
     try:
-        b"".decode(name)
+        io.TextIOWrapper(io.BytesIO(), name).close()
     except (LookupError, ValueError) as error:
         raise InputError(
             f"--list-encoding is {name!r}: {error}; expected a name such as utf-8, utf-16, "

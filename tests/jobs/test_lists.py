@@ -207,7 +207,7 @@ def test_a_compressed_list(dataset, folder):
 
 def test_images_as_text(dataset, folder):
     texts = [base64.b64encode(picture(n)).decode() for n in range(2)]
-    table = pa.table({"uri": ["x", "y", "z"], "img": [*texts, "no image"]})
+    table = pa.table({"uri": ["x", "y", "z"], "img": [*texts, "z.png"]})
     pq.write_table(table, folder / "m.parquet")
     counts = dataset.run(folder / "m.parquet", options=["--image-column", "img"])
     assert counts == {"listed": 3, "new": 3, "embedded": 2, "failed": 1}

@@ -38,7 +38,6 @@ def images(column, kind=None):
         (base64.encodebytes(DATA).decode(), pa.string()),
         (list(DATA), pa.list_(pa.uint8())),
         (list(DATA), pa.large_list(pa.int64())),
-        (list(DATA), pa.list_(pa.uint8(), len(DATA))),
         ([n - 256 if n > 127 else n for n in DATA], pa.list_(pa.int8())),
         (DATA, pa.binary()),
         ({"bytes": DATA, "path": "x"}, None),
@@ -47,6 +46,10 @@ def images(column, kind=None):
 )
 def test_forms_of_images(value, kind):
     assert images([value, None, value], kind) == [DATA, "the row has no image", DATA]
+
+
+def test_lists_of_one_length():  # with nulls, pyarrow can't read its own file
+    assert images([list(DATA), list(DATA[::-1])], pa.list_(pa.uint8(), 512)) == [DATA, DATA[::-1]]
 
 
 @pytest.mark.parametrize(
