@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import re
 from datetime import timedelta
+from typing import Final, Literal, NamedTuple
 
 from encoder.errors import InputError
 from encoder.images.limits import Limits
@@ -20,6 +22,11 @@ DEFAULT_READS = 32  # at the same time
 MAX_READS = 1024
 DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part at most
 DEFAULT_URI_COLUMN = "uri"
+
+# How quotes in CSV are read; see docs/inputs.md.
+Quoting = Literal["auto", "none", "standard"]
+QUOTINGS: Final[tuple[Quoting, ...]] = ("auto", "none", "standard")
+_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 GPU_BATCH_SIZE = 64
 # Threads per GPU of a worker: while one waits for its batch, the other prepares the next one.
@@ -36,6 +43,24 @@ _AGE = re.compile(r"(\d+)\s*([hdw])", re.I)
 _AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
+class ListOptions(NamedTuple):
+    """How lists are read.
+
+    Attributes:
+        uri_column: the column of uris, in manifests.
+        delimiter: the character between values in CSV; None to recognise it.
+        quoting: what quotes mean in CSV.
+        encoding: the encoding of text without a byte order mark; None to recognise it.
+        parsed: carried columns whose type the user chose: texts are taken by their meaning.
+    """
+
+    uri_column: str = DEFAULT_URI_COLUMN
+    delimiter: str | None = None
+    quoting: Quoting = "auto"
+    encoding: str | None = None
+    parsed: frozenset[str] = frozenset()
+
+
 @dataclasses.dataclass(frozen=True)
 class JobOptions:
     """How a run treats its images; the options of ``python -m pipeline run``, validated.
@@ -48,6 +73,10 @@ class JobOptions:
         allow_deletes: accept that more than half of the known images were deleted.
         retry_failures: try again images that could not be decoded.
         uri_column: the column of uris, in manifests.
+        list_delimiter: the character between values in CSV; None to recognise it.
+        list_quoting: what quotes mean in CSV.
+        list_encoding: the encoding of lists in text; None to recognise it.
+        column_types: carried columns, each with the name of the type that it has to get.
         image_field: feature or column of TFRecord and Parquet files that holds the image; None to
             find it.
         id_field: feature or column that names the image; None for the record's number.
@@ -68,6 +97,10 @@ class JobOptions:
     allow_deletes: bool = False
     retry_failures: bool = False
     uri_column: str = DEFAULT_URI_COLUMN
+    list_delimiter: str | None = None
+    list_quoting: Quoting = "auto"
+    list_encoding: str | None = None
+    column_types: tuple[tuple[str, str], ...] = ()
     image_field: str | None = None
     id_field: str | None = None
     max_pixels: int = Limits.max_pixels
@@ -92,11 +125,46 @@ class JobOptions:
                 raise InputError(f"--{option} is {value}; expected at least 1")
         if self.reads > MAX_READS:
             raise InputError(f"--reads-in-flight is {self.reads}; expected at most {MAX_READS}")
+        if self.list_delimiter is not None:
+            _check_delimiter(self.list_delimiter)
+        if self.list_quoting not in QUOTINGS:
+            expected = ", ".join(QUOTINGS)
+            raise InputError(f"--list-quoting is {self.list_quoting!r}; expected {expected}")
+        if self.list_encoding is not None:
+            _check_encoding(self.list_encoding)
 
     @property
     def limits(self) -> Limits:
         """The limits for decoding."""
         return Limits(self.max_pixels, self.allow_truncated)
+
+    @property
+    def lists(self) -> ListOptions:
+        """How lists are read."""
+        return ListOptions(
+            uri_column=self.uri_column,
+            delimiter=self.list_delimiter,
+            quoting=self.list_quoting,
+            encoding=self.list_encoding,
+            parsed=frozenset(name for name, _ in self.column_types),
+        )
+
+
+def parse_delimiter(text: str) -> str:
+    """Parse a character, or its name: tab, comma, semicolon, pipe or space."""
+    return _DELIMITERS.get(text.lower(), text)
+
+
+def parse_column_type(text: str) -> tuple[str, str]:
+    """Parse "NAME=TYPE", such as "id=int64". A name may contain "=".
+
+    Raises:
+        argparse.ArgumentTypeError: the text has another form.
+    """
+    name, _, kind = text.rpartition("=")
+    if not name or not kind:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=TYPE, such as id=int64")
+    return name, kind
 
 
 def parse_size(text: str) -> int:
@@ -156,3 +224,21 @@ def size_text(size: int) -> str:
 def count_text(count: int, noun: str) -> str:
     """A number with its noun, such as "1 part" or "1,234 parts"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _check_delimiter(delimiter: str) -> None:
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise InputError(
+            f"--list-delimiter is {delimiter!r}; expected one character other than a quote, or "
+            "tab, comma, semicolon, pipe or space"
+        )
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        io.TextIOWrapper(io.BytesIO(), name).close()
+    except (LookupError, ValueError) as error:
+        raise InputError(
+            f"--list-encoding is {name!r}: {error}; expected a name such as utf-8, utf-16, "
+            "latin-1, cp1252 or shift_jis"
+        ) from error

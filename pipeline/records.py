@@ -126,6 +126,13 @@ class ListState(NamedTuple):
     uris_path: str
 
 
+class ListRows(NamedTuple):
+    """A list that was read to its end, and the number of its rows."""
+
+    list_uri: str
+    rows: int
+
+
 class OldRow(NamedTuple):
     """An embedding that the output has of an image.
 

@@ -16,7 +16,10 @@ from pipeline.options import (
     DEFAULT_TARGET_SIZE,
     DEFAULT_URI_COLUMN,
     GPU_BATCH_SIZE,
+    QUOTINGS,
     parse_age,
+    parse_column_type,
+    parse_delimiter,
     parse_share,
     parse_size,
     size_text,
@@ -143,6 +146,33 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="COL,COL",
         help="columns of manifests to carry into the dataset",
+    )
+    parser.add_argument(
+        "--column-type",
+        action="append",
+        default=[],
+        type=parse_column_type,
+        metavar="NAME=TYPE",
+        help="the type of a carried column: string, int64, uint64, float64, bool, date, timestamp; "
+        "may be given several times",
+    )
+    parser.add_argument(
+        "--list-delimiter",
+        type=parse_delimiter,
+        metavar="CHAR",
+        help="of CSV: a character, or tab, comma, semicolon, pipe, space; by default recognised",
+    )
+    parser.add_argument(
+        "--list-quoting",
+        choices=QUOTINGS,
+        default="auto",
+        help="of CSV: whether quotes enclose values (standard) or are part of them (none); default "
+        "auto",
+    )
+    parser.add_argument(
+        "--list-encoding",
+        metavar="NAME",
+        help="of lists in text without a byte order mark, such as latin-1; by default recognised",
     )
     parser.add_argument(
         *("--image-feature", "--image-column"),

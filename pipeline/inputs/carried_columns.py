@@ -1,9 +1,14 @@
-"""Find the carried columns of a dataset and their types, before the job starts."""
+"""Find the carried columns of a dataset and their types, before the job starts.
+
+A column has one type for the life of the dataset. The dataset decides about it, or the first run
+that carries the column; --column-type sets another one.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,116 +26,249 @@ from pipeline.dataset.schema import (
 )
 from pipeline.dataset.values import plain_type
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, translated_damage
-from pipeline.inputs.file_kinds import PARQUET, TEXT, archive_kind, list_kind
+from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
+from pipeline.inputs.archives.image_columns import find_image_column
+from pipeline.inputs.archives.parquet_files import check_carried
+from pipeline.inputs.column_types import joined, parse_types
+from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, archive_kind, list_kind
 from pipeline.inputs.files import Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
-from pipeline.inputs.lists.registry import carried_types, check_columns
+from pipeline.inputs.lists.registry import carried_types, check_columns, check_values
 from pipeline.inputs.resolve import is_list
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import path_of
+from pipeline.options import JobOptions, ListOptions
 from pipeline.records import EMBEDDINGS
 
 
-def check_lists(inputs: Sequence[Input], uri_column: str, image_field: str | None) -> None:
-    """Check that each list that is an input of its own can be read and has a column of uris.
+class Before(NamedTuple):
+    """The extra columns that a dataset has before a run.
+
+    Attributes:
+        own: those of this encoder's embeddings.
+        others: those of other encoders' embeddings, by name; their types hold for new columns.
+    """
+
+    own: pa.Schema = NO_COLUMNS
+    others: pa.Schema = NO_COLUMNS
+
+    def type_of(self, name: str) -> pa.DataType | None:
+        """The type of a column; None if the dataset does not have it."""
+        schema = next((each for each in self if name in each.names), None)
+        return schema.field(name).type if schema else None
+
+
+def check_lists(inputs: Sequence[Input], options: JobOptions) -> None:
+    """Check each list that is an input of its own, and each Parquet file of images.
 
     Raises:
-        InputError: a list can't be read or has no such column.
+        InputError: a list can't be read or has no column of uris, or a file lacks the column that
+            --image-column names.
     """
     for source in inputs:
+        if not source.is_file or not source.may_hold_lists():
+            continue
         try:
-            if source.is_file and is_list(source, source.base, uri_column, image_field):
-                check_columns(source.base, uri_column)
-        except (ListError, OSError) as error:
+            if is_list(source, source.base, options.uri_column, options.image_field):
+                check_columns(source.base, options.lists)
+            elif options.image_field:
+                with translated_damage(), store_for(source.base).open(source.base) as file:
+                    schema = pq.read_schema(file)
+                find_image_column(schema, options.image_field)
+        except (ListError, ArchiveError, OSError) as error:
             raise InputError(f"--input {source.text}: {error}") from error
 
 
+def columns_before(output: str, spec: EncoderSpec) -> Before:
+    """The extra columns that a dataset has.
+
+    Raises:
+        JobError: the dataset can't be read.
+    """
+    encoders = read_manifest(output)[0].encoders
+    others: dict[str, pa.Field] = {}
+    try:
+        own = encoders.get(spec.id)
+        for encoder_id, state in encoders.items():
+            if encoder_id != spec.id:
+                found = extra_columns_of(output, state)
+                others = {**{field.name: field for field in found}, **others}
+        return Before(
+            extra_columns_of(output, own) if own else NO_COLUMNS, pa.schema(others.values())
+        )
+    except OSError as error:
+        raise JobError(f"the output can't be read ({error}); start the run again") from error
+
+
 def carried_columns(
-    inputs: Sequence[Input], keep: Sequence[str], uri_column: str, image_field: str | None
+    inputs: Sequence[Input], keep: Sequence[str], options: JobOptions, before: Before
 ) -> pa.Schema:
-    """The types of the columns in --keep, from all manifests and Parquet files of the inputs.
+    """The types of the columns in --keep, into which the values of all inputs fit.
+
+    --column-type decides first, then the dataset, then the manifests and Parquet files of the
+    inputs: of a new column all values are looked at.
 
     Args:
         inputs: the run's inputs.
         keep: the names of the columns.
-        uri_column: the column of uris, in manifests.
-        image_field: the column of images that the user chose; None for none.
+        options: the options of the run.
+        before: the columns that the dataset has.
 
     Returns:
-        a field for each column, with a type that fits all files.
+        a field for each column.
 
     Raises:
-        InputError: there is no such file, one lacks a column, or the types do not fit together.
+        InputError: there is no such file, one lacks a column, a value does not fit into its
+            column's type, or --column-type is wrong.
     """
+    chosen = parse_types(options.column_types, keep)
     if not keep:
         return NO_COLUMNS
     if len(set(keep)) < len(keep):
         raise InputError(f"--keep names a column twice: {', '.join(keep)}")
+    known = {name: before.type_of(name) for name in keep}
+    known |= {field.name: field.type for field in chosen}
+    new = [name for name in keep if known[name] is None]
     found = []
+    try:
+        for file in _files(inputs, options):
+            types = _types_in(file, keep, new, options.lists)
+            if types is not None:
+                found.append((file, types))
+        if not found:
+            raise InputError(
+                f"--keep {','.join(keep)}: no input is a manifest (CSV, JSON Lines or Parquet) or "
+                "a Parquet file of images, from which columns could be carried over"
+            )
+        known |= {name: _common_type(name, found) for name in new}
+        carried = pa.schema([pa.field(name, known[name]) for name in keep])
+        _check_writable(carried)
+        for file, types in found:
+            _check_values(file, types, carried, options)
+    except (ListError, JobError) as error:
+        raise InputError(f"--keep: {error}") from error
+    return carried
+
+
+def dataset_columns(
+    spec: EncoderSpec, before: Before, carried: pa.Schema, truncated: bool
+) -> pa.Schema:
+    """The dataset's extra columns: those it has already, and those of this run.
+
+    A column that the dataset has, and whose type --column-type changes, has the new type.
+
+    Args:
+        spec: the encoder's spec.
+        before: the columns that the dataset has.
+        carried: the carried columns of this run.
+        truncated: whether this run writes the column `truncated`.
+
+    Raises:
+        InputError: a name is taken.
+    """
+    own = schema_of(EMBEDDINGS, spec).names
+    taken = [*own, *FOLDER_COLUMNS]
+    for name in (*carried.names, *((TRUNCATED.name,) if truncated else ())):
+        if name in taken or (name == TRUNCATED.name and name in carried.names):
+            raise InputError(
+                f"--keep {name}: every dataset has a column {name!r} of its own; rename it in the "
+                "manifest"
+            )
+    taken += [TRUNCATED.name, *before.own.names]
+    for name in carried.names:
+        alike = [
+            each
+            for each in (*taken, *carried.names)
+            if each != name and each.casefold() == name.casefold()
+        ]
+        if alike and name not in before.own.names:
+            raise InputError(
+                f"--keep {name}: the dataset has a column {alike[0]!r}, and readers such as DuckDB "
+                "take names in upper and lower case for the same; rename it in the manifest"
+            )
+    types = {field.name: field.type for field in (*before.own, *carried)}
+    if truncated:
+        types[TRUNCATED.name] = TRUNCATED.type
+    return pa.schema(list(types.items()))
+
+
+class _File(NamedTuple):
+    """A file that may have columns to carry over: a list, or a Parquet file of images."""
+
+    path: str
+    is_list: bool
+
+
+def _files(inputs: Sequence[Input], options: JobOptions) -> Iterator[_File]:
     for source in filter(Input.may_hold_lists, inputs):
         for file in list_files(source):
             if isinstance(file, Unreadable) or file.error:
                 continue
             path = path_of(file.uri)
-            try:
-                if is_list(source, path, uri_column, image_field):
-                    if list_kind(path) != TEXT:
-                        found.append(carried_types(path, uri_column, keep))
-                elif archive_kind(path) == PARQUET:
-                    found.append(_types_in_parquet(path, keep))
-            except ListError as error:
-                raise InputError(f"--keep: {error}") from error
-            except ArchiveError:
-                continue  # a damaged file, which becomes a failure
-    if not found:
-        raise InputError(
-            f"--keep {','.join(keep)}: no input is a manifest (CSV, JSON Lines or Parquet) or a "
-            "Parquet file of images, from which columns could be carried over"
-        )
-    return _unified(found, "--keep: the manifests disagree")
+            if is_list(source, path, options.uri_column, options.image_field):
+                if list_kind(path) != TEXT:
+                    yield _File(path, True)
+            elif archive_kind(path) == PARQUET:
+                yield _File(path, False)
 
 
-def dataset_columns(
-    output: str, spec: EncoderSpec, carried: pa.Schema, truncated: bool
-) -> pa.Schema:
-    """The dataset's extra columns: those it has already, and those of this run.
+def _types_in(
+    file: _File, keep: Sequence[str], new: Sequence[str], options: ListOptions
+) -> pa.Schema | None:
+    """The types in a file, of new columns alone where finding a type takes a look at all values.
 
-    Args:
-        output: the dataset.
-        spec: the encoder's spec.
-        carried: the carried columns of this run.
-        truncated: whether this run writes the column `truncated`.
-
-    Raises:
-        InputError: a name is taken, or a column has another type in the dataset.
-        JobError: the dataset can't be read.
+    None if the file is damaged; it becomes a failure.
     """
-    own = schema_of(EMBEDDINGS, spec).names
-    for name in (*carried.names, *((TRUNCATED.name,) if truncated else ())):
-        taken = name in own or name in FOLDER_COLUMNS
-        if taken or (name == TRUNCATED.name and name in carried.names):
-            raise InputError(
-                f"--keep {name}: every dataset has a column {name!r} of its own; rename it in the "
-                "manifest"
-            )
-    _check_writable(carried)
-    state = read_manifest(output)[0].encoders.get(spec.id)
+    if file.is_list:
+        cheap = list_kind(file.path) == PARQUET
+        names = keep if cheap else new
+        return carried_types(file.path, options, names) if names else NO_COLUMNS
     try:
-        before = extra_columns_of(output, state) if state else NO_COLUMNS
-    except OSError as error:
-        raise JobError(f"the output can't be read ({error}); start the run again") from error
-    added = [*carried, *([TRUNCATED] if truncated else [])]
-    return _unified([before, pa.schema(added)], "--keep: the dataset has other types")
-
-
-def _types_in_parquet(path: str, keep: Sequence[str]) -> pa.Schema:
-    with translated_damage(), store_for(path).open(path) as file:
-        schema = pq.read_schema(file).remove_metadata()
+        with translated_damage(), store_for(file.path).open(file.path) as opened:
+            schema = pq.read_schema(opened).remove_metadata()
+    except ArchiveError:
+        return None
     missing = [name for name in keep if name not in schema.names]
     if missing:
-        raise ListError(f"{path} has no column {missing[0]!r}; it has {', '.join(schema.names)}")
+        has = ", ".join(schema.names)
+        raise ListError(f"{file.path} has no column {missing[0]!r}; it has {has}")
     return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+
+
+def _common_type(name: str, found: Sequence[tuple[_File, pa.Schema]]) -> pa.DataType:
+    """The type of a new column, from the types in all files."""
+    texts, others = pa.null(), pa.null()
+    for file, types in found:
+        kind = types.field(name).type
+        if not file.is_list or list_kind(file.path) != CSV:
+            others = joined(others, kind)
+        elif pa.types.is_null(texts) or pa.types.is_null(kind) or kind == texts:
+            texts = joined(texts, kind)
+        else:
+            texts = pa.string()  # 5 is not the text 5.0
+    return plain_type(joined(others, texts))
+
+
+def _check_values(file: _File, types: pa.Schema, carried: pa.Schema, options: JobOptions) -> None:
+    """Check the columns of a file whose types are not known to fit.
+
+    Raises:
+        ListError, JobError: a value does not fit.
+    """
+    other = [
+        field
+        for field in carried
+        if field.name not in types.names or types.field(field.name).type != field.type
+    ]
+    if other and file.is_list:
+        check_values(file.path, options.lists, pa.schema(other))
+    elif other:
+        packing = Packing(carried=pa.schema(other), parsed=options.lists.parsed)
+        try:
+            with translated_damage(), store_for(file.path).open(file.path) as opened:
+                check_carried(opened, file.path, packing)
+        except ArchiveError:
+            return  # it becomes a failure
 
 
 def _check_writable(carried: pa.Schema) -> None:
@@ -140,12 +278,6 @@ def _check_writable(carried: pa.Schema) -> None:
             pq.write_table(schema.empty_table(), io.BytesIO())
         except pa.ArrowException as error:
             raise InputError(
-                f"--keep {field.name}: values of type {field.type} can't be written: {error}"
+                f"--keep {field.name}: values of type {field.type} can't be written: {error}. "
+                f"--column-type {field.name}=string makes them text"
             ) from error
-
-
-def _unified(schemas: Sequence[pa.Schema], problem: str) -> pa.Schema:
-    try:
-        return pa.unify_schemas(list(schemas), promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InputError(f"{problem} ({' '.join(str(error).split())})") from error

@@ -34,9 +34,9 @@ _ARCHIVES: dict[ArchiveKind, re.Pattern[str]] = {
 # Folder searches skip Parquet files: many folders have some with other data.
 _IN_FOLDERS = (TAR, ZIP, TFRECORD)
 _LISTS: dict[ListKind, re.Pattern[str]] = {
-    TEXT: re.compile(r"\.(txt|lst|list)$", re.I),
-    CSV: re.compile(r"\.(csv|tsv)$", re.I),
-    JSON_LINES: re.compile(r"\.(jsonl|ndjson)$", re.I),
+    TEXT: re.compile(r"\.(txt|lst|list)(\.(gz|bz2|xz))?$", re.I),
+    CSV: re.compile(r"\.(csv|tsv)(\.(gz|bz2|xz))?$", re.I),
+    JSON_LINES: re.compile(r"\.(jsonl?|ndjson)(\.(gz|bz2|xz))?$", re.I),
     PARQUET: _ARCHIVES[PARQUET],
 }
 

@@ -15,7 +15,7 @@ from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.named_uris import NamedUris
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
-from pipeline.inputs.archives.parquet_files import is_manifest
+from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
 from pipeline.inputs.lists.base import ListError
@@ -23,7 +23,8 @@ from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
 from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of, readable, uri_of
-from pipeline.records import Image, ListState, Note
+from pipeline.options import ListOptions
+from pipeline.records import Image, ListRows, ListState, Note
 
 _LOOK_THREADS = 32
 _LOOK_AHEAD = 4096
@@ -33,38 +34,44 @@ class ListSettings(NamedTuple):
     """How lists are read, and where the uris that they name are stored.
 
     Attributes:
-        uri_column: the column of uris, in manifests.
+        reading: how lists are read.
         carried: columns to carry over, with their types.
         output: the dataset.
         encoder_id: the id of the dataset's encoder.
         remember: store the uris that lists name, for later runs.
     """
 
-    uri_column: str
+    reading: ListOptions
     carried: pa.Schema
     output: str
     encoder_id: str
     remember: bool = True
 
 
-Found = Image | Unreadable | ListState | Note
+Found = Image | Unreadable | ListState | ListRows | Note
 
 
 def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
+    The rows of all its lists are numbered from 1, in this order.
+
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
     """
+    before = 0
     for found in list_files(source):
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
             yield Image(uri, "", 0, error=found.error, source=source.text)
             yield found
         elif not found.error and is_list(
-            source, path_of(found.uri), settings.uri_column, packing.image_field
+            source, path_of(found.uri), settings.reading.uri_column, packing.image_field
         ):
-            yield from _expand_list(source, path_of(found.uri), settings)
+            for each in _expand_list(source, path_of(found.uri), settings, before):
+                if isinstance(each, ListRows):
+                    before += each.rows
+                yield each
         else:
             yield found
 
@@ -97,28 +104,35 @@ def is_archive(image: Image) -> bool:
     return not image.archive and archive_kind(image.uri) is not None
 
 
-def _expand_list(source: Input, path: str, settings: ListSettings) -> Iterator[Found]:
+def _expand_list(source: Input, path: str, settings: ListSettings, before: int) -> Iterator[Found]:
+    """What a list names, after the rows of the input's lists before it."""
     named = NamedUris(uri_of(path))
+    notes: list[Note] = []
+    number = before
     try:
-        entries = read_list(path, settings.uri_column, settings.carried)
-        for image in _images_of(entries, source.text):
-            named.add(image.uri)
-            yield image
+        entries = read_list(path, settings.reading, settings.carried, notes)
+        for images in _images_of(entries, source.text):
+            number += 1
+            for image in images:
+                named.add(image.uri)
+                yield image._replace(row=number)
     except ListError as error:
         raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
+    yield ListRows(uri_of(path), number - before)
+    yield from notes
     if settings.remember:
         yield named.write(settings.output, settings.encoder_id)
 
 
-def _images_of(entries: Iterator[Entry], text: str) -> Iterator[Image]:
+def _images_of(entries: Iterator[Entry], text: str) -> Iterator[list[Image]]:
+    """The images of each entry."""
     timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
     look = functools.partial(_image_of, text=text, timeouts=timeouts)
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # Threads pay off only in buckets, where each look is a request.
             remote = any(is_remote(entry.path) for entry in some)
-            for images in (pool.map if remote else map)(look, some):
-                yield from images
+            yield from (pool.map if remote else map)(look, some)
 
 
 def _image_of(entry: Entry, text: str, timeouts: ConsecutiveTimeouts) -> list[Image]:

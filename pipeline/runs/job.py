@@ -75,7 +75,13 @@ class Job:
     def packing(self) -> Packing:
         """How archives are read."""
         options = self.options
-        return Packing(options.image_field, options.id_field, self.carried, options.max_bytes)
+        return Packing(
+            image_field=options.image_field,
+            id_field=options.id_field,
+            carried=self.carried,
+            max_bytes=options.max_bytes,
+            parsed=options.lists.parsed,
+        )
 
     @property
     def check(self) -> ContentCheck:

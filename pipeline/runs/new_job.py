@@ -15,7 +15,12 @@ from encoder.storage.registry import check_reachable, normalize, store_for
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import is_lost, no_manifest, read_manifest
 from pipeline.errors import JobError
-from pipeline.inputs.carried_columns import carried_columns, check_lists, dataset_columns
+from pipeline.inputs.carried_columns import (
+    carried_columns,
+    check_lists,
+    columns_before,
+    dataset_columns,
+)
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
 from pipeline.runs.job import Job
@@ -50,9 +55,10 @@ def new_job(
     sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
     for source in sources:
         _check_reachable(f"--input {source.text}", source.base)
-    check_lists(sources, options.uri_column, options.image_field)
-    carried = carried_columns(sources, keep, options.uri_column, options.image_field)
-    extra_columns = dataset_columns(place, spec, carried, options.allow_truncated)
+    check_lists(sources, options)
+    before = columns_before(place, spec)
+    carried = carried_columns(sources, keep, options, before)
+    extra_columns = dataset_columns(spec, before, carried, options.allow_truncated)
     return Job(
         inputs=sources,
         bundle=normalize(encoder),

@@ -18,7 +18,7 @@ from pipeline.inputs.files import Unreadable
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import archive_of, uri_of
-from pipeline.records import Image, KnownRow, KnownTuple, ListState, Note
+from pipeline.records import Image, KnownRow, KnownTuple, ListRows, ListState, Note
 from pipeline.runs.batches import (
     Batches,
     KnownBatch,
@@ -46,6 +46,7 @@ class Listing(NamedTuple):
         unreadable: uris of folders that could not be read.
         lists: the lists that were read, and the files that hold their uris.
         notes: what there is to tell about the inputs.
+        rows: the number of rows of each list.
     """
 
     images: PCollection[Packed]
@@ -53,6 +54,7 @@ class Listing(NamedTuple):
     unreadable: PCollection[str]
     lists: PCollection[ListState]
     notes: PCollection[Note]
+    rows: PCollection[int]
 
 
 class ArchivesToLook(NamedTuple):
@@ -107,10 +109,17 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
             | "Inputs" >> beam.Create(list(self.inputs))
             | "List"
             >> beam.ParDo(_List(self.packing, self.lists, self.storage)).with_outputs(
-                "archives", "unreadable", "lists", "notes", main="images"
+                "archives", "unreadable", "lists", "notes", "rows", main="images"
             )
         )
-        return Listing(found.images, found.archives, found.unreadable, found.lists, found.notes)
+        return Listing(
+            images=found.images,
+            archives=found.archives,
+            unreadable=found.unreadable,
+            lists=found.lists,
+            notes=found.notes,
+            rows=found.rows,
+        )
 
 
 @dataclasses.dataclass
@@ -157,6 +166,8 @@ class _List(StorageDoFn):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
                 yield TaggedOutput("lists", found)
+            elif isinstance(found, ListRows):
+                yield TaggedOutput("rows", found.rows)
             elif isinstance(found, Note):
                 yield TaggedOutput("notes", found)
             elif is_archive(found):

@@ -79,12 +79,14 @@ class Packing(NamedTuple):
         id_field: feature or column that names an image; None to number the images.
         carried: columns to carry over, with their types.
         max_bytes: listing doesn't read larger records.
+        parsed: carried columns whose type the user chose: texts are taken by their meaning.
     """
 
     image_field: str | None = None
     id_field: str | None = None
     carried: pa.Schema = NO_COLUMNS
     max_bytes: int = DEFAULT_MAX_BYTES
+    parsed: frozenset[str] = frozenset()
 
 
 class Kind(Protocol):

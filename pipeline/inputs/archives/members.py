@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind
@@ -28,6 +29,8 @@ def list_members(
 
     If the archive can't be read to its end, the archive becomes a failure, the images before the
     damage are listed, and committed rows of the others are listed unchanged, so that they stay.
+
+    Raises JobError if a carried value does not fit into its column's type.
 
     Args:
         archive: as it was listed.
@@ -53,6 +56,8 @@ def list_members(
             image = _image(archive, member)
             seen.add(image.uri)
             yield image
+    except JobError as error:
+        raise JobError(f"{archive.uri}: {error}") from error
     except Exception as error:  # a store may raise anything; that must not stop the job
         error_type, message = describe_error(error)
         stage: Stage = DECODE if isinstance(error, ArchiveError) else READ

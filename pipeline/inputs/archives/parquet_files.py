@@ -8,13 +8,15 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.values import to_plain
+from pipeline.dataset.values import MisfitError, fitted, to_plain
+from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
+from pipeline.inputs.archives.image_columns import find_image_column, images_of
+from pipeline.inputs.column_types import misfit
 from pipeline.records import Image
 
 _READ_ROWS = 8  # images in memory at a time, since they may be large
 _BUFFER_BYTES = 1 << 20  # without a buffer size, pyarrow reads the whole column first
-_USUAL = ("image", "image_bytes", "img", "bytes", "content", "data", "jpg", "jpeg", "png")
 
 
 def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
@@ -28,10 +30,10 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
         raise ArchiveError(
             f"no column {missing[0]!r}; the file has {', '.join(opened.schema_arrow.names)}"
         )
-    number = 0
+    number = 0  # of the row in the file
     for group in range(opened.num_row_groups):
         rows = opened.metadata.row_group(group).num_rows
-        names, carried = _columns_of(opened, group, rows, wanted, packing)
+        names, carried = _columns_of(opened, group, number, wanted, packing)
         for row in range(rows):
             value = number if names is None else names[row]
             yield Member(
@@ -52,7 +54,7 @@ def read(
     opened = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
     column = find_image_column(opened.schema_arrow, packing.image_field)
     nested = pa.types.is_struct(opened.schema_arrow.field(column).type)
-    values: list[bytes | None] = []
+    values: list[bytes | ArchiveError] = []
     start, batches = 0, None
     for image in wanted:
         if batches is None:
@@ -63,69 +65,30 @@ def read(
             )
         while image.place >= start + len(values):
             start += len(values)
-            batch = next(batches).column(0)
-            column_of_bytes = batch.field("bytes") if nested else batch
-            values = column_of_bytes.cast(pa.large_binary()).to_pylist()
-        value = values[image.place - start]
-        yield image, ArchiveError("the row has no image") if value is None else value
+            values = images_of(next(batches).column(0))
+        yield image, values[image.place - start]
 
 
-def find_image_column(schema: pa.Schema, name: str | None) -> str:
-    """The name of the column that holds image files.
-
-    Args:
-        schema: the file's schema.
-        name: the column's name. None means the only column of bytes, or the only one with a
-            usual name.
+def check_carried(file: BinaryIO, path: str, packing: Packing) -> None:
+    """Check that all values of the carried columns fit into the types of these. Reads them all.
 
     Raises:
-        ArchiveError: there is no such column, or there are several.
+        JobError: a value does not fit.
     """
-    found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
-    usual = [each for each in found if each in _USUAL]
-    if name in found:
-        return name
-    if not name and len(usual) == 1:
-        return usual[0]
-    if name or len(found) != 1:
-        wanted = repr(name) if name else "to take for images"
-        raise ArchiveError(
-            f"no column of bytes {wanted}; columns of bytes are: {', '.join(found) or 'none'}, "
-            f"and all columns: {', '.join(schema.names)}. Name one with --image-feature"
-        )
-    return found[0]
-
-
-def is_manifest(schema: pa.Schema, uri_column: str, image_field: str | None) -> bool:
-    """Whether a Parquet file is a list of images, and not an archive of them, by its columns.
-
-    A file without a column of bytes is a list. A file with columns of bytes is a list if it has a
-    column of uris and no column of bytes is image_field, has a usual name or holds structs.
-    """
-    found = [field.name for field in schema if _holds_bytes(field.type)]
-    if not found or uri_column not in schema.names:
-        return not found
-    return image_field not in found and not any(
-        name in _USUAL or pa.types.is_struct(schema.field(name).type) for name in found
-    )
+    opened = pq.ParquetFile(file)
+    number = 0
+    for batch in opened.iter_batches(columns=list(packing.carried.names)):
+        for field in packing.carried:
+            _fitted(batch.column(field.name), field, packing, f"{path}, row", number)
+        number += len(batch)
 
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _holds_bytes(kind.value_type)
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and _holds_bytes(kind.field(place).type)
-    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(test(kind) for test in binary)
-
-
 def _columns_of(
-    opened: pq.ParquetFile, group: int, rows: int, wanted: list[str], packing: Packing
+    opened: pq.ParquetFile, group: int, before: int, wanted: list[str], packing: Packing
 ) -> tuple[list[object] | None, list[list[object]]]:
     """A row group's names of images, None to number them, and its carried columns."""
     if not wanted:
@@ -133,9 +96,23 @@ def _columns_of(
     table = opened.read_row_group(group, columns=wanted)
     names = table.column(packing.id_field).to_pylist() if packing.id_field else None
     carried: list[list[object]] = [
-        to_plain(table.column(field.name).combine_chunks().cast(field.type))
+        _fitted(table.column(field.name), field, packing, "row", before)
         if field.name in table.schema.names
-        else [None] * rows
+        else [None] * len(table)
         for field in packing.carried
     ]
     return names, carried
+
+
+def _fitted(
+    column: pa.Array | pa.ChunkedArray, field: pa.Field, packing: Packing, row: str, before: int
+) -> list[object]:
+    """Values of a carried column, converted to its type.
+
+    Raises:
+        JobError: a value does not fit.
+    """
+    try:
+        return to_plain(fitted(column, field.type, field.name in packing.parsed))
+    except MisfitError as error:
+        raise JobError(misfit(f"{row} {before + error.row}", field, error.value)) from error

@@ -2,145 +2,170 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
-from pipeline.dataset.schema import NO_COLUMNS
-from pipeline.dataset.values import to_plain
-from pipeline.inputs.lists.base import BATCH_ROWS, ListError, Rows, check_names
+from pipeline.dataset.values import is_text
+from pipeline.inputs.lists.base import BATCH_ROWS, Rows, carried_values, check_names
+from pipeline.inputs.lists.csv_lines import CsvLines, Line
+from pipeline.inputs.lists.text_input import (
+    Text,
+    encoding_note,
+    lines_of,
+    opened_text,
+    valid_text,
+)
 from pipeline.inputs.uris import readable
+from pipeline.options import ListOptions
+from pipeline.records import Note
 
-_LONGEST = 16 << 20  # characters of a line or value, for example after an unclosed quote
-_SHOWN = 200  # characters of a wrong row in an error
-
-
-class Line(NamedTuple):
-    """A row of CSV.
-
-    Attributes:
-        number: of its first line, from 1.
-        values: one per column, if there is no error.
-        error: why the row can't be used; None if it can.
-    """
-
-    number: int
-    values: list[str]
-    error: str | None
+_WHOLE = re.compile(r"(0|-?[1-9]\d{0,18})", re.ASCII)
 
 
-def rows(file: BinaryIO, path: str, uri_column: str, carried: pa.Schema) -> Iterator[Rows]:
-    """A row per row of the table; a row with a wrong number of values has an error."""
-    names, lines = csv_table(file, path)
-    check_names(path, [uri_column, *carried.names], names)
-    uri, *places = [names.index(name) for name in (uri_column, *carried.names)]
-    while batch := list(itertools.islice(lines, BATCH_ROWS)):
-        whole = [line.values for line in batch if not line.error]
-        table = (
-            _converted(whole, places, carried.names, carried)
-            if places
-            else NO_COLUMNS.empty_table()
-        )
-        columns = [iter(to_plain(column)) for column in table.columns]
-        yield Rows(
-            [None if line.error else line.values[uri] for line in batch],
-            [[None if line.error else next(column) for line in batch] for column in columns],
-            [line.error for line in batch],
-            [f"line-{line.number}" if line.error else None for line in batch],
-        )
+def rows(
+    file: BinaryIO, path: str, options: ListOptions, carried: pa.Schema, notes: list[Note]
+) -> Iterator[Rows]:
+    """A row per row of the table; a row that can't be split into values has an error."""
+    with opened_text(file, options.encoding, newline="") as text:
+        table = _table(text, path, options, carried.names)
+        uri = table.names.index(options.uri_column)
+        places = [table.names.index(name) for name in carried.names]
+        escaped = _Escaped(path)
+        number = 0
+        for batch in _batches(table):
+            number += len(batch)
+            whole = [line for line in batch if not line.error]
 
+            def where(row: int, whole: list[Line] = whole) -> str:
+                return f"line {whole[row].number} ({whole[row].values[uri]!r})"
 
-def csv_table(file: BinaryIO, path: str) -> tuple[list[str], Iterator[Line]]:
-    """The names in the first row of CSV, and the rows below it.
-
-    In values, bytes that are not UTF-8 become surrogates, as with os.fsdecode.
-
-    Raises:
-        ListError: the file is empty, two columns share a name, or a line or value is too long.
-    """
-    lines = _csv_lines(file, path)
-    _, texts = next(lines, (0, []))
-    if not texts:
-        raise ListError(f"{path} is empty; expected a first row with the names of its columns")
-    names = [readable(text) for text in texts]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ListError(f"{path} has several columns {twice[0]!r}; rename them")
-    expected = len(names)
-    return names, (Line(at, row, _misfit(row, expected)) for at, row in lines)
+            columns = []
+            for field, place in zip(carried, places, strict=True):
+                texts = [line.values[place] for line in whole]
+                column = escaped.column(texts, field)
+                columns.append(iter(carried_values(path, column, field, where, options)))
+            yield Rows(
+                [None if line.error else line.values[uri] for line in batch],
+                [[None if line.error else next(column) for line in batch] for column in columns],
+                [line.error for line in batch],
+                [f"line-{line.number}" if line.error else None for line in batch],
+            )
+        notes += table.notes()
+        notes += encoding_note(path, text.encoding, number, table.unusual_delimiter)
+        notes += escaped.notes()
 
 
 def carried_types(
-    file: BinaryIO, path: str, uri_column: str, keep: Sequence[str]
-) -> list[pa.Field]:
-    """See base.Kind. Arrow infers the types from all values."""
-    names, lines = csv_table(file, path)
-    check_names(path, [uri_column, *keep], names)
-    whole = (line.values for line in lines if not line.error)
-    return list(_converted(whole, [names.index(name) for name in keep], keep).schema)
+    file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]
+) -> list[pa.DataType]:
+    """See base.Kind.
+
+    A column is of whole numbers, floats or truth values only if each of its values would be written
+    as the same text again.
+    """
+    with opened_text(file, options.encoding, newline="") as text:
+        table = _table(text, path, options, keep)
+        places = [table.names.index(name) for name in keep]
+        guesses = [_Guess() for _ in keep]
+        for batch in _batches(table):
+            for guess, place in zip(guesses, places, strict=True):
+                guess.add(line.values[place] for line in batch if not line.error)
+        return [guess.type() for guess in guesses]
 
 
-def check_columns(file: BinaryIO, path: str, uri_column: str) -> None:
+def check_columns(file: BinaryIO, path: str, options: ListOptions) -> None:
     """See base.Kind."""
-    check_names(path, [uri_column], csv_table(file, path)[0])
+    with opened_text(file, options.encoding, newline="") as text:
+        _table(text, path, options, ())
 
 
-def _csv_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with the number of its first line."""
-    csv.field_size_limit(_LONGEST)  # for the whole process; the default is 128 KiB
-    delimiter = "\t" if path.lower().endswith(".tsv") else ","
-    reader = csv.reader(_short_lines(file, path), delimiter=delimiter)
-    before = 0
-    try:
-        for values in reader:
-            if values:
-                yield before + 1, values
-            before = reader.line_num
-    except csv.Error as error:
-        raise ListError(
-            f"{path} has a value from line {before + 1} on of more than {_LONGEST:,} characters "
-            f"({error}); close its quote"
-        ) from error
+def _table(text: Text, path: str, options: ListOptions, keep: Sequence[str]) -> CsvLines:
+    """The rows of a list that has the column of uris and those to keep."""
+    lines = lines_of(text, path)
+    wanted = (options.uri_column, *keep)
+    table = CsvLines(lines, path, wanted, options.delimiter, options.quoting)
+    check_names(path, options, keep, table.names)
+    return table
 
 
-def _short_lines(file: BinaryIO, path: str) -> Iterator[str]:
-    with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
-        while line := text.readline(_LONGEST):
-            if len(line) == _LONGEST:
-                raise ListError(f"{path} has a line of more than {_LONGEST:,} characters")
-            # Python 3.10 can't parse null bytes; no file name has any.
-            yield line if sys.version_info >= (3, 11) else line.replace("\0", "\ufffd")
+def _batches(table: CsvLines) -> Iterator[list[Line]]:
+    lines = iter(table)
+    while batch := list(itertools.islice(lines, BATCH_ROWS)):
+        yield batch
 
 
-def _misfit(values: list[str], expected: int) -> str | None:
-    if len(values) == expected:
-        return None
-    text = readable(",".join(values)[:_SHOWN])
-    return f"a row with {len(values)} values instead of {expected}: {text}"
+class _Escaped:
+    """Columns of texts as Arrow has them; counts the values with bytes that are not UTF-8."""
 
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._count = 0
+        self._example = ""
 
-def _converted(
-    rows: Iterable[list[str]],
-    places: Sequence[int],
-    names: Sequence[str],
-    types: pa.Schema | None = None,
-) -> pa.Table:
-    """The columns at some places, parsed by Arrow, which infers their types unless given."""
-    with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", "surrogateescape", newline="") as text:
-        writer = csv.writer(text)
-        writer.writerow(names)
-        writer.writerows([row[place] for place in places] for row in rows)
-        text.seek(0)
-        return pa_csv.read_csv(
-            text.buffer,
-            pa_csv.ReadOptions(use_threads=False, block_size=_LONGEST),
-            pa_csv.ParseOptions(newlines_in_values=True),
-            pa_csv.ConvertOptions(column_types=types),
+    def column(self, texts: list[str], field: pa.Field) -> pa.Array:
+        """The texts of a column; empty ones are null unless the column is of text or bytes."""
+        if pa.types.is_binary(field.type):
+            return pa.array([text.encode("utf-8", "surrogateescape") for text in texts])
+        valid = [valid_text(text) for text in texts]
+        changed = [new for new, old in zip(valid, texts, strict=True) if new != old]
+        self._count += len(changed)
+        self._example = self._example or next(iter(changed), "")
+        if is_text(field.type):
+            return pa.array(valid, pa.string())
+        return pa.array([text or None for text in valid], pa.string())
+
+    def notes(self) -> list[Note]:
+        if not self._count:
+            return []
+        text = (
+            "{value} with bytes that are not of the list's encoding, kept as escapes "
+            "(--list-encoding latin-1, or another encoding, makes them letters)"
         )
+        return [Note(self._path, text, self._count, readable(self._example[:80]))]
+
+
+class _Guess:
+    """Finds the type that fits all texts of a column."""
+
+    def __init__(self) -> None:
+        self._any = False
+        self._left: list[tuple[pa.DataType, Callable[[str], bool]]] = [
+            (pa.int64(), _is_whole),
+            (pa.float64(), _is_float),
+            (pa.bool_(), _is_truth),
+        ]
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Take the next texts; empty ones fit every type."""
+        if not self._left:
+            return
+        filled = [text for text in texts if text]
+        self._any = self._any or bool(filled)
+        self._left = [(kind, test) for kind, test in self._left if all(map(test, filled))]
+
+    def type(self) -> pa.DataType:
+        """The type; null if all texts were empty."""
+        if not self._any and self._left:
+            return pa.null()
+        return self._left[0][0] if self._left else pa.string()
+
+
+def _is_whole(text: str) -> bool:
+    return bool(_WHOLE.fullmatch(text)) and -(2**63) <= int(text) < 2**63
+
+
+def _is_float(text: str) -> bool:
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(value) and repr(value) == text
+
+
+def _is_truth(text: str) -> bool:
+    return text in ("true", "false")

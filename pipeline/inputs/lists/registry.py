@@ -6,9 +6,11 @@ uris are relative to the list's folder.
 
 from __future__ import annotations
 
+import lzma
 import os
 import posixpath
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -20,8 +22,12 @@ from pipeline.dataset.values import plain_type
 from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, ListKind, list_kind
 from pipeline.inputs.lists import csv_files, json_files, parquet_files, text_files
 from pipeline.inputs.lists.base import Kind, ListError
-from pipeline.records import Carried
+from pipeline.inputs.lists.text_input import unpacked
+from pipeline.options import ListOptions
+from pipeline.records import Carried, Note
 
+# Of damaged Parquet and compressed files, and of stores.
+_UNREADABLE = (pa.ArrowException, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _KINDS: dict[ListKind, Kind] = {
     TEXT: text_files,
@@ -45,20 +51,24 @@ class Entry(NamedTuple):
     carried: Carried | None
 
 
-def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]:
-    """The entries of a list, in its order.
+def read_list(
+    path: str, options: ListOptions, carried: pa.Schema, notes: list[Note]
+) -> Iterator[Entry]:
+    """The entries of a list, in its order: one for each row.
 
     Args:
         path: absolute, or an address such as gs://.
-        uri_column: the column of uris; not used for text files.
+        options: how to read it.
         carried: the columns to carry over, with the types to convert them to.
+        notes: gets what there is to tell about the list, at the end.
 
     Raises:
-        ListError: the list lacks a column, or can't be read to its end.
+        ListError: the list lacks a column, a value does not fit into its column's type, or the list
+            can't be read to its end.
     """
     number = 0
     with _opened(path) as file:
-        for rows in _kind_of(path).rows(file, path, uri_column, carried):
+        for rows in _kind_of(path).rows(file, path, options, carried, notes):
             for row, uri in enumerate(rows.uris):
                 number += 1
                 values = tuple(column[row] for column in rows.carried) if rows.carried else None
@@ -67,26 +77,42 @@ def read_list(path: str, uri_column: str, carried: pa.Schema) -> Iterator[Entry]
                 yield _entry(path, place, uri, error, values)
 
 
-def check_columns(path: str, uri_column: str) -> None:
+def check_columns(path: str, options: ListOptions) -> None:
     """Check that a list can be read and has a column of uris; reads only its start.
 
     Raises:
         ListError: the list can't be read or has no such column.
     """
     with _opened(path) as file:
-        _kind_of(path).check_columns(file, path, uri_column)
+        _kind_of(path).check_columns(file, path, options)
 
 
-def carried_types(path: str, uri_column: str, keep: Sequence[str]) -> pa.Schema:
+def check_values(path: str, options: ListOptions, carried: pa.Schema) -> None:
+    """Check that all values of some carried columns fit into the types of these. Reads them all.
+
+    Raises:
+        ListError: a value does not fit, or the list can't be read.
+    """
+    with _opened(path) as file:
+        for _ in _kind_of(path).rows(file, path, options, carried, []):
+            pass
+
+
+def carried_types(path: str, options: ListOptions, keep: Sequence[str]) -> pa.Schema:
     """The types of the columns to carry over from a list. Reads the whole list, unless Parquet.
+
+    Returns:
+        a field for each column, with a type that all Parquet readers know; null if the column has
+        no values.
 
     Raises:
         ListError: the list lacks a column, or can't be read.
     """
     with _opened(path) as file:
-        found = _kind_of(path).carried_types(file, path, uri_column, keep)
+        found = _kind_of(path).carried_types(file, path, options, keep)
+    kinds = (kind if pa.types.is_null(kind) else plain_type(kind) for kind in found)
     # Nullable: rows of other inputs have no value.
-    return pa.schema([pa.field(field.name, plain_type(field.type)) for field in found])
+    return pa.schema([pa.field(name, kind) for name, kind in zip(keep, kinds, strict=True)])
 
 
 def _kind_of(path: str) -> Kind:
@@ -97,7 +123,7 @@ def _kind_of(path: str) -> Kind:
 
 
 class _opened:  # noqa: N801 - reads like contextlib.closing
-    """The opened list; errors while it is read become a ListError."""
+    """The opened and decompressed list; errors while it is read become a ListError."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -107,11 +133,21 @@ class _opened:  # noqa: N801 - reads like contextlib.closing
             self._file = store_for(self._path).open(self._path)
         except OSError as error:
             raise ListError(f"{self._path} can't be read: {error.strerror or error}") from error
-        return self._file
+        if list_kind(self._path) == PARQUET:
+            return self._file
+        try:
+            return unpacked(self._file, self._path)
+        except ListError:
+            self._file.close()
+            raise
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._file.close()
-        if isinstance(error, pa.ArrowException | UnicodeError | OverflowError | OSError):
+        if isinstance(error, UnicodeError):
+            raise ListError(
+                f"{self._path} can't be read as text: {error}. --list-encoding names its encoding"
+            ) from error
+        if isinstance(error, _UNREADABLE):
             text = " ".join(str(error).split())
             raise ListError(f"{self._path} can't be read: {text}") from error
 

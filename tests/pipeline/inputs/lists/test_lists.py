@@ -6,14 +6,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset.values import same, to_arrow, to_plain
-from pipeline.inputs.lists import csv_files
+from pipeline.inputs.lists import csv_lines, text_input
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import carried_types, read_list
+from pipeline.options import ListOptions
 
 
-def entries(path, keep=(), uri_column="uri"):
-    carried = carried_types(str(path), uri_column, keep) if keep else pa.schema([])
-    return list(read_list(str(path), uri_column, carried))
+def types_of(path, keep, **options):
+    return carried_types(str(path), ListOptions(**options), keep)
+
+
+def entries(path, keep=(), types=None, notes=None, **options):
+    """The entries of a list. Columns have the types that fit them, or those given."""
+    carried = pa.schema([])
+    if keep:
+        found = types_of(path, keep, **options)
+        kinds = [pa.string() if pa.types.is_null(field.type) else field.type for field in found]
+        carried = pa.schema(list(zip(keep, types or kinds, strict=True)))
+    return list(
+        read_list(str(path), ListOptions(**options), carried, [] if notes is None else notes)
+    )
 
 
 def paths(path, **options):
@@ -54,8 +66,8 @@ def test_csv(tmp_path):
         f"{tmp_path}/b,\nc.jpg",
         f"{path}#3",
     ]
-    assert found[0].carried == (0.5, 7, datetime.date(2020, 1, 2))
-    assert found[1].carried == (None, None, None)
+    assert found[0].carried == ("0.5", 7, "2020-01-02")
+    assert found[1].carried == ("", None, "")
     assert found[2].error == f"row 3 of {path} has no uri"
 
 
@@ -69,7 +81,7 @@ def test_csv_types_are_those_of_the_whole_file(tmp_path):
     path = tmp_path / "m.csv"
     rows = [f"{n}.jpg,{n},{'' if n < 99_999 else 'text'}" for n in range(100_000)]
     path.write_text("\n".join(["uri,n,late", *rows]))
-    schema = carried_types(str(path), "uri", ["n", "late"])
+    schema = types_of(path, ["n", "late"])
     assert schema.types == [pa.int64(), pa.string()]
     assert entries(path, ["n", "late"])[-1].carried == (99_999, "text")
 
@@ -120,35 +132,41 @@ def test_null_bytes_in_csv_cost_nothing_else(tmp_path):
     assert paths(path)[1] == f"{tmp_path}/b.jpg"
 
 
-def test_values_in_csv_are_read_as_arrow_reads_them(tmp_path):
+def test_values_in_csv_are_text_unless_all_come_back(tmp_path):
     path = tmp_path / "m.csv"
-    path.write_bytes(b"uri,blank,text,bytes,flag\na.jpg,NA,NA,caf\xe9,1\nb.jpg,,x,y,true\n")
+    path.write_bytes(b"uri,blank,text,bytes,flag\na.jpg,NA,NA,caf\xe9,false\nb.jpg,,x,y,true\n")
     keep = ["blank", "text", "bytes", "flag"]
-    assert carried_types(str(path), "uri", keep).types == [
+    assert types_of(path, keep).types == [
         pa.string(),
         pa.string(),
-        pa.binary(),
+        pa.string(),
         pa.bool_(),
     ]
-    assert [entry.carried[1:] for entry in entries(path, keep)] == [
-        ("NA", b"caf\xe9", True),
-        ("x", b"y", True),
+    notes = []
+    assert [entry.carried for entry in entries(path, keep, notes=notes)] == [
+        ("NA", "NA", "caf\\xe9", False),
+        ("", "x", "y", True),
     ]
+    assert [(note.number, note.example) for note in notes] == [(1, "caf\\xe9")]
+    assert "--list-encoding latin-1" in notes[0].text
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b'uri,n\n"a.jpg,1\n' + b"b.jpg,1\n" * 20, "a value .* of more than 100 characters"),
-        (b"uri,n\n" + b"x" * 200 + b",1\n", "a line of more than 100 characters"),
-    ],
-)
-def test_a_quote_or_a_line_without_an_end(tmp_path, monkeypatch, text, message):
-    monkeypatch.setattr(csv_files, "_LONGEST", 100)
+def test_a_line_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_input, "LONGEST", 100)
     path = tmp_path / "m.csv"
-    path.write_bytes(text)
-    with pytest.raises(ListError, match=message):
+    path.write_bytes(b"uri,n\n" + b"x" * 200 + b",1\n")
+    with pytest.raises(ListError, match="a line of more than 100 characters"):
         entries(path)
+
+
+@pytest.mark.parametrize("longest", [100, 1 << 24])
+def test_a_quote_without_an_end_concerns_its_line(tmp_path, monkeypatch, longest):
+    monkeypatch.setattr(csv_lines, "LONGEST", longest)
+    path = tmp_path / "m.csv"
+    path.write_bytes(b'uri,n\n"a.jpg,1,2\n' + b"b.jpg,1\n" * 20)
+    found = entries(path)
+    assert [entry.path for entry in found] == [f"{path}#line-2", *[f"{tmp_path}/b.jpg"] * 20]
+    assert found[0].error == 'a row with a quote that is not closed: "a.jpg,1,2'
 
 
 def test_json_lines(tmp_path):
@@ -184,7 +202,7 @@ def test_parquet_of_many_types(tmp_path):
     )
     pq.write_table(table, path)
     keep = table.schema.names[1:]
-    schema = carried_types(str(path), "uri", keep)
+    schema = types_of(path, keep)
     assert schema.field("word").type == pa.string()
     assert schema.field("nanos").type == pa.timestamp("ns", "UTC")
     assert schema.field("small").type == pa.int8()
@@ -222,25 +240,21 @@ def test_a_list_that_is_gone(tmp_path):
     [
         ("m.csv", "uri,n\na.jpg,1\n", "no column 'label'; it has uri, n"),
         ("m.txt", "a.jpg\n", "a plain list of uris"),
-        (
-            "m.jsonl",
-            '{"uri": "a", "label": 1}\n{"uri": "b", "label": "x"}\n',
-            "not all of one type",
-        ),
+        ("m.jsonl", '{"uri": "a", "Label": 1}\n', "did you mean 'Label': --keep Label"),
     ],
 )
 def test_columns_that_can_not_be_kept(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ListError, match=message):
-        carried_types(str(path), "uri", ["label"])
+        types_of(path, ["label"])
 
 
 def test_a_list_in_a_bucket_has_its_own_folder(bucket):
     from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.csv", b"uri\na.jpg\n/abs.jpg\ngs://b/c.jpg\n")
-    found = [e.path for e in read_list(f"{bucket}/lists/m.csv", "uri", pa.schema([]))]
+    found = [e.path for e in read_list(f"{bucket}/lists/m.csv", ListOptions(), pa.schema([]), [])]
     assert found == [f"{bucket}/lists/a.jpg", "/abs.jpg", "gs://b/c.jpg"]
 
 
@@ -281,12 +295,18 @@ def test_text_that_is_no_name(tmp_path):
     assert "on another machine" in found[1].error
 
 
-@pytest.mark.parametrize("value", ['"\\ud800"', "123456789012345678901234567890"])
-def test_values_that_arrow_has_not(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ('"\\ud800"', "\\ud800"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ],
+)
+def test_values_that_arrow_has_not_become_text(tmp_path, value, text):
     path = tmp_path / "m.jsonl"
     path.write_text(f'{{"uri": "a.jpg", "n": {value}}}\n')
-    with pytest.raises(ListError, match="not all of one type"):
-        carried_types(str(path), "uri", ["n"])
+    assert types_of(path, ["n"]).types == [pa.string()]
+    assert entries(path, ["n"])[0].carried == (text,)
 
 
 def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
@@ -300,7 +320,7 @@ def test_types_are_made_such_that_any_reader_takes_them(tmp_path):
         }
     )
     pq.write_table(table, path)
-    schema = carried_types(str(path), "uri", ["box", "view", "deep"])
+    schema = types_of(path, ["box", "view", "deep"])
     assert schema.types == [
         pa.list_(pa.float32()),
         pa.string(),
@@ -313,7 +333,7 @@ def test_relative_uris_in_a_bucket_are_normalized(bucket):
     from encoder.storage.registry import store_for
 
     store_for(bucket).write(f"{bucket}/lists/m.txt", b"./a.jpg\n../b.jpg\ncaf\xe9.jpg\n")
-    found = list(read_list(f"{bucket}/lists/m.txt", "uri", pa.schema([])))
+    found = list(read_list(f"{bucket}/lists/m.txt", ListOptions(), pa.schema([]), []))
     assert [entry.path for entry in found] == [
         f"{bucket}/lists/a.jpg",
         f"{bucket}/b.jpg",
