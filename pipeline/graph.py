@@ -106,6 +106,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         | "Seen" >> beam.Flatten()
         | "WriteChanges" >> WriteChanges(writer, storage),
         notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
+        rows=listing.rows,
     )
 
 

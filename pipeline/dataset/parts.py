@@ -27,7 +27,8 @@ from pipeline.dataset.part_files import (
     put_part,
 )
 from pipeline.dataset.schema import NO_COLUMNS, TRUNCATED, schema_of
-from pipeline.dataset.values import to_arrow, to_plain
+from pipeline.dataset.values import MisfitError, fitted, to_arrow, to_plain
+from pipeline.errors import JobError
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -128,6 +129,7 @@ class PartWriter:
         path: str,
         stale: Container[str],
         touched: Mapping[str, Touched],
+        waiting: bool = False,
     ) -> Part | None:
         """Write a part again, without stale rows and with the new values of touched ones.
 
@@ -138,14 +140,16 @@ class PartWriter:
             path: the part's path, relative to the output.
             stale: uris whose rows are left out.
             touched: uri -> new version and carried values; these rows stay, even if also stale.
+            waiting: whether the part is of a run that did not commit.
 
         Returns:
             The new part; None if no row is left.
 
         Raises:
-            JobError: another run has removed the part.
+            JobError: another run has removed the part, or a committed value does not fit into the
+                type of its column.
         """
-        table = self.conform(kind, read_part(self.output, path))
+        table = self.conform(kind, read_part(self.output, path), waiting)
         uris = table.column("uri").to_pylist()
         if touched:
             rows = [touched.get(uri) for uri in uris]
@@ -164,15 +168,25 @@ class PartWriter:
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
 
-    def conform(self, kind: Kind, table: pa.Table) -> pa.Table:
+    def conform(self, kind: Kind, table: pa.Table, waiting: bool = False) -> pa.Table:
         """The table with the columns of this run's parts.
 
         Missing columns become null, and truncated false. All live parts have the same columns, so
-        that readers can open them with a glob.
+        that readers can open them with a glob. Committed values are never changed: a column gets
+        another type only if each of its values can be had back from it.
+
+        Args:
+            kind: of the table's part.
+            table: its rows.
+            waiting: whether the part is of a run that did not commit. Its values that do not fit
+                become null; the run that takes its rows lists the images, and their values.
+
+        Raises:
+            JobError: a committed value does not fit into the type of its column.
         """
         schema = schema_of(kind, self.spec, self.extra_columns)
         arrays = [
-            table.column(field.name).cast(field.type, safe=False)
+            _fitted(table, field, waiting)
             if field.name in table.schema.names
             else pa.array([False if field == TRUNCATED else None] * len(table), field.type)
             for field in schema
@@ -257,11 +271,10 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
         table = file.read(columns=["uri", "version", extra, *carried, *more])
     keys = (table.column(name).to_pylist() for name in ("uri", "version", extra))
     values: Iterable[Carried | None] = [None] * len(table)
-    if carried:
-        types = [expected.field(name).type for name in carried]
-        columns = zip(carried, types, strict=True)
-        casts = (table.column(name).cast(kind, safe=False) for name, kind in columns)
-        values = zip(*map(to_plain, casts), strict=True)
+    fields = [expected.field(name) for name in carried]
+    if carried and (committed or _all_fit(table, fields)):
+        columns = (_fitted(table, field, not committed) for field in fields)
+        values = zip(*map(to_plain, columns), strict=True)
     rows: list[KnownTuple] = []
     for uri, version, value, of_row in zip(*keys, values, strict=True):
         sha256, stage = (value, None) if part.kind == EMBEDDINGS else (None, value)
@@ -272,6 +285,30 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     truncated = table.column(more[0]).to_pylist() if more else [False] * len(rows)
     hashes = (None if cut else row[3] for row, cut in zip(rows, truncated, strict=True))
     return Keys(rows, schema != expected, contents_of(part.path, hashes))
+
+
+def _fitted(table: pa.Table, field: pa.Field, waiting: bool) -> pa.ChunkedArray:
+    """A column with the type of a field; see PartWriter.conform."""
+    try:
+        return fitted(table.column(field.name), field.type)
+    except MisfitError as error:
+        if waiting:
+            return pa.nulls(len(table), field.type)
+        uri = table.column("uri")[error.row].as_py()
+        raise JobError(
+            f"--column-type {field.name}={field.type}: the dataset has {error.value!r} in this "
+            f"column for {uri}, which does not fit; nothing was changed. Leave the option out, or "
+            f"take {field.name}=string, into which every value fits"
+        ) from error
+
+
+def _all_fit(table: pa.Table, fields: Iterable[pa.Field]) -> bool:
+    try:
+        for field in fields:
+            fitted(table.column(field.name), field.type)
+    except MisfitError:
+        return False
+    return True
 
 
 def read_part(output: str, path: str) -> pa.Table:

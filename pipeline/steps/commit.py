@@ -27,6 +27,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
+        rows: numbers of rows of the lists that were read.
     """
 
     job: Job
@@ -36,6 +37,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     lists: PCollection[ListState]
     changes: PCollection[Part]
     notes: PCollection[Note]
+    rows: PCollection[int]
 
     def expand(self, snapshot: PCollection[Snapshot]) -> PCollection[str]:
         return (
@@ -51,6 +53,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 lists=AsIter(self.lists),
                 changes=AsIter(self.changes),
                 notes=AsIter(self.notes),
+                rows=AsIter(self.rows),
             )
         )
 
@@ -64,6 +67,7 @@ def _commit(
     lists: Iterable[ListState],
     changes: Iterable[Part],
     notes: Iterable[Note],
+    rows: Iterable[int],
 ) -> str:
     configure(job.storage)
     total = Counts()
@@ -77,5 +81,6 @@ def _commit(
         list(lists),
         list(changes),
         list(notes),
+        sum(rows),
     )
     return commit(job, outcome)["run_id"]

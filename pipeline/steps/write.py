@@ -271,7 +271,7 @@ class _Rewrite(StorageDoFn):
                 return
         kind: Kind = FAILURES if final(path).startswith(FAILURES) else EMBEDDINGS
         left_out = _NotTaken(staged) if staged else stale
-        replacement = self._writer.rewrite(kind, path, left_out, touched)
+        replacement = self._writer.rewrite(kind, path, left_out, touched, bool(staged))
         yield Rewrite(path, replacement, counted, kept, len(found))
 
 
