@@ -55,6 +55,8 @@ class JobOptions:
         max_bytes: the size of one image file or record; a larger one is a failure.
         allow_truncated: embed damaged images as far as they can be decoded.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
+        include: globs of files that folder searches take whatever their extension is.
+        exclude: globs of files and folders that folder searches and globs leave out.
 
     Raises:
         InputError: a value is out of range; the message names its option.
@@ -73,6 +75,8 @@ class JobOptions:
     max_bytes: int = DEFAULT_MAX_BYTES
     allow_truncated: bool = False
     trust: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_failure_ratio <= 1:
@@ -88,11 +92,23 @@ class JobOptions:
                 raise InputError(f"--{option} is {value}; expected at least 1")
         if self.reads > MAX_READS:
             raise InputError(f"--reads-in-flight is {self.reads}; expected at most {MAX_READS}")
+        for option, patterns in (("include", self.include), ("exclude", self.exclude)):
+            for pattern in patterns:
+                _check_pattern(option, pattern)
 
     @property
     def limits(self) -> Limits:
         """The limits for decoding."""
         return Limits(self.max_pixels, self.allow_truncated)
+
+
+def _check_pattern(option: str, pattern: str) -> None:
+    parts = pattern.split("/")
+    if not pattern.strip().strip("/") or "." in parts[1:] or ".." in parts or "\0" in pattern:
+        raise InputError(
+            f"--{option} {pattern!r} matches no file; expected a name such as '*.ppm', or a path "
+            "relative to the input such as 'tmp/**', without '.' and '..'"
+        )
 
 
 def parse_size(text: str) -> int:

@@ -44,6 +44,8 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         max_bytes=arguments.max_bytes,
         allow_truncated=arguments.allow_truncated,
         trust=arguments.trust,
+        include=tuple(dict.fromkeys(arguments.include)),
+        exclude=tuple(dict.fromkeys(arguments.exclude)),
     )
     keep = [name for names in arguments.keep for name in names.split(",") if name]
     return new_job(

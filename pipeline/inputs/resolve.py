@@ -18,6 +18,7 @@ from pipeline.inputs.archives.base import ArchiveError, Packing, translated_dama
 from pipeline.inputs.archives.parquet_files import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
+from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
@@ -53,10 +54,15 @@ Found = Image | Unreadable | ListState | Note
 def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
+    Notes say what was left aside.
+
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
     """
-    for found in list_files(source):
+    aside = LeftAside(source)
+    is_empty = True
+    for found in list_files(source, aside):
+        is_empty = False
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
             yield Image(uri, "", 0, error=found.error, source=source.text)
@@ -64,9 +70,17 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
         elif not found.error and is_list(
             source, path_of(found.uri), settings.uri_column, packing.image_field
         ):
-            yield from _expand_list(source, path_of(found.uri), settings)
+            rows = 0
+            for each in _expand_list(source, path_of(found.uri), settings):
+                rows += isinstance(each, Image)
+                yield each
+            if not rows:
+                yield Note(f"--input {source.text}", "{list} without a row", 1, path_of(found.uri))
         else:
             yield found
+    if is_empty:
+        yield aside.nothing_found()
+    yield from aside.notes()
 
 
 def is_list(source: Input, path: str, uri_column: str, image_field: str | None) -> bool:

@@ -42,7 +42,9 @@ def new_job(
     place = output_folder(output)
     _check_reachable("--output", place)
     spec = _read_spec(encoder)
-    sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
+    sources = tuple(
+        parse_input(text, place, options.include, options.exclude) for text in dict.fromkeys(inputs)
+    )
     for source in sources:
         _check_reachable(f"--input {source.text}", source.base)
     check_lists(sources, options.uri_column, options.image_field)

@@ -23,5 +23,5 @@ def note_lines(notes: Iterable[Note]) -> list[str]:
 
 
 def _line(subject: str, text: str, count: int, example: str) -> str:
-    told = _NOUN.sub(lambda noun: count_text(count, noun[1]), text)
+    told = _NOUN.sub(lambda noun: count_text(count, noun[1]), text, count=1)
     return readable(f"{subject}: {told}" + (f", such as {example}" if example else ""))
