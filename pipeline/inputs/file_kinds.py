@@ -6,6 +6,7 @@ whatever its extension is. The kinds of images are in encoder.images.kinds.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, Literal
 
@@ -48,7 +49,7 @@ _SYSTEM_FOLDERS = (
     *("$RECYCLE.BIN", "System Volume Information"),  # Windows
     *("__MACOSX", "Network Trash Folder", "Temporary Items"),  # macOS
 )
-_LEFTOVERS = re.compile(rf"(?:^|(?<=/))({'|'.join(map(re.escape, _SYSTEM_FOLDERS))})(?=/|$)", re.I)
+_LEFTOVERS = re.compile(rf"(?:^|(?<=/))({'|'.join(map(re.escape, _SYSTEM_FOLDERS))})(?=/)", re.I)
 
 
 def archive_kind(name: str) -> ArchiveKind | None:
@@ -66,14 +67,23 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
-def leftovers_in(name: str) -> list[str]:
-    """The folders in a relative path that a NAS or a system keeps for itself."""
-    return _LEFTOVERS.findall(name)
+def leftovers_in(path: str) -> list[str]:
+    """The folders in a relative path that a NAS or a system keeps for itself.
+
+    A folder's own path has to end with a slash.
+    """
+    return _LEFTOVERS.findall(path)
 
 
 def is_left_out(name: str) -> bool:
     """Whether something in a relative path is hidden or kept by a NAS or a system for itself."""
-    return is_hidden(name) or bool(leftovers_in(name))
+    folder, _, own = name.rpartition("/")
+    return own.startswith(".") or (folder != "" and _is_folder_left_out(folder))
+
+
+@functools.lru_cache(2048)  # most files of a listing are in a folder that was met before
+def _is_folder_left_out(path: str) -> bool:
+    return is_hidden(path) or bool(leftovers_in(f"{path}/"))
 
 
 def has_searched_extension(name: str) -> bool:

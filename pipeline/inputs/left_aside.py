@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from encoder.storage.base import join
-from pipeline.inputs.file_kinds import leftovers_in, list_kind
+from pipeline.inputs.file_kinds import is_left_out, leftovers_in, list_kind
 from pipeline.inputs.patterns import extension_of, fits, literal_brackets
 from pipeline.inputs.source import EXCLUDED, HIDDEN, LEFTOVER, OTHER, TAKEN, Input, Verdict
 from pipeline.options import count_text
@@ -18,7 +18,7 @@ from pipeline.records import Note
 _MOST_LINES = 5  # about extensions; a further line sums up the others
 _MOST_EXTENSIONS = 1000  # counted one by one
 _NAMED = 5  # in a line that sums up
-_PLAIN = re.compile(r"\.[^\s{}]+")  # other text behind a dot is no extension
+_PLAIN = re.compile(r"\.[^\s{}\[\]*\\]+")  # other text behind a dot is no extension
 _NONE = ""  # stands for files without an extension
 
 _Group = Literal[
@@ -53,12 +53,13 @@ class LeftAside:
         self._counts: Counter[_Key] = Counter()
         self._examples: dict[_Key, str] = {}
         self._below: set[str] = set()  # extensions of files that are in subfolders
+        self._start = len(join(source.base, ""))
         self._literal = literal_brackets(source.pattern)
 
     def add_file(self, path: str, verdict: Verdict) -> None:
         """Count a file."""
         if verdict == TAKEN:
-            for pattern in self._source.including(path) if self._source.include else ():
+            for pattern in self._source.including(path):
                 self._add(_Key(_INCLUDE, pattern), path)
         elif verdict == EXCLUDED:
             self._add_excluded(path, is_folder=False)
@@ -143,6 +144,8 @@ class LeftAside:
 
     def _add_other(self, path: str) -> None:
         inside = self._inside(path)
+        if self._source.pattern and is_left_out(inside):
+            return  # a glob leaves these aside as shells do
         extension = extension_of(inside)
         name = extension if _PLAIN.fullmatch(extension) else _NONE
         key = _Key(_EXTENSION, name)
@@ -171,7 +174,7 @@ class LeftAside:
         return Note(subject or self._subject, text, self._counts[key], self._examples.get(key, ""))
 
     def _inside(self, path: str) -> str:
-        return path.removeprefix(join(self._source.base, ""))
+        return path[self._start :]
 
 
 def _some(texts: list[str]) -> str:

@@ -49,7 +49,7 @@ def names(pattern: str, name: str) -> bool:
     wildcards.
     """
     parts = _parts(pattern)
-    if leftovers_in(name):
+    if leftovers_in(f"{name}/"):
         return name.lower() in {part.lower() for part in parts}
     return any(part.startswith(".") and fits(part, name) for part in parts)
 
@@ -110,7 +110,7 @@ def including(patterns: tuple[str, ...], base: str, path: str) -> list[str]:
     patterns name these folders.
     """
     rules = {each: rule_of(each, base) for each in patterns}
-    reached = is_reached(patterns, base, path.rpartition("/")[0])
+    reached = is_reached(patterns, base, f"{path.rpartition('/')[0]}/-")
     return [
         each
         for each, rule in rules.items()
@@ -119,9 +119,15 @@ def including(patterns: tuple[str, ...], base: str, path: str) -> list[str]:
 
 
 def is_reached(patterns: tuple[str, ...], base: str, path: str) -> bool:
-    """Whether patterns of --include name all that is hidden or a system's in a path."""
-    special = [part for part in path.split("/") if is_left_out(part)]
-    return all(any(rule_of(each, base).lifts(part) for each in patterns) for part in special)
+    """Whether patterns of --include name all that is hidden or a system's in a file's path."""
+    parts = _left_out(path)
+    return all(any(rule_of(each, base).lifts(part) for each in patterns) for part in parts)
+
+
+def lifting(patterns: tuple[str, ...], base: str, path: str) -> list[str]:
+    """The patterns of --include that name something hidden or a system's in a path."""
+    special = _left_out(path)
+    return [each for each in patterns if any(map(rule_of(each, base).lifts, special))]
 
 
 def excluding(
@@ -149,6 +155,15 @@ def _covers(pattern: str, path: str) -> bool:
 @functools.cache
 def _parts(pattern: str) -> frozenset[str]:
     return frozenset(part for each in bracex.iexpand(pattern, limit=0) for part in each.split("/"))
+
+
+def _left_out(path: str) -> list[str]:
+    """The parts of a file's path that are hidden or kept by systems for themselves."""
+    if not is_left_out(path):
+        return []
+    *folders, name = path.split("/")
+    hidden = [name] if is_left_out(name) else []
+    return [part for part in folders if is_left_out(f"{part}/")] + hidden
 
 
 def _lower_extension(name: str) -> str:

@@ -25,6 +25,7 @@ from pipeline.inputs.patterns import (
     fits,
     including,
     is_reached,
+    lifting,
     matches,
     names,
 )
@@ -105,19 +106,22 @@ class Input(NamedTuple):
             return EXCLUDED
         name = inside.rpartition("/")[2]
         patterns = (self.pattern,) if self.pattern else self.include
-        if not is_left_out(name) or any(names(each, name) for each in patterns):
+        if not is_left_out(f"{name}/") or any(names(each, name) for each in patterns):
             return TAKEN
-        return LEFTOVER if leftovers_in(name) else HIDDEN
+        return LEFTOVER if leftovers_in(f"{name}/") else HIDDEN
 
     def excluding(self, path: str, is_folder: bool = False) -> list[str]:
         """The patterns of --exclude that leave out a path below the base."""
-        inside = self._inside(path)
+        inside = self._inside(path) if self.exclude else None
         return excluding(self.exclude, self.base, inside, is_folder) if inside else []
 
     def including(self, path: str) -> list[str]:
-        """The patterns of --include that take a file, whatever its extension."""
-        inside = None if self.pattern else self._inside(path)
-        return including(self.include, self.base, inside) if inside else []
+        """The patterns of --include that take a file, or name a folder above it."""
+        inside = self._inside(path) if self.include and not self.pattern else None
+        if not inside:
+            return []
+        takes = including(self.include, self.base, inside)
+        return list(dict.fromkeys([*takes, *lifting(self.include, self.base, inside)]))
 
     def start(self) -> str:
         """The prefix that all files of the input share, relative to its base; may be ""."""
@@ -168,7 +172,7 @@ class Input(NamedTuple):
             if matches(self.pattern, inside):
                 return TAKEN
             return LEFTOVER if fits(self.pattern, inside) else OTHER
-        if including(self.include, self.base, inside):
+        if self.include and including(self.include, self.base, inside):
             return TAKEN
         if not is_reached(self.include, self.base, inside):
             return LEFTOVER if leftovers_in(inside) else HIDDEN
