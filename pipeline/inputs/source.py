@@ -235,6 +235,8 @@ def _on_disk(source: Input) -> Input:
 
 def _in_bucket(source: Input) -> Input:
     path = source.base
+    if MAGIC.search(path.partition("://")[2].partition("/")[0]):
+        raise InputError(f"--input {source.text!r}: the name of a bucket has no wildcards")
     store = store_for(path)
     if "*" not in path and not source.text.endswith("/"):
         if not MAGIC.search(path) and is_named_as_input(path):
@@ -249,8 +251,6 @@ def _in_bucket(source: Input) -> Input:
         return not MAGIC.search(name) or bool(name.strip("*") and store.is_folder(place))
 
     base, pattern = _split(path, is_folder)
-    if base.endswith(":/"):
-        raise InputError(f"--input {source.text!r}: the name of a bucket has no wildcards")
     return source._replace(base=base, pattern=pattern)
 
 
