@@ -85,6 +85,8 @@ class JobOptions:
         allow_truncated: embed damaged images as far as they can be decoded.
         check_content: share of the unchanged images whose content is read and compared, 0 to 1.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
+        include: globs of files that folder searches take whatever their extension is.
+        exclude: globs of files and folders that folder searches and globs leave out.
 
     Raises:
         InputError: a value is out of range; the message names its option.
@@ -108,6 +110,8 @@ class JobOptions:
     allow_truncated: bool = False
     trust: bool = False
     check_content: float = 0.0
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_failure_ratio <= 1:
@@ -132,6 +136,9 @@ class JobOptions:
             raise InputError(f"--list-quoting is {self.list_quoting!r}; expected {expected}")
         if self.list_encoding is not None:
             _check_encoding(self.list_encoding)
+        for option, patterns in (("include", self.include), ("exclude", self.exclude)):
+            for pattern in patterns:
+                _check_pattern(option, pattern)
 
     @property
     def limits(self) -> Limits:
@@ -165,6 +172,15 @@ def parse_column_type(text: str) -> tuple[str, str]:
     if not name or not kind:
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=TYPE, such as id=int64")
     return name, kind
+
+
+def _check_pattern(option: str, pattern: str) -> None:
+    parts = pattern.split("/")
+    if not pattern.strip().strip("/") or "." in parts[1:] or ".." in parts or "\0" in pattern:
+        raise InputError(
+            f"--{option} {pattern!r} matches no file; expected a name such as '*.ppm', or a path "
+            "relative to the input such as 'tmp/**', without '.' and '..'"
+        )
 
 
 def parse_size(text: str) -> int:

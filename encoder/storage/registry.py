@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from encoder.errors import InputError
-from encoder.storage.base import FILE_PREFIX, GCS_PREFIX, Store, configure, settings
+from encoder.storage.base import GCS_PREFIX, Store, configure, settings
 
-_CHECK_SECONDS = 4.0  # deadline of check_reachable: the user waits at the terminal
+_CHECK_SECONDS = 4.0  # for requests while the user waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE = re.compile(r"file:(?://(?P<host>[^/]*))?(?=/|$)", re.I)
 _read_only: set[str] = set()
 
 
@@ -72,12 +74,19 @@ def check_reachable(path: str) -> None:
     """
     if not is_remote(path):
         return
-    before = settings()
-    configure(before._replace(deadline=min(before.deadline, _CHECK_SECONDS)))
-    try:
+    with short_deadline():
         store = store_for(path)
         if store.stat(path) is None:
             store.is_folder(path)
+
+
+@contextlib.contextmanager
+def short_deadline() -> Iterator[None]:
+    """Within it, requests that keep failing are given up after seconds, not minutes."""
+    before = settings()
+    configure(before._replace(deadline=min(before.deadline, _CHECK_SECONDS)))
+    try:
+        yield
     finally:
         configure(before)
 
@@ -95,30 +104,75 @@ def _prefix(path: str) -> str:
 def normalize(path: str | os.PathLike[str]) -> str:
     """The path in this project's form: absolute, without a trailing slash.
 
+    All forms that the file system takes as the same give one path: ``//a``, ``/./a``, ``/x/../a``,
+    ``file:/a``, ``file://localhost/a``. Names in a bucket stay as they are, since all of these are
+    different objects there.
+
     Raises:
         InputError: the scheme is unknown, or the address names no bucket.
     """
     text = os.fspath(path)
+    if _FILE.match(text):
+        return _absolute(path_of_file_uri(text))
     scheme = _SCHEME.match(text)
     if scheme is None:
-        return os.path.abspath(os.path.expanduser(text))
-    if scheme[0] == FILE_PREFIX:
-        return os.path.abspath(path_of_file_uri(text))
-    if scheme[0] not in _stores:
+        return _absolute(os.path.expanduser(text))
+    prefix = scheme[0].lower()
+    if prefix not in _stores:
         known = ", ".join(sorted(_stores))
         raise InputError(f"{text!r}: unknown scheme {scheme[0]}; expected a local path or {known}")
-    if not text.removeprefix(scheme[0]).partition("/")[0]:
-        raise InputError(f"{text!r} names no bucket; expected {scheme[0]}BUCKET/PATH")
-    return text.rstrip("/")
+    place = text[len(prefix) :]
+    if not place.partition("/")[0]:
+        raise InputError(f"{text!r} names no bucket; expected {prefix}BUCKET/PATH")
+    return prefix + place.rstrip("/")
+
+
+def resolve(path: str, folder: str) -> str:
+    """A path in this project's form, relative to a folder; in a bucket ``.`` and ``..`` count, too.
+
+    Args:
+        path: relative or absolute, or an address.
+        folder: a path from normalize.
+
+    Raises:
+        InputError: see normalize.
+    """
+    if _FILE.match(path) or _SCHEME.match(path):
+        return normalize(path)
+    if path.startswith("/") or not is_remote(folder):
+        return _absolute(os.path.join(folder, path))
+    prefix = _prefix(folder)
+    bucket, *parts = folder.removeprefix(prefix).split("/")
+    for part in path.rstrip("/").split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part != ".":
+            parts.append(part)
+    return prefix + "/".join([bucket, *parts])
 
 
 def path_of_file_uri(uri: str) -> str:
-    """The local path of a file:// uri; bytes that are not UTF-8 are decoded as by os.fsdecode.
+    """The local path of a file: uri; bytes that are not UTF-8 are decoded as by os.fsdecode.
 
     Raises:
         InputError: the uri names another machine.
     """
-    host, _, rest = uri.removeprefix(FILE_PREFIX).partition("/")
-    if host not in ("", "localhost"):
+    found = _FILE.match(uri)
+    if found is None or (found["host"] or "localhost").lower() != "localhost":
         raise InputError(f"{uri!r} is on another machine; expected file:///PATH")
-    return os.fsdecode(urllib.parse.unquote_to_bytes(f"/{rest}"))
+    path = "/" + uri[found.end() :].lstrip("/")
+    return os.fsdecode(urllib.parse.unquote_to_bytes(path))
+
+
+def _absolute(path: str) -> str:
+    """The absolute path, with ``..`` resolved as the file system does: behind a link, too."""
+    parts: list[str] = []
+    for part in os.path.join(os.getcwd(), path).split("/"):
+        if part == "..":
+            place = "/" + "/".join(parts)
+            if os.path.islink(place):  # its target's parent, not the folder that holds the link
+                parts = os.path.realpath(place).strip("/").split("/")
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)

@@ -49,6 +49,8 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         allow_truncated=arguments.allow_truncated,
         trust=arguments.trust,
         check_content=arguments.check_content,
+        include=tuple(dict.fromkeys(arguments.include)),
+        exclude=tuple(dict.fromkeys(arguments.exclude)),
     )
     keep = [name for names in arguments.keep for name in names.split(",") if name]
     return new_job(

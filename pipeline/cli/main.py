@@ -39,7 +39,7 @@ def _check_buckets(options: argparse.Namespace) -> None:
     for option in ("input", "encoder", "output"):
         value = getattr(options, option, None) or ()
         for text in (value,) if isinstance(value, str) else value:
-            if text.startswith(GCS_PREFIX):
+            if text.lower().startswith(GCS_PREFIX):
                 from pipeline.inputs.source import parse_input
 
                 path = parse_input(text).base if option == "input" else normalize(text)

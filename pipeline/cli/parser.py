@@ -138,6 +138,20 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         "may be given several times",
     )
     parser.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="files that folder searches take, too, whatever their extension, such as '*.ppm'",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="files and folders that folder searches and globs leave out, such as '*_thumb*'",
+    )
+    parser.add_argument(
         "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"
     )
     parser.add_argument(

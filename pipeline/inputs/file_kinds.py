@@ -6,6 +6,7 @@ whatever its extension is. The kinds of images are in encoder.images.kinds.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, Literal
 
@@ -40,6 +41,16 @@ _LISTS: dict[ListKind, re.Pattern[str]] = {
     PARQUET: _ARCHIVES[PARQUET],
 }
 
+# Folders that systems keep for themselves: thumbnails, deleted files, copies of earlier states.
+_SYSTEM_FOLDERS = (
+    *("@eaDir", "@tmp", "#recycle", "#snapshot"),  # Synology
+    *("@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb"),  # QNAP
+    *("~snapshot", "lost+found"),  # NetApp, ext4
+    *("$RECYCLE.BIN", "System Volume Information"),  # Windows
+    *("__MACOSX", "Network Trash Folder", "Temporary Items"),  # macOS
+)
+_LEFTOVERS = re.compile(rf"(?:^|(?<=/))({'|'.join(map(re.escape, _SYSTEM_FOLDERS))})(?=/)", re.I)
+
 
 def archive_kind(name: str) -> ArchiveKind | None:
     """The kind of an archive, by its name; None for other files."""
@@ -56,16 +67,45 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
+def leftovers_in(path: str) -> list[str]:
+    """The folders in a relative path that a NAS or a system keeps for itself.
+
+    A folder's own path has to end with a slash.
+    """
+    return _LEFTOVERS.findall(path)
+
+
+def is_left_out(name: str) -> bool:
+    """Whether something in a relative path is hidden or kept by a NAS or a system for itself."""
+    folder, _, own = name.rpartition("/")
+    return own.startswith(".") or (folder != "" and _is_folder_left_out(folder))
+
+
+@functools.lru_cache(2048)  # most files of a listing are in a folder that was met before
+def _is_folder_left_out(path: str) -> bool:
+    return is_hidden(path) or bool(leftovers_in(f"{path}/"))
+
+
+def has_searched_extension(name: str) -> bool:
+    """Whether a search of a folder takes files with this extension."""
+    return name.lower().endswith(IMAGE_EXTENSIONS) or archive_kind(name) in _IN_FOLDERS
+
+
+def is_named_as_input(name: str) -> bool:
+    """Whether the extension is that of an image, an archive or a list."""
+    return bool(name.lower().endswith(IMAGE_EXTENSIONS) or archive_kind(name) or list_kind(name))
+
+
 def is_image_name(name: str) -> bool:
-    """Whether the extension is that of an image and nothing in the relative path is hidden."""
-    return name.lower().endswith(IMAGE_EXTENSIONS) and not is_hidden(name)
+    """Whether the extension is that of an image and nothing in the relative path is left out."""
+    return name.lower().endswith(IMAGE_EXTENSIONS) and not is_left_out(name)
 
 
 def is_searched(name: str) -> bool:
     """Whether a search of a folder takes a file of this name, relative to the folder."""
-    return is_image_name(name) or (archive_kind(name) in _IN_FOLDERS and not is_hidden(name))
+    return has_searched_extension(name) and not is_left_out(name)
 
 
 def has_no_extension(name: str) -> bool:
-    """Whether only the content can show what a file is; hidden files are left alone."""
-    return "." not in name.rpartition("/")[2] and not is_hidden(name)
+    """Whether only the content can show what a file is; hidden files and leftovers are skipped."""
+    return "." not in name.rpartition("/")[2] and not is_left_out(name)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
-from pipeline.inputs.source import Input, reaches_hidden
+from pipeline.inputs.left_aside import LeftAside
+from pipeline.inputs.source import TAKEN, Input
 from pipeline.inputs.uris import archive_of, readable, uri_of
 from pipeline.records import Image
 
@@ -25,28 +26,32 @@ class Unreadable(NamedTuple):
     error: str
 
 
-def list_files(source: Input) -> Iterator[Image | Unreadable]:
+def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image | Unreadable]:
     """The files of an input that exist now: images, archives and lists.
 
     A file that can't be an image is an Image with an error.
+
+    Args:
+        source: the input.
+        aside: counts the files and folders that are left aside; None for no counting.
 
     Raises:
         OSError: the input's own folder is missing or can't be read. The listing is then incomplete,
             and no image may be taken for deleted.
     """
+    aside = aside or LeftAside(source)
     if is_remote(source.base):
-        yield from _list_remote(source)
+        yield from _list_remote(source, aside)
     elif source.is_file:
         yield from look_at(source.base, source.text)
     else:
-        depth = None
-        if source.pattern and "**" not in source.pattern:
-            depth = source.pattern.count("/") + 1
-        hidden = reaches_hidden(source.pattern)
-        for path in _walk(source.base, depth, hidden):
+        for path in _walk(source, aside):
             if isinstance(path, Unreadable):
                 yield path
-            elif source.takes(path):
+                continue
+            verdict = source.verdict(path)
+            aside.add_file(path, verdict)
+            if verdict == TAKEN:
                 yield from look_at(path, source.text)
 
 
@@ -96,13 +101,15 @@ def _packed_hint(path: str) -> str:
     return hint if archive_of(path) else ""
 
 
-def _list_remote(source: Input) -> Iterator[Image]:
+def _list_remote(source: Input, aside: LeftAside) -> Iterator[Image]:
     if source.is_file:
         yield from look_at(source.base, source.text)
         return
     store = store_for(source.base)
     for info in store.list_files(source.base, source.start(), source.is_deep()):
-        if source.takes(info.path):
+        verdict = source.verdict(info.path)
+        aside.add_file(info.path, verdict)
+        if verdict == TAKEN:
             clash = "looks like a part of an archive; rename it" if archive_of(info.path) else None
             yield Image(info.path, info.version, info.bytes, error=clash, source=source.text)
 
@@ -121,9 +128,9 @@ class _Folder(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
-def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadable]:
+def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
     """Paths of everything but folders. Not recursive: trees may be deeper than Python's stack."""
-    waiting = [_Folder(base, depth, frozenset())]
+    waiting = [_Folder(source.base, source.depth(), frozenset())]
     while waiting:
         folder = waiting.pop()
         try:
@@ -156,8 +163,11 @@ def _walk(base: str, depth: int | None, hidden: bool) -> Iterator[str | Unreadab
                     continue
             if not is_folder:
                 yield path
-            elif below != 0 and (hidden or not entry.name.startswith(".")):
-                deeper.append(_Folder(path, below, above))
+            elif below != 0:
+                verdict = source.folder_verdict(path)
+                aside.add_folder(path, verdict)
+                if verdict == TAKEN:
+                    deeper.append(_Folder(path, below, above))
         waiting.extend(reversed(deeper))
 
 

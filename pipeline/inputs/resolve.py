@@ -18,6 +18,7 @@ from pipeline.inputs.archives.base import ArchiveError, Packing, translated_dama
 from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
+from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
@@ -54,13 +55,16 @@ Found = Image | Unreadable | ListState | ListRows | Note
 def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
-    The rows of all its lists are numbered from 1, in this order.
+    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside.
 
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
     """
+    aside = LeftAside(source)
+    is_empty = True
     before = 0
-    for found in list_files(source):
+    for found in list_files(source, aside):
+        is_empty = False
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
             yield Image(uri, "", 0, error=found.error, source=source.text)
@@ -68,12 +72,19 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
         elif not found.error and is_list(
             source, path_of(found.uri), settings.reading.uri_column, packing.image_field
         ):
+            rows = 0
             for each in _expand_list(source, path_of(found.uri), settings, before):
                 if isinstance(each, ListRows):
-                    before += each.rows
+                    rows = each.rows
                 yield each
+            before += rows
+            if not rows:
+                yield Note(f"--input {source.text}", "{list} without a row", 1, path_of(found.uri))
         else:
             yield found
+    if is_empty:
+        yield aside.nothing_found()
+    yield from aside.notes()
 
 
 def is_list(source: Input, path: str, uri_column: str, image_field: str | None) -> bool:

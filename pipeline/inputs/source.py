@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from typing import NamedTuple
-
-import bracex
-from wcmatch import glob
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
 
 from encoder.errors import InputError
-from encoder.storage.registry import is_remote, normalize, store_for
+from encoder.storage.registry import is_remote, normalize, short_deadline, store_for
 from pipeline.inputs.file_kinds import (
     PARQUET,
-    archive_kind,
-    is_hidden,
-    is_image_name,
-    is_searched,
+    has_searched_extension,
+    is_left_out,
+    is_named_as_input,
+    leftovers_in,
     list_kind,
+)
+from pipeline.inputs.patterns import (
+    MAGIC,
+    excluding,
+    extension_of,
+    extensions_of,
+    fits,
+    including,
+    is_reached,
+    lifting,
+    matches,
+    names,
 )
 from pipeline.inputs.uris import archive_of, path_of
 
-_MAGIC = re.compile(r"[*?\[{]")
-_EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)
+# What an input does with a file or a folder that listing comes across.
+Verdict = Literal["taken", "excluded", "leftover", "hidden", "other", "outside"]
+TAKEN: Final = "taken"
+EXCLUDED: Final = "excluded"  # by --exclude
+LEFTOVER: Final = "leftover"  # in a folder that a NAS or a system keeps for itself
+HIDDEN: Final = "hidden"
+OTHER: Final = "other"  # the extension or the glob does not take it
+OUTSIDE: Final = "outside"  # not below the input, or in the job's own output
 
 
 class Input(NamedTuple):
@@ -35,6 +50,8 @@ class Input(NamedTuple):
         pattern: a glob relative to the base; "" for a folder or a file.
         is_file: whether the base is a file.
         excluded: a folder that is never listed, the job's own output; None for none.
+        include: patterns of files that a folder search takes, too; see docs/inputs.md.
+        exclude: patterns of files and folders that folder searches and globs leave out.
     """
 
     text: str
@@ -42,31 +59,69 @@ class Input(NamedTuple):
     pattern: str = ""
     is_file: bool = False
     excluded: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def covers(self, uri: str) -> bool:
-        """Whether listing this input would give the uri if its file existed.
+        """Whether the input speaks of a uri: if the image is not listed, it counts as gone.
 
+        Files that are left out by --exclude, or in the folders of systems, are covered, too.
         Images that a list names don't count; for those see pipeline.dataset.named_uris.
         """
         path = path_of(archive_of(uri) or uri)
         if self.is_file:
             return path == self.base
-        return self.takes(path) or (path.endswith("/") and self._inside(path) is not None)
-
-    def excludes(self, uri: str) -> bool:
-        """Whether the input covers a uri by its place, but leaves it out."""
-        return False
-
-    def takes(self, path: str) -> bool:
-        """Whether the input includes a file of this path, absolute or an address."""
-        if self.is_file:
-            return path == self.base
         inside = self._inside(path)
         if inside is None:
             return False
-        if self.pattern:
-            return _matcher(self.pattern).fullmatch(_lower_extension(inside)) is not None
-        return is_searched(inside)
+        kind = self._kind(inside)
+        if kind == LEFTOVER:
+            return bool(self.pattern) or has_searched_extension(inside)
+        return kind == TAKEN or path.endswith("/")
+
+    def excludes(self, uri: str) -> bool:
+        """Whether the input covers a uri, but leaves it out by --exclude or as a leftover."""
+        path = path_of(archive_of(uri) or uri).rstrip("/")
+        return self.covers(uri) and self.verdict(path) in (EXCLUDED, LEFTOVER)
+
+    def takes(self, path: str) -> bool:
+        """Whether the input includes a file of this path, absolute or an address."""
+        return self.verdict(path) == TAKEN
+
+    def verdict(self, path: str) -> Verdict:
+        """What listing the input does with a file of this path."""
+        if self.is_file:
+            return TAKEN if path == self.base else OUTSIDE
+        inside = self._inside(path)
+        if inside is None:
+            return OUTSIDE
+        return EXCLUDED if self.excluding(path) else self._kind(inside)
+
+    def folder_verdict(self, path: str) -> Verdict:
+        """What listing the input does with a folder below it: TAKEN means that it is searched."""
+        inside = self._inside(path)
+        if inside is None:
+            return OUTSIDE
+        if self.excluding(path, is_folder=True):
+            return EXCLUDED
+        name = inside.rpartition("/")[2]
+        patterns = (self.pattern,) if self.pattern else self.include
+        if not is_left_out(f"{name}/") or any(names(each, name) for each in patterns):
+            return TAKEN
+        return LEFTOVER if leftovers_in(f"{name}/") else HIDDEN
+
+    def excluding(self, path: str, is_folder: bool = False) -> list[str]:
+        """The patterns of --exclude that leave out a path below the base."""
+        inside = self._inside(path) if self.exclude else None
+        return excluding(self.exclude, self.base, inside, is_folder) if inside else []
+
+    def including(self, path: str) -> list[str]:
+        """The patterns of --include that take a file, or name a folder above it."""
+        inside = self._inside(path) if self.include and not self.pattern else None
+        if not inside:
+            return []
+        takes = including(self.include, self.base, inside)
+        return list(dict.fromkeys([*takes, *lifting(self.include, self.base, inside)]))
 
     def start(self) -> str:
         """The prefix that all files of the input share, relative to its base; may be ""."""
@@ -78,61 +133,87 @@ class Input(NamedTuple):
         """Whether files of the input may lie in subfolders of its base."""
         return not self.pattern or "/" in self.pattern or "**" in self.pattern
 
+    def depth(self) -> int | None:
+        """How many levels of folders may hold files of the input; None for any number."""
+        if not self.pattern or "**" in self.pattern:
+            return None
+        return self.pattern.count("/") + 1
+
     def takes_as_list(self, path: str) -> bool:
         """Whether the input takes a file of this path as a list of images.
 
-        A glob takes lists only by their extension: ``*.csv`` takes lists, ``*`` takes images only.
-        For a Parquet file, True means only that it may be a list; see resolve.is_list.
+        A glob or a pattern of --include takes lists only by their extension: ``*.csv`` takes lists,
+        ``*`` takes images only. For a Parquet file, True means only that it may be a list; see
+        resolve.is_list.
         """
         if list_kind(path) is None or not self.takes(path):
             return False
-        return self.is_file or _extension(path) in _extensions(self.pattern)
+        return self.is_file or extension_of(path) in self._extensions()
 
     def may_hold_lists(self) -> bool:
         """Whether files of the input can be lists."""
         if self.is_file:
             return list_kind(self.base) is not None
-        return any(list_kind(extension) for extension in _extensions(self.pattern))
+        return any(list_kind(extension) for extension in self._extensions())
+
+    def _extensions(self) -> frozenset[str]:
+        patterns = (self.pattern,) if self.pattern else self.include
+        return frozenset().union(*map(extensions_of, patterns))
 
     def _inside(self, path: str) -> str | None:
         inside = path.removeprefix(self.base.rstrip("/") + "/")
-        if inside == path or (self.excluded and path.startswith(f"{self.excluded}/")):
+        if inside == path or (self.excluded and f"{path}/".startswith(f"{self.excluded}/")):
             return None
         return inside
 
+    def _kind(self, inside: str) -> Verdict:
+        """The verdict on a file below the base, without --exclude."""
+        if self.pattern:
+            if matches(self.pattern, inside):
+                return TAKEN
+            return LEFTOVER if fits(self.pattern, inside) else OTHER
+        if self.include and including(self.include, self.base, inside):
+            return TAKEN
+        if not is_reached(self.include, self.base, inside):
+            return LEFTOVER if leftovers_in(inside) else HIDDEN
+        return TAKEN if has_searched_extension(inside) else OTHER
 
-def parse_input(text: str, excluding: str | None = None) -> Input:
+
+def parse_input(
+    text: str,
+    excluding: str | None = None,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+) -> Input:
     """Parse one ``--input``.
 
-    A local path that exists is taken literally, even if its name has wildcards.
+    A path that exists is taken literally, even if its name has wildcards. In a glob, the folders at
+    the beginning that exist are taken literally.
 
     Args:
         text: as the user wrote it.
         excluding: the job's output, which is not listed even where the input contains it.
+        include: the patterns of ``--include``.
+        exclude: the patterns of ``--exclude``.
 
     Raises:
         InputError: a local path without wildcards, or the folder of a glob, does not exist; or the
-            store is unknown, or a package or an option that it needs is missing.
+            store is unknown or can't be reached, or a package or an option that it needs is
+            missing.
     """
     try:
         path = normalize(text)
         store_for(path)  # raises if a package or an option is missing
     except InputError as error:
         raise InputError(f"--input {error}") from error
-    if not is_remote(path) and os.path.lexists(path):
-        return Input(text, path, is_file=not os.path.isdir(path), excluded=excluding)
-    magic = _MAGIC.search(path)
-    if magic:
-        base, _, _ = path[: magic.start()].rpartition("/")
-        if not is_remote(path) and not os.path.isdir(base or "/"):
-            raise InputError(f"--input {text!r}: the folder {base!r} does not exist")
-        pattern = path.removeprefix(base.rstrip("/") + "/")
-        return Input(text, base or "/", pattern, excluded=excluding)
+    source = Input(text, path, excluded=excluding, include=include, exclude=exclude)
     if not is_remote(path):
-        raise InputError(f"--input {text!r}: there is no such file or folder ({path})")
-    is_file_name = bool(is_image_name(path) or archive_kind(path) or list_kind(path))
-    is_file = is_file_name and not text.endswith("/")
-    return Input(text, path, is_file=is_file, excluded=excluding)
+        return _on_disk(source)
+    try:
+        with short_deadline():
+            return _in_bucket(source)
+    except OSError as error:
+        raise InputError(f"--input: {error}") from error
 
 
 def may_be_list(path: str) -> bool:
@@ -140,31 +221,49 @@ def may_be_list(path: str) -> bool:
     return list_kind(path) == PARQUET
 
 
-@functools.cache
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """Matches paths from `_lower_extension`, so that only extensions match in any case."""
-    forms: list[str] = []
-    for each in bracex.iexpand(pattern, limit=0):
-        forms.extend(glob.translate(_lower_extension(each), flags=glob.GLOBSTAR)[0])
-    return re.compile("|".join(forms))
+def _on_disk(source: Input) -> Input:
+    path = source.base
+    if os.path.lexists(path):
+        return source._replace(is_file=not os.path.isdir(path))
+    base, pattern = _split(path, os.path.isdir)
+    if not pattern:
+        raise InputError(f"--input {source.text!r}: there is no such file or folder ({path})")
+    if not os.path.isdir(base):
+        raise InputError(f"--input {source.text!r}: the folder {base!r} does not exist")
+    return source._replace(base=base, pattern=pattern)
 
 
-@functools.cache
-def reaches_hidden(pattern: str) -> bool:
-    """Whether a glob can match files in hidden folders, whose names start with a dot."""
-    return any(is_hidden(each) for each in bracex.iexpand(pattern, limit=0))
+def _in_bucket(source: Input) -> Input:
+    path = source.base
+    if MAGIC.search(path.partition("://")[2].partition("/")[0]):
+        raise InputError(f"--input {source.text!r}: the name of a bucket has no wildcards")
+    store = store_for(path)
+    if "*" not in path and not source.text.endswith("/"):
+        if not MAGIC.search(path) and is_named_as_input(path):
+            return source._replace(is_file=True)
+        if store.stat(path) is not None and not store.is_folder(path):
+            return source._replace(is_file=True)
+    if "*" not in path and MAGIC.search(path) and store.is_folder(path):
+        return source
+
+    def is_folder(place: str) -> bool:
+        name = place.rpartition("/")[2]
+        return not MAGIC.search(name) or bool(name.strip("*") and store.is_folder(place))
+
+    base, pattern = _split(path, is_folder)
+    return source._replace(base=base, pattern=pattern)
 
 
-@functools.cache
-def _extensions(pattern: str) -> frozenset[str]:
-    return frozenset(_extension(each) for each in bracex.iexpand(pattern, limit=0))
+def _split(path: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:
+    """A glob as the folder where it starts, and its pattern; the pattern is "" without wildcards.
 
-
-def _extension(name: str) -> str:
-    found = _EXTENSION.search(name)
-    return found[0].lower() if found else ""
-
-
-def _lower_extension(name: str) -> str:
-    found = _EXTENSION.search(name)
-    return name[: found.start()] + found[0].lower() if found else name
+    The folder is the longest beginning that exists.
+    """
+    magic = MAGIC.search(path)
+    if not magic:
+        return path, ""
+    base = path[: magic.start()].rpartition("/")[0]
+    parts = path[len(base) + 1 :].split("/")
+    while len(parts) > 1 and is_folder(f"{base}/{parts[0]}"):
+        base = f"{base}/{parts.pop(0)}"
+    return base or "/", "/".join(parts)

@@ -52,7 +52,9 @@ def new_job(
     if read_manifest(place)[1] is None and is_lost(place):
         raise JobError(no_manifest(place))
     spec = _read_spec(encoder)
-    sources = tuple(parse_input(text, excluding=place) for text in dict.fromkeys(inputs))
+    sources = tuple(
+        parse_input(text, place, options.include, options.exclude) for text in dict.fromkeys(inputs)
+    )
     for source in sources:
         _check_reachable(f"--input {source.text}", source.base)
     check_lists(sources, options)

@@ -64,5 +64,5 @@ class Remarks:
 
 
 def _line(subject: str, text: str, count: int, example: str) -> str:
-    told = _NOUN.sub(lambda noun: count_text(count, noun[1]), text)
+    told = _NOUN.sub(lambda noun: count_text(count, noun[1]), text, count=1)
     return readable(f"{subject}: {told}" + (f", such as {example}" if example else ""))

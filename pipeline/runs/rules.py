@@ -235,7 +235,9 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     committed = [row for row in rows if row.committed]
     # Failures of rows that name no image, of folders and of archives themselves are no images.
     is_image = not archive_kind(uri) and any(row.stage != LIST for row in committed)
-    by_others = is_image and any(each.covers(uri) for each in scope.others)
+    by_others = is_image and any(
+        each.covers(uri) and not each.excludes(uri) for each in scope.others
+    )
     owned = is_there and (by_others or own != set(lists))
     if not covering or unknown or owned:
         done = {row.version for row in committed}

@@ -94,7 +94,14 @@ class Scope:
         """The inputs of earlier runs that are none of this run."""
         own = {known_input(each).place for each in self.inputs}
         return [
-            Input("", each.base, each.pattern, each.is_file)
+            Input(
+                text="",
+                base=each.base,
+                pattern=each.pattern,
+                is_file=each.is_file,
+                include=each.include,
+                exclude=each.exclude,
+            )
             for each in self.earlier
             if each.place not in own
         ]
@@ -102,7 +109,7 @@ class Scope:
 
 def known_input(source: Input) -> KnownInput:
     """An input in the form in which the manifest keeps it."""
-    return KnownInput(source.base, source.pattern, source.is_file)
+    return KnownInput(source.base, source.pattern, source.is_file, source.include, source.exclude)
 
 
 def in_order(images: Iterable[Image], order: dict[str, int]) -> list[Image]:

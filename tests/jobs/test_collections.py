@@ -695,3 +695,84 @@ def test_the_log_of_changes_of_touched_images(dataset, tmp_path, monkeypatch):
     write_image(tmp_path / "img" / "3.png", 50)
     run("r2", "abab")
     assert logged("r2") == [("1.png", "changed"), ("3.png", "changed")]
+
+
+def test_what_a_run_leaves_aside_is_said(dataset, tmp_path):
+    folder = tmp_path / "img"
+    for name in ("a.png", "@eaDir/a.png", "#recycle/b.png", "s/.cache/c.png"):
+        write_image(folder / name, len(name))
+    (folder / "x.ppm").write_bytes(picture(1, "PPM"))
+    inner = tar(tmp_path / "inner.tar", [("2.png", picture(2))]).read_bytes()
+    tar(folder / "t.tar", [("1.png", picture(1)), ("inner.tar", inner)])
+    (tmp_path / "none").mkdir()
+    (tmp_path / "list.txt").touch()
+    inputs = [folder, tmp_path / "none", tmp_path / "list.txt"]
+    output = dataset.job(*inputs, options=["--exclude", "nothing"])
+    assert output.code == 0, output.err
+    assert sorted(dataset.rows()) == ["img/a.png", "img/t.tar#1.png"]
+    notes = dataset.record()["notes"]
+    for expected in (
+        "--exclude 'nothing': matched 0 paths",
+        f"--input {folder}: 1 file left aside with the extension .ppm; --include '*.ppm' takes",
+        f"--input {folder}: 1 hidden path left aside",
+        f"--input {folder}: 2 folders of a NAS or a system left aside (#recycle, @eaDir)",
+        f"--input {tmp_path}/none: finds nothing",
+        f"--input {tmp_path}/list.txt: 1 list without a row",
+        f"{folder}/t.tar: 1 archive in this archive left aside",
+    ):
+        assert [note for note in notes if note.startswith(expected)], (expected, notes)
+        assert f"note: {expected}" in output.out
+    assert len(notes) == 7
+
+
+def test_include_and_exclude(dataset, tmp_path):
+    folder = tmp_path / "img"
+    for name in ("a.png", "a_thumb.png", "tmp/b.png", "s/c.png"):
+        write_image(folder / name, len(name))
+    (folder / "x.ppm").write_bytes(picture(1, "PPM"))
+    options = ["--exclude", "*_thumb*", "--exclude", "tmp/**", "--include", "*.ppm"]
+    assert dataset.run(folder, options=options)["embedded"] == 3
+    assert sorted(dataset.rows()) == ["img/a.png", "img/s/c.png", "img/x.ppm"]
+    assert dataset.run(folder)["new"] == 2
+    # What is left out counts as gone.
+    assert dataset.run(folder, options=options)["deleted"] == 2
+    assert sorted(dataset.rows()) == ["img/a.png", "img/s/c.png", "img/x.ppm"]
+    for option, pattern in (("--exclude", ""), ("--include", "a/../b"), ("--exclude", "/")):
+        message = dataset.run(folder, options=[option, pattern], code=2)
+        assert f"{option} {pattern!r} matches no file" in message
+
+
+def test_images_of_unusual_names_are_taken_if_they_are_named(dataset, tmp_path):
+    folder = tmp_path / "img"
+    folder.mkdir()
+    names = ["a.jpg_large", "b.jpg?size=large", "c.jpg:large", "d.jpg.1", "e", "f.webp", "g.PPM"]
+    for seed, name in enumerate(names):
+        (folder / name).write_bytes(picture(seed, "PPM" if name == "g.PPM" else "JPEG"))
+    assert dataset.run(folder)["embedded"] == 1
+    assert len(dataset.record()["notes"]) == 6
+    (tmp_path / "list.txt").write_text("".join(f"img/{name}\n" for name in names))
+    assert dataset.run(tmp_path / "list.txt") == {
+        "listed": 7,
+        "new": 6,
+        "unchanged": 1,
+        "embedded": 6,
+    }
+    assert dataset.run(f"{folder}/*")["unchanged"] == 7
+    included = ["*.jpg_large", "*.jpg?size=large", "*.jpg:large", "*.1", "e", "*.ppm"]
+    options = [word for pattern in included for word in ("--include", pattern)]
+    assert dataset.run(folder, options=options)["unchanged"] == 7
+    assert dataset.run(folder / "b.jpg?size=large")["unchanged"] == 1
+
+
+def test_one_image_has_one_uri(dataset, tmp_path):
+    write_image(tmp_path / "a b" / "p.png", 1)
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "a b" / "link").symlink_to(tmp_path / "far" / "deep")
+    write_image(tmp_path / "far" / "q.png", 2)
+    forms = [f"/{tmp_path}/a b/p.png", f"file:///{tmp_path}/a%20b/p.png", "a b//p.png"]
+    forms += [f"file:{tmp_path}/a%20b/p.png", f"FILE://localhost{tmp_path}/a%20b/./p.png"]
+    forms += ["./a b/../a b/p.png", f"{tmp_path}/far/../a b/p.png"]
+    (tmp_path / "list.txt").write_text("\n".join([*forms, "a b/link/../q.png"]))
+    inputs = [tmp_path / "list.txt", *(form for form in forms if not form.startswith(("a", ".")))]
+    assert dataset.run(*inputs, f"/{tmp_path}/a b/") == {"listed": 2, "new": 2, "embedded": 2}
+    assert sorted(dataset.rows()) == ["a b/p.png", "far/q.png"]

@@ -71,6 +71,12 @@ class Member(NamedTuple):
     carried: Carried | None = None
 
 
+class Skipped(NamedTuple):
+    """The name of a packed file that is left aside."""
+
+    name: str
+
+
 class Packing(NamedTuple):
     """How archives of records are read.
 
@@ -92,8 +98,8 @@ class Packing(NamedTuple):
 class Kind(Protocol):
     """One kind of archive."""
 
-    def index(self, file: BinaryIO, packing: Packing) -> Iterator[Member]:
-        """The archive's images, in its order.
+    def index(self, file: BinaryIO, packing: Packing) -> Iterator[Member | Skipped]:
+        """The archive's images and the files that are left aside, in its order.
 
         Args:
             file: the archive.

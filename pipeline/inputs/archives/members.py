@@ -6,12 +6,13 @@ opened: the rows, embeddings and failures, list its images.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
-from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind
+from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind, is_left_out
 from pipeline.inputs.uris import member_uri
 from pipeline.records import DECODE, READ, Image, Known, KnownRow, Note, Stage, describe_error
 
@@ -25,7 +26,7 @@ def list_members(
     retry_failures: bool,
     again: bool = False,
 ) -> Iterator[Image | Note]:
-    """The images in an archive, and notes about it.
+    """The images in an archive; if it is opened, also notes about what it holds besides.
 
     If the archive can't be read to its end, the archive becomes a failure, the images before the
     damage are listed, and committed rows of the others are listed unchanged, so that they stay.
@@ -51,8 +52,9 @@ def list_members(
         return
     seen = set()
     failure = None
+    aside = _Aside(archive)
     try:
-        for member in index_archive(archive._replace(version=stored), packing):
+        for member in index_archive(archive._replace(version=stored), packing, aside.add):
             image = _image(archive, member)
             seen.add(image.uri)
             yield image
@@ -65,6 +67,46 @@ def list_members(
     if failure is not None:
         yield failure
         yield from _not_reached(archive, [row for row in rows if row.uri not in seen])
+    elif not seen:
+        yield Note(archive.uri, "holds no image")
+    yield from aside.notes()
+
+
+class _Aside:
+    """Counts the packed files that are left aside.
+
+    Args:
+        archive: the archive that holds them.
+    """
+
+    def __init__(self, archive: Image) -> None:
+        self._archive = archive
+        self._counts: Counter[bool] = Counter()  # by whether the file is an archive
+        self._examples: dict[bool, str] = {}
+
+    def add(self, name: str) -> None:
+        """Count a packed file."""
+        is_archive = archive_kind(name) is not None and not is_left_out(name)
+        self._counts[is_archive] += 1
+        self._examples.setdefault(is_archive, name)
+
+    def notes(self) -> Iterator[Note]:
+        """What there is to say: about archives for each archive, about other files by its kind."""
+        if inner := self._counts[True]:
+            yield Note(
+                self._archive.uri,
+                "{archive} in this archive left aside; unpack it to have them searched",
+                inner,
+                self._examples[True],
+            )
+        if others := self._counts[False]:
+            yield Note(
+                f"--input {self._archive.source}",
+                f"{{file}} in {archive_kind(self._archive.uri)} archives left aside, hidden or "
+                "without the name of an image",
+                others,
+                member_uri(self._archive.uri, self._examples[False]),
+            )
 
 
 def archive_version(version: str) -> str:

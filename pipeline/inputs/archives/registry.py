@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from encoder.storage.registry import store_for
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
-from pipeline.inputs.archives.base import Kind, Member, Packing, translated_damage
+from pipeline.inputs.archives.base import Kind, Member, Packing, Skipped, translated_damage
 from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, ArchiveKind, archive_kind
 from pipeline.inputs.uris import path_of
 from pipeline.records import Image
@@ -19,12 +19,15 @@ _KINDS: dict[ArchiveKind, Kind] = {
 }
 
 
-def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
+def index_archive(
+    archive: Image, packing: Packing, skip: Callable[[str], None] | None = None
+) -> Iterator[Member]:
     """The images in an archive, with unique names.
 
     Args:
         archive: as it was listed.
         packing: how to read it.
+        skip: called with the name of each packed file that is left aside; None for nothing.
 
     Raises:
         ArchiveError: the content is damaged.
@@ -33,7 +36,7 @@ def index_archive(archive: Image, packing: Packing) -> Iterator[Member]:
     path = path_of(archive.uri)
     name, kind = _kind_of(path)
     with translated_damage(), store_for(path).open(path, archive.version) as file:
-        members = kind.index(file, packing)
+        members = _images_only(kind.index(file, packing), skip)
         if name in (TFRECORD, PARQUET):
             yield from _numbered(members)
         else:
@@ -64,6 +67,16 @@ def _kind_of(path: str) -> tuple[ArchiveKind, Kind]:
     if name is None:
         raise ValueError(f"{path} is not an archive")
     return name, _KINDS[name]
+
+
+def _images_only(
+    members: Iterator[Member | Skipped], skip: Callable[[str], None] | None
+) -> Iterator[Member]:
+    for member in members:
+        if isinstance(member, Member):
+            yield member
+        elif skip is not None:
+            skip(member.name)
 
 
 def _last_of_each_name(members: Iterator[Member]) -> Iterator[Member]:

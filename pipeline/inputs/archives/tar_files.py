@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, cast
 
 from encoder.images.kinds import HEAD_BYTES, looks_like_image
-from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing
+from pipeline.inputs.archives.base import SEGMENT_BYTES, ArchiveError, Member, Packing, Skipped
 from pipeline.inputs.file_kinds import has_no_extension, is_image_name
 from pipeline.records import Image
 
@@ -24,11 +24,13 @@ _COMPRESSIONS: tuple[tuple[bytes, _Opener], ...] = (
 )
 
 
-def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
+def index(file: BinaryIO, packing: Packing) -> Iterator[Member | Skipped]:
     """Every image, by its name or else by its first bytes, in order; see base.Kind."""
     with _archive(file) as (archive, compressed):
         for number, info in _headers(archive):
             if not _is_image(archive, info):
+                if not info.isdir():
+                    yield Skipped(info.name)
                 continue
             yield Member(
                 name=info.name,

@@ -13,6 +13,7 @@ from pipeline.inputs.archives.base import (
     ArchiveError,
     Member,
     Packing,
+    Skipped,
     translated_damage,
 )
 from pipeline.inputs.file_kinds import has_no_extension, is_image_name
@@ -21,7 +22,7 @@ from pipeline.records import Image
 _ENCRYPTED = 0x1
 
 
-def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
+def index(file: BinaryIO, packing: Packing) -> Iterator[Member | Skipped]:
     """Every image, by its name or else by its first bytes; see base.Kind."""
     with zipfile.ZipFile(file) as archive:
         for number, info in enumerate(archive.infolist()):
@@ -33,6 +34,8 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member]:
                     segment=info.header_offset // SEGMENT_BYTES,
                     error=_problem_with(info),
                 )
+            elif not info.is_dir():
+                yield Skipped(info.filename)
 
 
 def read(

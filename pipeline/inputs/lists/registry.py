@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import lzma
 import os
-import posixpath
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
@@ -17,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 
 from encoder.errors import InputError
-from encoder.storage.registry import is_remote, normalize, store_for
+from encoder.storage.registry import is_remote, resolve, store_for
 from pipeline.dataset.values import plain_type
 from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, ListKind, list_kind
 from pipeline.inputs.lists import csv_files, json_files, parquet_files, text_files
@@ -28,7 +26,6 @@ from pipeline.records import Carried, Note
 
 # Of damaged Parquet and compressed files, and of stores.
 _UNREADABLE = (pa.ArrowException, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _KINDS: dict[ListKind, Kind] = {
     TEXT: text_files,
     CSV: csv_files,
@@ -164,14 +161,7 @@ def _entry(
 
 
 def _absolute(uri: str, path: str) -> str:
-    if _SCHEME.match(uri):
-        found = normalize(uri)
-    elif is_remote(path) and not uri.startswith("/"):
-        scheme, _, place = posixpath.dirname(path).partition("://")
-        bucket, _, folder = place.partition("/")
-        found = f"{scheme}://{bucket}{posixpath.normpath(posixpath.join('/', folder, uri))}"
-    else:
-        found = os.path.normpath(os.path.join(os.path.dirname(path), uri))
+    found = resolve(uri, path.rpartition("/")[0] or "/")
     if is_remote(found):
         found.encode()  # names in a bucket are UTF-8
     os.fsencode(found)  # local paths may have other bytes, as surrogates from os.fsdecode

@@ -28,7 +28,7 @@ def add_other_stores() -> None:
 
 def is_other_store(path: str) -> bool:
     """Whether a path belongs to one of these stores."""
-    return path.startswith(tuple(_NEEDS))
+    return path.lower().startswith(tuple(_NEEDS))
 
 
 def _store(prefix: str) -> Store:

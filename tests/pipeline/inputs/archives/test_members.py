@@ -4,8 +4,9 @@ import pytest
 
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import list_members
-from pipeline.records import DECODE, READ, Image, Known, KnownRow
-from tests.support.packed import parquet, picture, tar
+from pipeline.records import DECODE, READ, Image, Known, KnownRow, Note
+from pipeline.runs.notes import note_lines
+from tests.support.packed import parquet, picture, tar, zipped
 
 PLAIN = Packing()
 
@@ -13,6 +14,10 @@ PLAIN = Packing()
 @pytest.fixture
 def archive(tmp_path):
     path = tar(tmp_path / "a.tar", [("1.png", picture(1)), ("2.png", picture(2))])
+    return Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1, source="in")
+
+
+def listed_file(path):
     return Image(str(path), f"{path.stat().st_mtime_ns}-{path.stat().st_size}", 1, source="in")
 
 
@@ -118,3 +123,33 @@ def test_a_listing_error_deletes_nothing(archive):
     failure, stays = list_members(broken, [row(archive, "1.png", version="older")], PLAIN, False)
     assert failure == broken
     assert (stays.uri, stays.version) == (f"{archive.uri}#1.png", "older")
+
+
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_what_an_archive_holds_besides_images_is_said(tmp_path, pack):
+    files = [
+        ("1.png", picture(1)),
+        ("__MACOSX/1.png", b""),
+        ("__MACOSX/._1.png", b""),
+        ("1.json", b"{}"),
+        ("s/inner.tar", b""),
+        ("s/inner.tgz", b""),
+        ("inner.zip", b""),
+        ("x.parquet", b""),
+    ]
+    kind = pack.__name__.removesuffix("ped")
+    path = pack(tmp_path / f"a.{kind}", files)
+    found = list(list_members(listed_file(path), [], PLAIN, False))
+    assert [each.uri for each in found if isinstance(each, Image)] == [f"{path}#1.png"]
+    assert note_lines(each for each in found if isinstance(each, Note)) == [
+        f"--input in: 3 files in {kind} archives left aside, hidden or without the name of an "
+        f"image, such as {path}#__MACOSX/1.png",
+        f"{path}: 4 archives in this archive left aside; unpack it to have them searched, such as "
+        "s/inner.tar",
+    ]
+
+
+def test_an_archive_without_images_says_so(tmp_path):
+    path = tar(tmp_path / "a.tar", [("a.txt", b"")])
+    notes = list(list_members(listed_file(path), [], PLAIN, False))
+    assert note_lines(notes)[-1] == f"{path}: holds no image"
