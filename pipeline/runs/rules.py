@@ -92,16 +92,20 @@ def decide(
         each.carried is not None and not same(each.carried, image.carried or ())
         for each in images[1:]
     )
+    if embedding is None or embedding.committed:
+        values = scope.columns.merged(image.carried, embedding.carried if embedding else None)
+    else:  # values that a run without a commit has read from its lists are not taken over
+        values = scope.columns.merged(image.carried, None) or scope.columns.nothing
     valid = _valid_row(image, rows, scope.retry_failures)
     stale = [row.part for row in committed if row is not valid]
     if valid is not None:
         counts.totals["unchanged" if valid.committed else "resumed"] += 1
-        renewed = _renewal(uri, valid, image.carried, scope)
+        renewed = _renewal(uri, valid, values)
         counts.totals["renewed"] += renewed is not None and valid.committed
         if (
             valid is embedding and valid.committed and scope.check.takes(uri)
         ):  # reading it shows what becomes of it
-            image = image._replace(carried=scope.columns.merged(image.carried, valid.carried))
+            image = image._replace(carried=values)
             same_row = OldRow(valid.part, valid.sha256, renews=renewed is not None)
             todo = Todo(image, old=same_row, check=True)
             return Decision(todo, stale, counts, differs=differs)
@@ -114,9 +118,8 @@ def decide(
             taken=None if valid.committed else valid.part,
             differs=differs,
         )
-    values = scope.columns.merged(image.carried, embedding.carried if embedding else None)
     seen = _had(rows)
-    if embedding and _renews(image.carried, embedding, values):
+    if embedding and _renewal(uri, embedding, values):
         seen = (*seen, RENEWED)
     image = image._replace(carried=values)
     known_before = any(row.version != image.version for row in committed)
@@ -280,18 +283,11 @@ def _valid_row(image: Image, rows: list[Known], retry_failures: bool) -> Known |
     return None
 
 
-def _renewal(uri: str, row: Known, carried: Carried | None, scope: Scope) -> Touched | None:
-    values = scope.columns.merged(carried, row.carried)
-    if row.stage or not _renews(carried, row, values):
+def _renewal(uri: str, row: Known, values: Carried | None) -> Touched | None:
+    """The row with other values, if it is an embedding and they differ from its own."""
+    if row.stage or values is None or (row.carried is not None and same(row.carried, values)):
         return None
     return Touched(row.part, uri, row.version, None, values)
-
-
-def _renews(carried: Carried | None, row: Known, values: Carried | None) -> bool:
-    """Whether the listing carries values that change the row."""
-    if carried is None:
-        return False
-    return row.carried is None or values is None or not same(row.carried, values)
 
 
 def _preference(row: Known) -> tuple[bool, bool, str]:

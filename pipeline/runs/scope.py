@@ -55,9 +55,14 @@ class CarriedColumns(NamedTuple):
         """
         if listed is None:
             return before
-        values = dict(zip(self.dataset, before or (None,) * len(self.dataset), strict=True))
+        values = dict(zip(self.dataset, before or self.nothing, strict=True))
         values.update(zip(self.listed, listed, strict=True))
         return tuple(values.values())
+
+    @property
+    def nothing(self) -> Carried:
+        """No value in any of the dataset's columns."""
+        return (None,) * len(self.dataset)
 
 
 NO_CARRIED = CarriedColumns()

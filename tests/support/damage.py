@@ -13,7 +13,7 @@ from encoder.storage.local import LocalStore
 from tests.conftest import write_image
 from tests.support.dataset import Dataset
 
-STORE_CALLS = ("write", "write_if", "delete")
+STORE_CALLS = ("write", "write_if", "move", "delete")
 
 
 class Killed(BaseException):
