@@ -163,7 +163,9 @@ def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
                     continue
             if not is_folder:
                 yield path
-            elif below != 0:
+            elif below == 0:
+                aside.add_unsearched(path)
+            else:
                 verdict = source.folder_verdict(path)
                 aside.add_folder(path, verdict)
                 if verdict == TAKEN:

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from encoder.storage.base import join
 from pipeline.inputs.file_kinds import is_left_out, leftovers_in, list_kind
-from pipeline.inputs.patterns import extension_of, fits, literal_brackets
+from pipeline.inputs.patterns import extension_of, fits, literal_brackets, matches
 from pipeline.inputs.source import EXCLUDED, HIDDEN, LEFTOVER, OTHER, TAKEN, Input, Verdict
 from pipeline.options import count_text
 from pipeline.records import Note
@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"\.[^\s{}\[\]*\\]+")  # other text behind a dot is no exten
 _NONE = ""  # stands for files without an extension
 
 _Group = Literal[
-    "extension", "leftover", "leftover file", "hidden", "exclude", "include", "bracket"
+    "extension", "leftover", "leftover file", "hidden", "exclude", "include", "bracket", "matched"
 ]
 _EXTENSION: Final = "extension"
 _FOLDER: Final = "leftover"
@@ -31,6 +31,7 @@ _HIDDEN: Final = "hidden"
 _EXCLUDE: Final = "exclude"
 _INCLUDE: Final = "include"
 _BRACKET: Final = "bracket"
+_MATCHED: Final = "matched"
 
 
 class _Key(NamedTuple):
@@ -79,6 +80,11 @@ class LeftAside:
         elif verdict == HIDDEN and not self._source.pattern:
             self._add(_Key(_HIDDEN, ""), path)
 
+    def add_unsearched(self, path: str) -> None:
+        """Count a folder that lies deeper than the files of a glob, if the glob matches it."""
+        if matches(self._source.pattern, self._inside(path)):
+            self._add(_Key(_MATCHED, ""), path)
+
     def notes(self) -> Iterator[Note]:
         """What there is to say when the listing is complete."""
         for pattern in self._source.exclude:
@@ -87,6 +93,8 @@ class LeftAside:
             yield self._note(_Key(_INCLUDE, pattern), "matched {file}", f"--include {pattern!r}")
         if not self._source.pattern:
             yield from self._extension_notes()
+        if matched := self._of(_MATCHED):
+            yield self._note(matched[0], self._text_for_folders())
         if hidden := self._of(_HIDDEN):
             yield self._note(hidden[0], "{hidden path} left aside; --include takes what it names")
         yield from self._leftover_notes(_FOLDER, "{folder}")
@@ -131,6 +139,13 @@ class LeftAside:
             pattern = join(self._source.base, f"{middle}*{extension}")
             return f"{text}; --input {shlex.quote(pattern)} reads them"
         return f"{text}; --include {shlex.quote(f'*{extension}')} takes them"
+
+    def _text_for_folders(self) -> str:
+        text = "{folder} left aside whose name matches, since globs take files"
+        extension = extension_of(self._source.pattern)
+        if list_kind(f"x{extension}"):
+            return f"{text}; --input {shlex.quote(f'{self._source.text}/*{extension}')} reads them"
+        return f"{text}; --input with the folder itself searches it"
 
     def _leftover_notes(self, group: _Group, noun: str) -> Iterator[Note]:
         keys = self._of(group)

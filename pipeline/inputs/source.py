@@ -238,11 +238,8 @@ def _in_bucket(source: Input) -> Input:
     if MAGIC.search(path.partition("://")[2].partition("/")[0]):
         raise InputError(f"--input {source.text!r}: the name of a bucket has no wildcards")
     store = store_for(path)
-    if "*" not in path and not source.text.endswith("/"):
-        if not MAGIC.search(path) and is_named_as_input(path):
-            return source._replace(is_file=True)
-        if store.stat(path) is not None and not store.is_folder(path):
-            return source._replace(is_file=True)
+    if _is_object(source):
+        return source._replace(is_file=True)
     if "*" not in path and MAGIC.search(path) and store.is_folder(path):
         return source
 
@@ -252,6 +249,16 @@ def _in_bucket(source: Input) -> Input:
 
     base, pattern = _split(path, is_folder)
     return source._replace(base=base, pattern=pattern)
+
+
+def _is_object(source: Input) -> bool:
+    """Whether an input in a bucket is one object; it may be gone if it is named like an image."""
+    path, store = source.base, store_for(source.base)
+    if "*" in path or source.text.endswith("/"):
+        return False
+    if store.stat(path) is not None:
+        return is_named_as_input(path) or not store.is_folder(path)
+    return is_named_as_input(path) and not MAGIC.search(path) and not store.is_folder(path)
 
 
 def _split(path: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:

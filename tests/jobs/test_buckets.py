@@ -85,6 +85,30 @@ def test_requests(gcs, place, capsys):
     assert not [r for r in gcs.requests if r.kind == "read" and r.name in photos]
 
 
+def test_what_a_run_leaves_aside(place, tmp_path, capsys):
+    image = write_image(tmp_path / "x.png", 99).read_bytes()
+    for name in ("@eaDir/x.png", "x.ppm", "shoot [1]/x.png", "none/x.md", "tmp/x.png"):
+        place.put(f"photos/{name}", image)
+    inputs = (
+        "GS://bucket/photos/shoot [1]/*.png",
+        "gs://bucket/photos/none",
+        "gs://bucket/photos/",
+    )
+    more = (word for text in inputs for word in ("--input", text))
+    assert run(*more, "--exclude", "tmp", "--include", "*.ppm") == 0, capsys.readouterr().err
+    expected = {"photos/shoot [1]/x.png", "photos/x.ppm"}
+    assert {uri for uri in rows() if uri.split("/")[1] not in "012"} == expected
+    text = "\n".join(record()["notes"])
+    for line in (
+        "--exclude 'tmp': matched 2 paths, such as gs://bucket/photos/tmp/x.png",
+        "--include '*.ppm': matched 2 files, such as gs://bucket/photos/x.ppm",
+        "--input gs://bucket/photos: 1 file in folders of a NAS or a system left aside (@eaDir)",
+        "--input gs://bucket/photos/none: 1 file left aside with the extension .md",
+        "--input gs://bucket/photos/none: finds nothing",
+    ):
+        assert line in text
+
+
 @pytest.mark.parametrize("kinds", [ALL, *((kind,) for kind in ALL)], ids=["mixed", *ALL])
 def test_whole_runs_through_faults(gcs, place, tmp_path, capsys, kinds):
     """A fifth of all requests has a fault."""

@@ -111,6 +111,20 @@ def test_a_folder_of_parquet_files(tmp_path):
     assert "finds nothing: there is no image and no archive" in "".join(found)
     assert "--input 'a.parquet/*.parquet' reads them" in "".join(found)
     assert "--input 'b/**/*.parquet' reads them" in "".join(lines(tmp_path / "b", tmp_path))
+    (folder, nothing) = lines(f"{tmp_path}/*.parquet", tmp_path)
+    assert "finds nothing" in nothing
+    assert "1 folder left aside whose name matches" in folder
+    assert "--input '*.parquet/*.parquet' reads them" in folder
+
+
+def test_folders_that_a_glob_matches(tmp_path):
+    touch(tmp_path, "p/a.jpg", "p/s/b.jpg", "p/.x/c.jpg")
+    assert lines(f"{tmp_path}/p/*", tmp_path) == [
+        "--input p/*: 1 folder left aside whose name matches, since globs take files; --input with "
+        "the folder itself searches it, such as p/s"
+    ]
+    assert lines(f"{tmp_path}/p/*.jpg", tmp_path) == []
+    assert lines(f"{tmp_path}/p/**", tmp_path) == []
 
 
 @pytest.mark.parametrize(

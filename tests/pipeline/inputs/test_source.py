@@ -160,6 +160,9 @@ def test_brackets_in_a_bucket(bucket):
         "odd_name/": [],
     }.items():
         assert listed(f"{bucket}/p/{pattern}") == [f"{bucket}/p/{name}" for name in expected]
+    store_for(bucket).write(f"{bucket}/p/data.parquet/part-0.parquet", b"x")
+    assert not parse_input(f"{bucket}/p/data.parquet").is_file
+    assert parse_input(f"{bucket}/p/gone.jpg").is_file
     with pytest.raises(InputError, match="the name of a bucket has no wildcards"):
         parse_input("gs://buck*/x.jpg")
 
