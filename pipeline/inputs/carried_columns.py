@@ -65,16 +65,20 @@ def check_lists(inputs: Sequence[Input], options: JobOptions) -> None:
         InputError: a list can't be read or has no column of uris, or a file lacks the column that
             --image-column names.
     """
+    # In other files, the option may name something that a Parquet file does not have.
+    for_parquet = options.image_field and all(
+        archive_kind(source.pattern or source.base) == PARQUET for source in inputs
+    )
     for source in inputs:
         if not source.is_file or not source.may_hold_lists():
             continue
         try:
-            if is_list(source, source.base, options.uri_column, options.image_field):
+            if for_parquet:
+                schema = _schema_of(source.base)
+                if schema is not None:
+                    find_image_column(schema, options.image_field)
+            elif is_list(source, source.base, options.uri_column, options.image_field):
                 check_columns(source.base, options.lists)
-            elif options.image_field:
-                with translated_damage(), store_for(source.base).open(source.base) as file:
-                    schema = pq.read_schema(file)
-                find_image_column(schema, options.image_field)
         except (ListError, ArchiveError, OSError) as error:
             raise InputError(f"--input {source.text}: {error}") from error
 
@@ -223,16 +227,23 @@ def _types_in(
         cheap = list_kind(file.path) == PARQUET
         names = keep if cheap else new
         return carried_types(file.path, options, names) if names else NO_COLUMNS
-    try:
-        with translated_damage(), store_for(file.path).open(file.path) as opened:
-            schema = pq.read_schema(opened).remove_metadata()
-    except ArchiveError:
+    schema = _schema_of(file.path)
+    if schema is None:
         return None
     missing = [name for name in keep if name not in schema.names]
     if missing:
         has = ", ".join(schema.names)
         raise ListError(f"{file.path} has no column {missing[0]!r}; it has {has}")
     return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+
+
+def _schema_of(path: str) -> pa.Schema | None:
+    """The columns of a Parquet file; None if it is damaged, and becomes a failure."""
+    try:
+        with translated_damage(), store_for(path).open(path) as file:
+            return pq.read_schema(file).remove_metadata()
+    except ArchiveError:
+        return None
 
 
 def _common_type(name: str, found: Sequence[tuple[_File, pa.Schema]]) -> pa.DataType:
