@@ -19,7 +19,10 @@ from encoder.images.jpeg_stream import (
     END_MARKER,
     EOI,
     FRAMES,
+    SCAN,
+    SOI,
     SOS,
+    Ending,
     ending_of,
     is_arithmetic,
     markers,
@@ -39,6 +42,10 @@ _HARMLESS = re.compile(
 _AT_THE_END = "extraneous bytes before marker 0xd9"  # or in place of a restart marker
 _RESTART_INTERVAL = b"\xff\xdd"
 _NO_PIXELS = "the JPEG file is truncated: it ends before its pixels begin"
+_TWO_IMAGES = (
+    "the length of a segment in its header is wrong, and which of the images in the file is the "
+    "picture can't be told; write the file again with an image program"
+)
 _UNKNOWN = "?"  # the decoder reports no warning
 _FEW, _ALL = 1, 16  # fillers
 
@@ -78,6 +85,22 @@ class JpegFile(NamedTuple):
             ValueError: the file is damaged, or of a kind that libjpeg-turbo can't decode.
         """
         ending = ending_of(self.stream)
+        try:
+            pixels, missing = self._checked(ending)
+        except (OSError, ValueError):
+            if not ending.marked:
+                raise
+            missing = "an error"
+        if missing and ending.marked:  # the fault may lie in what follows the scans
+            pixels, missing = self._checked(ending_of(self.stream, look_on=False))
+        if missing and not allow_truncated:
+            raise TruncatedError(f"the JPEG file is truncated or damaged: {missing}")
+        image = self._image(pixels)
+        image.info.update(self.metadata)
+        return image, bool(missing)
+
+    def _checked(self, ending: Ending) -> tuple[NDArray[np.uint8], str]:
+        """The pixels, and what is missing; "" for nothing."""
         file = self if ending.marked else self._ended(ending.stream)
         pixels, complaint = file._decode()
         missing = ending.missing or file._missing(
@@ -85,11 +108,7 @@ class JpegFile(NamedTuple):
         )
         if not (ending.marked or missing):
             missing = self._uncertain(ending.stream)
-        if missing and not allow_truncated:
-            raise TruncatedError(f"the JPEG file is truncated or damaged: {missing}")
-        image = self._image(pixels)
-        image.info.update(self.metadata)
-        return image, bool(missing)
+        return pixels, missing
 
     def _ended(self, body: bytes) -> JpegFile:
         return self._replace(stream=body + END_MARKER)
@@ -169,12 +188,16 @@ def read_header(data: bytes) -> JpegFile:
     frame, jfif, adobe = b"", False, -1
     kept: list[bytes] = []
     metadata: dict[str, bytes] = {}
+    gap, last = False, 2
     for code, start, end in markers(data):
         if end < 0:
             raise TruncatedError(_NO_PIXELS)
         segment = data[start:end]
+        gap, last = gap or bool(data[last:start].strip(b"\xff")), end
         if code == SOS and frame:
             break
+        if code == SOI and data[2:start].replace(b"\xff\xd8", b""):
+            raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
         if code in (EOI, SOS):
             raise ValueError("the JPEG file has no frame header")
         if code in FRAMES:
@@ -188,6 +211,10 @@ def read_header(data: bytes) -> JpegFile:
             kept.append(segment)
     else:
         raise TruncatedError(_NO_PIXELS)
+    if gap and (
+        SCAN in data[:start] or SCAN in data[max(data.find(END_MARKER, start), start + 2) :]
+    ):
+        raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
     height, width = int.from_bytes(frame[5:7], "big"), int.from_bytes(frame[7:9], "big")
     head = [b"\xff\xd8", _JFIF if jfif else b""]
     if adobe >= 0:  # with a transform that libjpeg supports, else it warns

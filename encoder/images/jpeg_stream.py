@@ -14,7 +14,7 @@ SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment: TEM, RST0 to RST7, SOI, EOI
 RESTARTS = range(0xD0, 0xD8)
-END_MARKER = b"\xff\xd9"
+SCAN, END_MARKER = b"\xff\xda", b"\xff\xd9"
 
 _DRI = 0xDD  # defines the restart interval
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
@@ -99,11 +99,15 @@ def markers(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
             return
 
 
-def ending_of(stream: bytes) -> Ending:
+def ending_of(stream: bytes, look_on: bool = True) -> Ending:
     """Find where the image ends, and whether its scans deliver all of it.
 
     Without an end marker, the image ends at the first marker after the scan that completes it, or
     with the data: a segment that is cut does not belong to it.
+
+    Args:
+        stream: the file.
+        look_on: whether to look for an end marker behind the scans.
 
     Raises:
         ValueError: a scan header is damaged, or there are too many scans.
@@ -111,11 +115,11 @@ def ending_of(stream: bytes) -> Ending:
     delivered, scans, end, complete = _Delivered(), 0, -1, False
     restarts: Collection[int] = ()
     for code, start, stop in markers(stream):
-        if code == EOI:
+        if code == EOI and look_on:
             return Ending(stream, True, delivered.missing())
-        if stop < 0 or (complete and code not in restarts):
+        if stop < 0 or code == EOI or (complete and code not in restarts):
             end = start if end < 0 else end
-        if stop < 0 or (code == SOI and scans):  # another image
+        if stop < 0 or (code == SOI and scans) or (end >= 0 and not look_on):
             break
         if code in FRAMES and not complete:
             delivered.begin(code, stream[start:stop])
@@ -128,7 +132,7 @@ def ending_of(stream: bytes) -> Ending:
             if not complete:
                 delivered.add(stream[start:stop])
                 complete = not delivered.missing()
-            if scans == 1 and complete and _has_end(stream, stop):
+            if look_on and scans == 1 and complete and _has_end(stream, stop):
                 return Ending(stream, True, "")  # all in one scan, as most files have it
     body = stream[: end if end >= 0 else len(stream)]
     return Ending(body.rstrip(b"\xff"), False, delivered.missing())

@@ -12,11 +12,14 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from encoder.errors import TruncatedError
-from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named
+from encoder.images.chunks import essential_png, whole_webp
+from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named, kind_of
 from encoder.images.truncation import check_after, check_before
 
 _ROW_BY_ROW = {kind.name for kind in IMAGE_KINDS if kind.row_by_row}
 _HEIC = kind_named("HEIC")
+# What removes damage that does not concern pixels, by the name of the kind.
+_MENDERS = {"PNG": essential_png, "WEBP": whole_webp}
 _lenient = threading.Lock()
 
 Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
@@ -69,6 +72,9 @@ def open_file(data: bytes) -> PillowFile:
         OSError, ValueError, SyntaxError: the header is damaged.
     """
     damage = ""
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind and kind.name in _MENDERS:
+        data = _MENDERS[kind.name](data)
     for name, opener in _openers(data[:HEAD_BYTES]):
         try:
             image = opener(io.BytesIO(data), "")
