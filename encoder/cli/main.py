@@ -66,7 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=PREPROCESS_MODES,
         help="as it was in training; default: that of the keras.applications backbone, else none",
     )
-    extract.add_argument("--resize", default="bilinear", choices=RESIZES)
+    extract.add_argument(
+        "--resize",
+        default="bilinear",
+        choices=RESIZES,
+        metavar="FILTER",
+        help=f"Pillow's filter: {', '.join(RESIZES)}; default bilinear",
+    )
     extract.add_argument("--fit", default="stretch", choices=FITS)
     extract.add_argument(
         "--decode",

@@ -93,13 +93,14 @@ def open_file(data: bytes) -> PillowFile:
 
 def _openers(head: bytes) -> Iterator[tuple[str, Opener]]:
     """The openers that accept a file, by name, in the order of the table of kinds."""
+    start = head[:16].ljust(16, b"\0")  # some take no shorter ones
     for kind in _kinds():
         if kind is _HEIC:
             if _HEIC.matches(head) and (heic := _heic_opener()):
                 yield kind.name, heic
             continue
         opener, accepts = Image.OPEN[kind.name]
-        accepted = accepts is None or accepts(head[:16])
+        accepted = accepts is None or accepts(start)
         if accepted and not isinstance(accepted, str):  # a text is the reason why Pillow can't
             yield kind.name, opener
 
