@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Role = Literal["input", "encoder", "tap", "cut off", ""]
 _COLUMNS = ("index", "from end", "name", "type", "output", "parameters", "")
+_WIDEST = 1000  # characters; to measure a table that does not fit
 _STYLES = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
 
 
@@ -101,11 +102,17 @@ def describe(
 def print_description(description: Description, console: Console) -> None:
     """Print the description as a table.
 
-    On a narrow terminal, columns are left out before long names are folded.
+    On a narrow terminal, columns are left out before long names are folded. A file or another
+    program gets the whole table.
     """
+    wide = console.options.update(width=_WIDEST)
+    if not console.is_terminal:
+        console.width = max(
+            console.width, console.measure(_table(description, ()), options=wide).maximum
+        )
     for left_out in ((), ("parameters",), ("parameters", "from end")):
         table = _table(description, left_out)
-        if console.measure(table).maximum <= console.width:
+        if console.measure(table, options=wide).maximum <= console.width:
             break
     console.print(table)
     if left_out:
