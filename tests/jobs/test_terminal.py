@@ -58,8 +58,11 @@ def read(descriptor):
 
 
 def check(lines, *texts):
-    """Check that no line is too long, and that texts are there, with whole words."""
-    assert not [line for line in lines if len(line) > COLUMNS]
+    """Check that no line is too long, and that texts are there, with whole words.
+
+    A path that is longer than a line stands alone: the terminal has to break it.
+    """
+    assert not [line for line in lines if len(line) > COLUMNS and len(line.split()) > 1]
     words = " ".join(" ".join(lines).split())
     for text in texts:
         assert text in words
@@ -112,10 +115,7 @@ def test_a_run_fits(dataset, small_bundle, tmp_path):
         tmp_path / "o",
     )
     assert code == 0
-    # A path without spaces may be longer than a line: the terminal has to break it.
-    prose = [line for line in lines if "/" not in line]
-    check(prose, "committed: 3 images listed")
-    check(prose, "the JPEG file is truncated or damaged")
+    check(lines, "committed: 3 images listed", "the JPEG file is truncated or damaged")
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_errors_fit(dataset, small_bundle):
     words = ("--encoder", small_bundle, "--output", dataset[1])
     code, lines = at_a_terminal("pipeline", "run", "--input", "a folder that is not there", *words)
     assert code == 2
-    check([line for line in lines if "/" not in line], "there is no such file or folder")
+    check(lines, "there is no such file or folder")
 
 
 @pytest.mark.parametrize("buffered", [True, False])
