@@ -3,7 +3,7 @@
 The server runs on this machine, keeps the rules of Google Cloud Storage (tests/support/gcs),
 answers after a delay, and counts requests. It has no bandwidth limits and no authentication.
 
-    python -m benchmarks.buckets --encoder demo-output/encoder
+    python -m benchmarks.buckets --encoder demo-output/vgg16
 """
 
 from __future__ import annotations

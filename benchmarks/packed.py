@@ -4,7 +4,7 @@ Packs the same JPEG files into a tar file, a compressed tar file, a zip file, TF
 Measures reading with decoding, and the whole job, both as ratios to single files. The kinds of
 input take turns in one run.
 
-    python -m benchmarks.packed --encoder demo-output/encoder
+    python -m benchmarks.packed --encoder demo-output/vgg16
 """
 
 from __future__ import annotations

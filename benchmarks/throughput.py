@@ -6,7 +6,7 @@ whole job (list, plan, read, decode, embed, write, commit) over JPEG files on di
 over two sizes. The difference in images, divided by the difference in seconds, contains no time for
 starting up.
 
-    python -m benchmarks.throughput --encoder demo-output/encoder
+    python -m benchmarks.throughput --encoder demo-output/vgg16
 """
 
 from __future__ import annotations

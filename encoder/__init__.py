@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _HOMES = {
     "vgg16_encoder_decoder": "network.reference",
     "vgg16_imagenet": "network.reference",
 }
+_WITHOUT_KERAS = ("errors", "spec")
 
 __all__ = [
     "__version__",
@@ -46,6 +48,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:  # Any: users' type checkers would reject calls of an object
     if name in _HOMES:
+        if _HOMES[name] not in _WITHOUT_KERAS and "keras" not in sys.modules:
+            from encoder.compute.keras_setup import import_keras
+
+            import_keras()
         return getattr(importlib.import_module(f"encoder.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'encoder' has no attribute {name!r}")
 

@@ -6,13 +6,25 @@ import atexit
 import contextlib
 import gc
 import os
+import re
+import select
+import shutil
 import sys
 import tempfile
+import textwrap
 import traceback
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from encoder.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+READER_LEFT = 141  # 128 + SIGPIPE, as a shell reports programs that end this way
+# What hangs over: the rest of a line goes below its text, not below its first column.
+_FIRST_COLUMN = re.compile(r" *(?:\S+ {2,})?")
+_NOT_PROSE = re.compile(r'\s*["{}\[\]]|.*\x1b')  # JSON, which people copy, and coloured tables
 
 
 @contextlib.contextmanager
@@ -49,6 +61,8 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
     if isinstance(error, KeyboardInterrupt):
         print("interrupted; start it again to go on where it was", file=sys.stderr)
         return 130
+    if isinstance(error, BrokenPipeError) and _reader_left():
+        return READER_LEFT
     if verbose:
         traceback.print_exception(error)
     if isinstance(error, foreseen):
@@ -57,6 +71,16 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
     return 2 if isinstance(error, InputError) else 1
+
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Run the main function of a command and exit with its code; at a terminal, wrap its lines."""
+    sys.stdout, sys.stderr = _wrapped(sys.stdout), _wrapped(sys.stderr)
+    try:
+        code = main()
+    except SystemExit as error:  # argparse, after --help or for a wrong command line
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    finish(code)
 
 
 def finish(code: int) -> NoReturn:
@@ -70,9 +94,84 @@ def finish(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # the reader has exited, as in "| head", or the disk is full
+        except BrokenPipeError:  # the reader has exited, as in "| head"
+            code = code or READER_LEFT
+        except OSError:  # the disk is full
             code = code or 1
     os._exit(code)
+
+
+def console() -> Console:
+    """A console for tables on stdout. If the reader has exited, it raises BrokenPipeError."""
+    from rich.console import Console
+
+    class _Plain(Console):
+        def on_broken_pipe(self) -> None:  # rich would exit with the code 1
+            raise BrokenPipeError
+
+    return _Plain()
+
+
+def wrap(line: str, width: int) -> str:
+    """A line of text as several of at most ``width`` characters. No word is broken.
+
+    Words that are longer than a line, such as paths, stay whole. JSON is not changed.
+    """
+    if len(line) <= width or _NOT_PROSE.match(line):
+        return line
+    column = _FIRST_COLUMN.match(line)
+    indent = column.end() if column else 0
+    return "\n".join(
+        textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * (indent if indent <= width // 2 else 0),
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        )
+    )
+
+
+class _Wrapped:
+    """A terminal's stream that breaks long lines between words."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = ""  # a line without its end
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the lines that are complete, and keep the rest."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        width = shutil.get_terminal_size().columns
+        self._stream.write("".join(wrap(line, width) + "\n" for line in lines))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write everything."""
+        begun, self._begun = self._begun, ""
+        self._stream.write(begun)
+        self._stream.flush()
+
+
+def _wrapped(stream: TextIO) -> TextIO:
+    if not stream.isatty():
+        return stream
+    wrapped: TextIO = _Wrapped(stream)  # type: ignore[assignment]  # all else is the stream's
+    return wrapped
+
+
+def _reader_left() -> bool:
+    """Whether stdout is a pipe whose reader has exited; other pipes break, too."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # stdout is not a file
+        return False
+    return bool(poll.poll(0))  # only errors are waited for
 
 
 @contextlib.contextmanager

@@ -28,13 +28,14 @@ def main() -> int:
 
     photos = photographs(output / "photos")
     print(f"{len(photos)} photographs in {output / 'photos'}/\n", flush=True)
-    bundle = output / "encoder"
+    bundle = output / "vgg16"  # no folder there may be named like a package of this project
     if not (bundle / SPEC_FILE).exists():
         make_bundle(bundle)
     arguments = ["--input", output / "photos", "--encoder", bundle, "--output", output / "dataset"]
     code = command("pipeline", "run", *arguments)
     if code == 0:
         show_neighbours(output / "dataset")
+        print(f"\ndraw it: python -m examples.picture {output / 'dataset'}")
     return code
 
 

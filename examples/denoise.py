@@ -41,13 +41,13 @@ def main(arguments: list[str] | None = None) -> float:
     network.save(options.output / "trained.keras")
 
     made = encoder.extract(
-        options.output / "trained.keras", options.output / "encoder", preprocess="unit"
+        options.output / "trained.keras", options.output / "bundle", preprocess="unit"
     )
     print(f"encoder {made.spec.id}: {', '.join(made.spec.layers)}, {made.spec.dim} values")
 
     write_noisy_copies(originals, images / "noisy", options.size)
     job = pipeline.new_job(
-        [str(images)], str(options.output / "encoder"), str(options.output / "dataset")
+        [str(images)], str(options.output / "bundle"), str(options.output / "dataset")
     )
     record = pipeline.run(job, parse_beam_options([]))
     print(f"embedded {record['embedded']} of {record['listed']} images")

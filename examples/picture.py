@@ -1,20 +1,37 @@
 """Draw a small dataset: one row per image with its vector and its cosines with all others.
 
-python -m examples.picture demo-output/dataset docs/embeddings.png
+    python -m examples.picture
+
+draws the dataset of ``make demo``; other datasets and pictures are arguments.
 """
 
 from __future__ import annotations
 
+import argparse
 import pathlib
-import sys
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import pipeline
+from encoder.errors import InputError
 
 ROW, LABEL, STRIP, GAP, TOP = 22, 190, 640, 24, 44  # pixels
 INK = (40, 40, 40)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw the dataset that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", nargs="?", default="demo-output/dataset", help="an --output")
+    parser.add_argument("picture", nargs="?", help="default: embeddings.png beside the dataset")
+    options = parser.parse_args(arguments)
+    picture = options.picture or str(pathlib.Path(options.dataset).with_name("embeddings.png"))
+    try:
+        draw(options.dataset, picture)
+    except InputError as error:
+        parser.error(f"{error}; 'make demo' makes one")
+    print(f"{picture} shows {options.dataset}")
 
 
 def draw(dataset: str, picture: str) -> None:
@@ -62,4 +79,4 @@ def shades(values: np.ndarray, width: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    draw(sys.argv[1], sys.argv[2])
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from rich.box import SIMPLE_HEAD
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import keras
 
 Role = Literal["input", "encoder", "tap", "cut off", ""]
+_COLUMNS = ("index", "from end", "name", "type", "output", "parameters", "")
+_WIDEST = 1000  # characters; to measure a table that does not fit
+_STYLES = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
 
 
 class LayerRow(TypedDict):
@@ -96,36 +100,62 @@ def describe(
 
 
 def print_description(description: Description, console: Console) -> None:
-    """Print the description as a table."""
-    table = Table(
-        title=f"{description['name']}: {len(description['layers'])} layers",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in ("index", "from end", "name", "type", "output", "parameters", ""):
-        numeric = column in ("index", "from end", "parameters")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    styles = {"tap": "bold green", "cut off": "dim", "input": "cyan"}
-    for row in description["layers"]:
-        shape = "x".join("?" if side is None else str(side) for side in row["output_shape"][1:])
-        table.add_row(
-            "" if row["index"] is None else str(row["index"]),
-            "" if row["index"] is None else str(row["negative_index"]),
-            row["name"],
-            row["type"],
-            shape,
-            f"{row['parameters']:,}",
-            "<- auto" if row["role"] == "tap" else row["role"],
-            style=styles.get(row["role"]),
+    """Print the description as a table.
+
+    On a narrow terminal, columns are left out before long names are folded. A file or another
+    program gets the whole table.
+    """
+    wide = console.options.update(width=_WIDEST)
+    if not console.is_terminal:
+        console.width = max(
+            console.width, console.measure(_table(description, ()), options=wide).maximum
         )
+    for left_out in ((), ("parameters",), ("parameters", "from end")):
+        table = _table(description, left_out)
+        if console.measure(table, options=wide).maximum <= console.width:
+            break
     console.print(table)
+    if left_out:
+        text = f"{console.width} characters a line are too few for: {', '.join(left_out)}"
+        console.print(text, markup=False, highlight=False)
     console.print(f"auto: {description['auto']['reason']}", markup=False, highlight=False)
     found = description["preprocess"]
     text = f"preprocess {found['mode']}: {found['reason']}"
     console.print(text, markup=False, highlight=False)
     gain = precision_gain(backend().devices()[0].is_gpu)
     console.print(f"precision: {gain}", markup=False, highlight=False)
+
+
+def _table(description: Description, left_out: Collection[str]) -> Table:
+    table = Table(
+        title=f"{description['name']}: {len(description['layers'])} layers",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    shown = [name for name in _COLUMNS if name not in left_out]
+    for name in shown:
+        numeric = name in ("index", "from end", "parameters")
+        table.add_column(
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=name != "name",
+        )
+    for row in description["layers"]:
+        cells = {
+            "index": "" if row["index"] is None else str(row["index"]),
+            "from end": "" if row["index"] is None else str(row["negative_index"]),
+            "name": row["name"],
+            "type": row["type"],
+            "output": "x".join(
+                "?" if side is None else str(side) for side in row["output_shape"][1:]
+            ),
+            "parameters": f"{row['parameters']:,}",
+            "": "<- auto" if row["role"] == "tap" else row["role"],
+        }
+        table.add_row(*(cells[name] for name in shown), style=_STYLES.get(row["role"]))
+    return table
 
 
 def _as_listed(graph: Graph) -> list[Step]:

@@ -14,7 +14,7 @@ from encoder.errors import CutMismatchError, InputError
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage.base import StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import finish, report
+from encoder.terminal import console, report, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=PREPROCESS_MODES,
         help="as it was in training; default: that of the keras.applications backbone, else none",
     )
-    extract.add_argument("--resize", default="bilinear", choices=RESIZES)
+    extract.add_argument(
+        "--resize",
+        default="bilinear",
+        choices=RESIZES,
+        metavar="FILTER",
+        help=f"Pillow's filter: {', '.join(RESIZES)}; default bilinear",
+    )
     extract.add_argument("--fit", default="stretch", choices=FITS)
     extract.add_argument(
         "--decode",
@@ -123,8 +129,6 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from encoder.cli.inspection import describe, print_description
     from encoder.model_files.load import load_model
 
@@ -137,7 +141,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(description, indent=2))
     else:
-        print_description(description, Console())
+        print_description(description, console())
     return 0
 
 
@@ -213,4 +217,4 @@ def _color(text: str) -> tuple[int, int, int]:
 
 def command() -> None:
     """Run the installed command ``extract-encoder``, and exit."""
-    finish(main())
+    run_command(main)

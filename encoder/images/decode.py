@@ -146,7 +146,8 @@ def _eighths(file: jpeg.JpegFile, spec: EncoderSpec) -> int:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; the readers of TIFF and HEIC have turned the image already."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        value = image.getexif().get(_ORIENTATION, 1)
+        return 1 if isinstance(value, (str, bytes)) else int(value)  # it has to be a number
     except Exception:  # a broken EXIF block may raise anything; the image is shown as stored
         return 1
 

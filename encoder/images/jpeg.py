@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,25 +14,40 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from encoder.errors import TruncatedError
+from encoder.images.jpeg_stream import (
+    ALONE,
+    END_MARKER,
+    EOI,
+    FRAMES,
+    SCAN,
+    SOI,
+    SOS,
+    Ending,
+    ending_of,
+    is_arithmetic,
+    markers,
+    with_fillers,
+    without_fill,
+)
 
-_EOI, _SOS, _DQT, _COM, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xE1, 0xEE
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-_ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment: TEM, RST0 to RST7, SOI, EOI
-_RESTARTS = range(0xD0, 0xD8)
-_MARKER = re.compile(rb"\xff[\x01-\xfe]")
-_MOST_SCANS = 500  # libjpeg-turbo's own advice against files that take hours
+_COM, _APP0, _APP1, _APP14 = 0xFE, 0xE0, 0xE1, 0xEE
 
-# Warnings of libjpeg-turbo that don't mean missing data. Extra bytes before a restart marker are
-# not harmless: the pixels before that marker are wrong.
+# libjpeg-turbo's warnings; its other messages are errors, after which pixels are undefined.
+_WARNING = re.compile("Corrupt JPEG data|Premature end|Invalid SOS|Inconsistent progression")
+# Warnings that don't mean missing data. Extra bytes before a restart marker are not harmless: the
+# pixels before that marker are wrong.
 _HARMLESS = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters for sequential"
 )
-_UNKNOWN = "?"  # decoded by Pillow, which reports no warning
-# Bytes that don't decode to zeros, which is what libjpeg puts in for missing data.
-_FILLER = bytes.fromhex("35a65c93d2694b1e") * 32
-# With all restart markers, so that a decoder which waits for its next one finds it.
-_RESTARTED_FILLER = _FILLER + b"".join(bytes([0xFF, code]) + _FILLER for code in _RESTARTS)
+_AT_THE_END = "extraneous bytes before marker 0xd9"  # or in place of a restart marker
+_RESTART_INTERVAL = b"\xff\xdd"
+_NO_PIXELS = "the JPEG file is truncated: it ends before its pixels begin"
+_TWO_IMAGES = (
+    "the length of a segment in its header is wrong, and which of the images in the file is the "
+    "picture can't be told; write the file again with an image program"
+)
+_UNKNOWN = "?"  # the decoder reports no warning
+_FEW, _ALL = 1, 16  # fillers
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
@@ -70,13 +84,34 @@ class JpegFile(NamedTuple):
             TruncatedError: data is missing, and that is not allowed.
             ValueError: the file is damaged, or of a kind that libjpeg-turbo can't decode.
         """
-        pixels, complaint = self._decode()
-        missing = _unfinished(self.stream) or self._missing(pixels, complaint)
+        ending = ending_of(self.stream)
+        try:
+            pixels, missing = self._checked(ending)
+        except (OSError, ValueError):
+            if not ending.marked:
+                raise
+            missing = "an error"
+        if missing and ending.marked:  # the fault may lie in what follows the scans
+            pixels, missing = self._checked(ending_of(self.stream, look_on=False))
         if missing and not allow_truncated:
             raise TruncatedError(f"the JPEG file is truncated or damaged: {missing}")
         image = self._image(pixels)
         image.info.update(self.metadata)
         return image, bool(missing)
+
+    def _checked(self, ending: Ending) -> tuple[NDArray[np.uint8], str]:
+        """The pixels, and what is missing; "" for nothing."""
+        file = self if ending.marked else self._ended(ending.stream)
+        pixels, complaint = file._decode()
+        missing = ending.missing or file._missing(
+            pixels, complaint, _FEW if ending.marked else _ALL
+        )
+        if not (ending.marked or missing):
+            missing = self._uncertain(ending.stream)
+        return pixels, missing
+
+    def _ended(self, body: bytes) -> JpegFile:
+        return self._replace(stream=body + END_MARKER)
 
     def _image(self, pixels: NDArray[np.uint8]) -> Image.Image:
         if self.components < 4:
@@ -96,6 +131,8 @@ class JpegFile(NamedTuple):
             complaint = str(error)
         if "subsampling" in complaint:  # TurboJPEG supports six kinds, libjpeg all
             return _by_pillow(self.stream), _UNKNOWN
+        if not _WARNING.search(complaint):
+            raise ValueError(f"the JPEG file is damaged: {complaint}")
         return simplejpeg.decode_jpeg(self.stream, space, strict=False, **size), complaint
 
     def _least_size(self) -> dict[str, int]:
@@ -105,22 +142,40 @@ class JpegFile(NamedTuple):
         width, height = (-(-side * self.eighths // 8) for side in (self.width, self.height))
         return {"min_width": width, "min_height": height}
 
-    def _missing(self, pixels: NDArray[np.uint8], complaint: str) -> str:
+    def _missing(self, pixels: NDArray[np.uint8], complaint: str, fillers: int) -> str:
         """What is missing according to the warning; "" for nothing.
 
         libjpeg-turbo reports only its first warning. If that one is harmless, others may have
-        followed. So bytes are added where scans end: a decoder that had all data skips them, and
-        one that lacked data makes other pixels of them.
+        followed, except at the very end. So bytes are added where scans end: a decoder that had all
+        data skips them, and one that lacked data makes other pixels of them.
         """
-        if not complaint:
+        if not complaint or (
+            complaint.endswith(_AT_THE_END) and _RESTART_INTERVAL not in self.stream
+        ):
             return ""
         if complaint != _UNKNOWN and not _HARMLESS.search(complaint):
             return complaint
         whole = self._replace(eighths=8)  # at a smaller size, the last bits of a block don't show
         if self.eighths < 8:
             pixels, _ = whole._decode()
-        longer, _ = whole._replace(stream=_with_filler(self.stream))._decode()
-        return "" if np.array_equal(longer, pixels) else "a scan ends before its last pixel"
+        for longer in with_fillers(self.stream, fillers):
+            if not np.array_equal(whole._replace(stream=longer)._decode()[0], pixels):
+                return "a scan ends before its last pixel"
+        return ""
+
+    def _uncertain(self, body: bytes) -> str:
+        """Why pixels may be missing in a stream without an end marker that decodes without warning.
+
+        A copy that was interrupted may leave zeros up to the file's size, and the decoder makes
+        pixels of them. In arithmetic coding, zeros at the end are left out, so none are missed.
+        """
+        if is_arithmetic(body):
+            return "an arithmetic coded image without an end marker may lack its last pixels"
+        least = without_fill(body)
+        file = self._ended(least)
+        if len(least) == len(body) or not file._missing(*file._decode(), _ALL):
+            return ""
+        return f"it ends in bytes of 0x{body[-1]:02x}, which may stand for the rest of the image"
 
 
 def read_header(data: bytes) -> JpegFile:
@@ -133,23 +188,33 @@ def read_header(data: bytes) -> JpegFile:
     frame, jfif, adobe = b"", False, -1
     kept: list[bytes] = []
     metadata: dict[str, bytes] = {}
-    for code, start, end in _markers(data):
+    gap, last = False, 2
+    for code, start, end in markers(data):
+        if end < 0:
+            raise TruncatedError(_NO_PIXELS)
         segment = data[start:end]
-        if code == _SOS and frame:
+        gap, last = gap or bool(data[last:start].strip(b"\xff")), end
+        if code == SOS and frame:
             break
-        if code in (_EOI, _SOS):
+        if code == SOI and data[2:start].replace(b"\xff\xd8", b""):
+            raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
+        if code in (EOI, SOS):
             raise ValueError("the JPEG file has no frame header")
-        if code in _FRAMES:
+        if code in FRAMES:
             frame = segment.ljust(10, b"\0")
         jfif = jfif or (code == _APP0 and segment.startswith(b"JFIF\0", 4) and len(segment) >= 16)
         if code == _APP14 and segment.startswith(b"Adobe", 4) and len(segment) >= 16:
             adobe = segment[15]
         if code == _APP1:
             _add_metadata(segment, metadata)
-        if not (_APP0 <= code <= 0xEF or code == _COM or code in _ALONE):
+        if not (_APP0 <= code <= 0xEF or code == _COM or code in ALONE):
             kept.append(segment)
     else:
-        raise TruncatedError("the JPEG file is truncated: it ends before its pixels begin")
+        raise TruncatedError(_NO_PIXELS)
+    if gap and (
+        SCAN in data[:start] or SCAN in data[max(data.find(END_MARKER, start), start + 2) :]
+    ):
+        raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
     height, width = int.from_bytes(frame[5:7], "big"), int.from_bytes(frame[7:9], "big")
     head = [b"\xff\xd8", _JFIF if jfif else b""]
     if adobe >= 0:  # with a transform that libjpeg supports, else it warns
@@ -163,21 +228,6 @@ def check_stream(data: bytes) -> None:
     read_header(data).load(allow_truncated=False)
 
 
-def _markers(data: bytes, position: int = 2) -> Iterator[tuple[int, int, int]]:
-    """(code, start, end) of the segments up to the end of the image, or of the data."""
-    while match := _MARKER.search(data, position):
-        code, start = data[match.end() - 1], match.start()
-        position = start + 2
-        if code not in _ALONE:
-            length = int.from_bytes(data[position : position + 2], "big")
-            position += max(length, 2)
-        if position > len(data):
-            return
-        yield code, start, position
-        if code == _EOI:
-            return
-
-
 def _add_metadata(segment: bytes, metadata: dict[str, bytes]) -> None:
     exif, xmp = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
     if segment.startswith(exif, 4):  # long ones go on in the next segment
@@ -187,45 +237,9 @@ def _add_metadata(segment: bytes, metadata: dict[str, bytes]) -> None:
         metadata.setdefault("xmp", segment[4 + len(xmp) :])
 
 
-def _unfinished(stream: bytes) -> str:
-    """What the scans leave undefined; libjpeg accepts files that lack whole scans."""
-    wanted: dict[int, NDArray[np.int64]] = {}
-    progressive, scans = False, 0
-    for code, start, end in _markers(stream):
-        segment = stream[start:end]
-        if code in _FRAMES:
-            progressive = code in _PROGRESSIVE
-            ids = segment[10 : 10 + 3 * segment[9] : 3]
-            wanted = {component: np.full(64, 99) for component in ids}
-        elif code == _SOS:
-            scans += 1
-            ids, spectrum = segment[5 : 5 + 2 * segment[4] : 2], segment[5 + 2 * segment[4] :]
-            if not progressive and set(ids) >= set(wanted):
-                return ""  # all in one scan, as most files have it
-            if len(spectrum) < 3 or not set(ids) <= set(wanted):
-                raise ValueError("the JPEG file has a damaged scan header")
-            first, last, low = (*spectrum[:2], spectrum[2] & 15) if progressive else (0, 63, 0)
-            for component in ids:
-                wanted[component][first : last + 1] = low
-            if scans > _MOST_SCANS:
-                raise ValueError(f"the JPEG file has over {_MOST_SCANS} scans; no camera writes it")
-    return "some of its scans aren't there" if any(left.any() for left in wanted.values()) else ""
-
-
-def _with_filler(stream: bytes) -> bytes:
-    pieces, done, coded = [], 0, False
-    for code, start, _ in _markers(stream):
-        if coded:
-            filler = _FILLER if code in _RESTARTS else _RESTARTED_FILLER
-            pieces += [stream[done:start], filler]
-            done = start
-        coded = code == _SOS or code in _RESTARTS
-    return b"".join([*pieces, stream[done:], _RESTARTED_FILLER if coded else b""])
-
-
 def _by_pillow(stream: bytes) -> NDArray[np.uint8]:
-    # With an end marker Pillow accepts the file; missing data is found by other means.
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(stream + b"\xff\xd9")) as image:
+    # Pillow accepts any file with an end marker; missing data is found by other means.
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(stream)) as image:
         pixels = np.asarray(image)
     if pixels.ndim == 2:
         return pixels[:, :, np.newaxis]

@@ -12,11 +12,14 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from encoder.errors import TruncatedError
-from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named
+from encoder.images.chunks import essential_png, whole_webp
+from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named, kind_of
 from encoder.images.truncation import check_after, check_before
 
 _ROW_BY_ROW = {kind.name for kind in IMAGE_KINDS if kind.row_by_row}
 _HEIC = kind_named("HEIC")
+# What removes damage that does not concern pixels, by the name of the kind.
+_MENDERS = {"PNG": essential_png, "WEBP": whole_webp}
 _lenient = threading.Lock()
 
 Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
@@ -69,6 +72,9 @@ def open_file(data: bytes) -> PillowFile:
         OSError, ValueError, SyntaxError: the header is damaged.
     """
     damage = ""
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind and kind.name in _MENDERS:
+        data = _MENDERS[kind.name](data)
     for name, opener in _openers(data[:HEAD_BYTES]):
         try:
             image = opener(io.BytesIO(data), "")
@@ -87,13 +93,14 @@ def open_file(data: bytes) -> PillowFile:
 
 def _openers(head: bytes) -> Iterator[tuple[str, Opener]]:
     """The openers that accept a file, by name, in the order of the table of kinds."""
+    start = head[:16].ljust(16, b"\0")  # some take no shorter ones
     for kind in _kinds():
         if kind is _HEIC:
             if _HEIC.matches(head) and (heic := _heic_opener()):
                 yield kind.name, heic
             continue
         opener, accepts = Image.OPEN[kind.name]
-        accepted = accepts is None or accepts(head[:16])
+        accepted = accepts is None or accepts(start)
         if accepted and not isinstance(accepted, str):  # a text is the reason why Pillow can't
             yield kind.name, opener
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from PIL import Image, TiffImagePlugin
 
 from encoder.errors import TruncatedError
+from encoder.images.chunks import has_right_checksum, png_chunks
 from encoder.images.jpeg import check_stream
 
 _ADAM7 = (  # first column, first row, columns apart, rows apart
@@ -46,8 +47,10 @@ def check_after(image: Image.Image, data: bytes) -> None:
     Raises:
         TruncatedError: data is missing.
     """
-    if image.format == "PNG" and _ends_in_black(image):
-        _check_png(data)
+    if image.format == "PNG":
+        right = all(has_right_checksum(each, data) for each in png_chunks(data) if each.is_pixels)
+        if not right or _ends_in_black(image):
+            _check_png(data, right)
 
 
 def _ends_in_black(image: Image.Image) -> bool:
@@ -61,8 +64,13 @@ def _ends_in_black(image: Image.Image) -> bool:
     return False
 
 
-def _check_png(data: bytes) -> None:
-    """Check that a PNG has all its rows; Pillow accepts fewer."""
+def _check_png(data: bytes, right: bool) -> None:
+    """Check that a PNG has all its rows; Pillow accepts fewer, and reads no checksum of them.
+
+    Args:
+        data: the file.
+        right: whether the checksums of the chunks are right; else that of the rows decides.
+    """
     width, height, bits, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     pixel = bits * _PNG_CHANNELS[color]
     expected = 0
@@ -70,23 +78,19 @@ def _check_png(data: bytes) -> None:
         columns, rows = -((x - width) // across), -((y - height) // down)
         if columns > 0 and rows > 0:
             expected += rows * (1 + (columns * pixel + 7) // 8)
-    found = _inflated_size(_png_data(data))
-    if found < expected:
+    try:
+        found, ended = _inflated(each.content for each in png_chunks(data) if each.is_pixels)
+    except zlib.error as error:
+        raise ValueError(f"the PNG file is damaged: its pixels: {error}") from error
+    if found < expected or not (right or ended):
         raise TruncatedError(
-            f"the PNG file is truncated: its rows take {expected} bytes, and it has {found}"
+            f"the PNG file is truncated: its rows take {expected} bytes and a checksum, and it has "
+            f"{found} bytes{'' if ended else ' without a checksum'}"
         )
 
 
-def _png_data(data: bytes) -> Iterator[bytes]:
-    position = 8
-    while position + 8 <= len(data):
-        length, name = struct.unpack(">I4s", data[position : position + 8])
-        if name == b"IDAT":
-            yield data[position + 8 : position + 8 + length]
-        position += 12 + length
-
-
-def _inflated_size(pieces: Iterable[bytes]) -> int:
+def _inflated(pieces: Iterable[bytes]) -> tuple[int, bool]:
+    """The size of the decompressed data in bytes, and whether its end and checksum are there."""
     stream, size = zlib.decompressobj(), 0
     for piece in pieces:
         rest = piece
@@ -95,7 +99,7 @@ def _inflated_size(pieces: Iterable[bytes]) -> int:
             rest = stream.unconsumed_tail
     while left := stream.decompress(b"", _PIECE):
         size += len(left)
-    return size
+    return size, stream.eof
 
 
 def _check_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:

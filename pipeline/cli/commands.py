@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from encoder.compute.keras_setup import check_backend
 from encoder.errors import InputError
-from encoder.terminal import quick_imports
+from encoder.terminal import console, quick_imports
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.inputs.stores.registry import is_other_store
@@ -103,12 +103,10 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 def status(options: argparse.Namespace, rest: list[str]) -> int:
     """Print what a dataset holds."""
-    from rich.console import Console
-
     from pipeline.upkeep.status import print_status, read_status
 
     _no_more(rest, "status")
-    print_status(read_status(options.output), Console())
+    print_status(read_status(options.output), console())
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import finish, report
+from encoder.terminal import report, run_command
 from pipeline.cli.parser import build_parser
 from pipeline.errors import JobError
 
@@ -52,4 +52,4 @@ def _check_buckets(options: argparse.Namespace) -> None:
 
 def command() -> None:
     """Run as the installed command."""
-    finish(main())
+    run_command(main)

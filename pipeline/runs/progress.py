@@ -1,4 +1,4 @@
-"""The progress line while a run works on this machine.
+"""The progress of a run that works on this machine: a line that changes, or lines now and then.
 
 Workers in any thread or process append one byte per image to a file per kind; the sizes of these
 files are the counts. The run does not depend on them: on another machine the folder does not exist,
@@ -18,9 +18,14 @@ from typing import TextIO
 
 from rich.console import Console
 
+from encoder.terminal import wrap
+
 PLANNED, EMBEDDED, FAILED = "planned", "embedded", "failed"
 _LINES = "lines"
 _REFRESH_SECONDS = 0.5
+# Where nobody watches, such as in cron or CI: when to print a line, in seconds since the start.
+# After the last of these, a line follows each time that many seconds have passed.
+_LINE_SECONDS = (30.0, 60.0, 120.0, 300.0)
 
 
 class Tally:
@@ -69,10 +74,11 @@ class Tally:
 
 @contextlib.contextmanager
 def live_progress(enabled: bool) -> Iterator[str | None]:
-    """Show announced lines while the block runs, and on a terminal the progress line.
+    """Show announced lines and the progress while the block runs.
 
-    On a terminal both go to stderr. Elsewhere announced lines go to stdout, like the summary, since
-    schedulers treat output on stderr as errors.
+    On a terminal both go to stderr, and the progress line changes in place. Elsewhere they go to
+    stdout, like the summary, since schedulers treat output on stderr as errors: the progress after
+    30 seconds for the first time, and later every five minutes.
 
     Yields the folder for a Tally; None if it is not enabled.
     """
@@ -120,10 +126,25 @@ class Rate:
         return (self._latest[0] - self._first[0]) / (self._latest[1] - self._first[1])
 
 
+class Pace:
+    """Decides when the progress is printed where nobody watches."""
+
+    def __init__(self) -> None:
+        self._printed = 0
+
+    def is_due(self, elapsed: float) -> bool:
+        """Whether a line is due, so many seconds after the start. Counts it as printed."""
+        due = sum(elapsed >= seconds for seconds in _LINE_SECONDS)
+        if due == len(_LINE_SECONDS):
+            due += int(elapsed // _LINE_SECONDS[-1]) - 1
+        late, self._printed = due > self._printed, max(due, self._printed)
+        return late
+
+
 def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
     shown, ended = 0, False
     console = Console(file=stderr, soft_wrap=True, highlight=False, markup=False)
-    began, rate = time.monotonic(), Rate()
+    began, rate, pace = time.monotonic(), Rate(), Pace()
     line = console.status("listing images") if stderr.isatty() else contextlib.nullcontext()
     with line as status:
         while not ended:
@@ -131,15 +152,22 @@ def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
             lines = tally.announced()
             for text in lines[shown:]:
                 if status:
-                    console.print(text)
+                    console.print(wrap(text, console.width))
                 else:
-                    print(text, flush=True)
+                    _print(text)
             shown = len(lines)
             planned, done, failed = (tally.read(kind) for kind in (PLANNED, EMBEDDED, FAILED))
             now = time.monotonic()
+            progress = progress_line(planned, done, failed, now - began, rate.update(done, now))
             if status:
-                per_second = rate.update(done, now)
-                status.update(progress_line(planned, done, failed, now - began, per_second))
+                status.update(progress)
+            elif pace.is_due(now - began) and not ended:
+                _print(progress)
+
+
+def _print(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the reader has exited, and the run goes on
+        print(text, flush=True)
 
 
 def progress_line(planned: int, done: int, failed: int, elapsed: float, rate: float) -> str:

@@ -28,6 +28,7 @@ from pipeline.records import EMBEDDINGS, FAILURES, RunRecord
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
 _LOOKS = 500  # files that are opened to count their rows, at most
+_LONG_ID = 32  # characters
 _Count = Literal["embedded", "unchanged", "resumed", "deleted", "failed"]
 _COUNTS: tuple[_Count, ...] = get_args(_Count)
 
@@ -211,7 +212,8 @@ def _reason_table(status: Status) -> Table:
 
 def _run_table(status: Status) -> Table:
     table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
-    table.columns[0].no_wrap = True  # so that people can copy an id
+    # So that people can copy an id, unless a long one leaves no room for the rest.
+    table.columns[0].no_wrap = all(len(run) <= _LONG_ID for run, _ in status.runs[-_RUNS_SHOWN:])
     for run_id, record in status.runs[-_RUNS_SHOWN:]:
         if record is None:
             table.add_row(run_id, "", "", "", "its record is missing or damaged")
@@ -228,12 +230,18 @@ def _run_table(status: Status) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    """An empty table with columns of these names. A star marks columns of numbers."""
+    """An empty table with columns of these names. A star marks columns of numbers.
+
+    On a narrow terminal only ids and the last column are folded, unless that one has numbers.
+    """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         numeric = name.endswith("*")
         table.add_column(
-            name.removesuffix("*"), justify="right" if numeric else "left", overflow="fold"
+            name.removesuffix("*"),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric or name not in (columns[0], columns[-1]),
         )
     return table
 

@@ -6,7 +6,7 @@ import pytest
 
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import InputError
-from encoder.terminal import report, silenced_stderr
+from encoder.terminal import report, silenced_stderr, wrap
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,51 @@ def test_a_backend_that_is_not_there(monkeypatch, name, said):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=said):
         import_keras()
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("short enough", ["short enough"]),
+        ("a line that is one word too long", ["a line that is one", "word too long"]),
+        ("  name  a text that goes on", ["  name  a text that", "        goes on"]),
+        ("error: /a/path/that/is/longer/than/a/line is there", None),
+        ('{"uri": "/a/b c", "change": "added"}', ['{"uri": "/a/b c", "change": "added"}']),
+        ('  "reason": "JSON is not broken"', ['  "reason": "JSON is not broken"']),
+        ("   ", ["   "]),
+        ("", [""]),
+    ],
+)
+def test_lines_break_between_words(line, lines):
+    wrapped = wrap(line, 20).split("\n")
+    assert " ".join(wrapped).split() == line.split()
+    assert all(len(each) <= 20 or len(each.split()) == 1 or each == line for each in wrapped)
+    assert lines is None or wrapped == lines
+
+
+def test_another_broken_pipe_is_an_error_like_others(capfd):
+    """Such as one between workers, while stdout has its reader."""
+    assert report(BrokenPipeError("a worker is gone"), (), verbose=False) == 1
+    assert "BrokenPipeError: a worker is gone" in capfd.readouterr().err
+
+
+QUIET = """
+import encoder, numpy as np
+enc = encoder.load({bundle!r})
+enc.embed(np.zeros((1, enc.spec.height, enc.spec.width, enc.spec.channels), np.uint8))
+encoder.get_encoder(encoder.vgg16_encoder_decoder(input_size=(32, 32, 1)), layer="pool_5")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [None, "0"])
+def test_tensorflow_is_quiet_from_python_too(level, small_bundle):
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    if level:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+    script = QUIET.format(bundle=str(small_bundle))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    assert ("oneDNN" in done.stderr) == bool(level)  # a user who wants the messages gets them
+    assert level or (done.stdout, done.stderr) == ("", "")

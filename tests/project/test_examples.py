@@ -1,3 +1,6 @@
+import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -6,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples import denoise
-from examples.picture import draw
+from examples import denoise, picture
 from examples.real_data import photographs
 from pipeline.__main__ import main
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_photographs(tmp_path):
@@ -42,6 +46,9 @@ def test_the_demo(vgg16_weights, tmp_path):
     nearest = result.stdout.partition("nearest to motorcycle_left.png")[2].splitlines()[1]
     assert nearest.endswith("motorcycle_right.png")
     assert "Traceback" not in result.stderr
+    made = {path.name for path in (tmp_path / "demo").iterdir() if path.is_dir()}
+    assert made == {"photos", "vgg16", "dataset"}
+    assert not any((ROOT / name).exists() for name in made), "it would hide a package of ours"
 
 
 def test_the_whole_story_at_a_small_size(tmp_path, capsys):
@@ -53,8 +60,38 @@ def test_the_whole_story_at_a_small_size(tmp_path, capsys):
     assert found >= 0.3, out
 
 
-def test_the_picture(images, small_bundle, tmp_path):
-    words = ["run", "--input", images, "--encoder", small_bundle, "--output", tmp_path / "out"]
+def test_the_picture_as_the_readme_calls_it(images, small_bundle, tmp_path, monkeypatch):
+    output = tmp_path / "demo-output" / "dataset"
+    words = ["run", "--input", images, "--encoder", small_bundle, "--output", output]
     assert main([str(word) for word in words]) == 0
-    draw(str(tmp_path / "out"), str(tmp_path / "picture.png"))
-    assert Image.open(tmp_path / "picture.png").height > 5 * 22
+    monkeypatch.chdir(tmp_path)
+    assert subprocess.run(python_picture(), env=environment(), check=False).returncode == 0
+    assert Image.open(tmp_path / "demo-output" / "embeddings.png").height > 5 * 22
+    picture.main([str(output), str(tmp_path / "other.png")])
+    assert Image.open(tmp_path / "other.png").height > 5 * 22
+
+
+def test_a_picture_of_no_dataset(tmp_path):
+    result = subprocess.run(
+        python_picture(),
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "demo-output/dataset" in result.stderr
+    assert "'make demo' makes one" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def python_picture():
+    """The command in the README."""
+    (command,) = re.findall(r"`(python -m examples\.picture)`", (ROOT / "README.md").read_text())
+    return [sys.executable, *command.split()[1:]]
+
+
+def environment():
+    """To run from another folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

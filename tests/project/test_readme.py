@@ -90,7 +90,7 @@ def test_nothing_is_left_to_be_filled_in(page):
 
 
 def test_python_examples_run(tmp_path, monkeypatch, small_bundle, images):
-    """The block that uses a bundle, with a small one. test_readers tests the dataset block."""
+    """The block that uses a bundle, with a small one."""
     block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "get_encoder" in b)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-encoder").symlink_to(small_bundle)
@@ -100,3 +100,30 @@ def test_python_examples_run(tmp_path, monkeypatch, small_bundle, images):
     exec(block, names)  # our own README
     assert names["cut"].output_shape == (None, 512)
     assert names["vector"].shape == (16,)
+
+
+def test_python_examples_with_a_dataset(tmp_path, monkeypatch, small_bundle, photo_folder, capsys):
+    """All blocks of "What you get", one after the other, with a small encoder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vgg16").symlink_to(small_bundle)
+    (tmp_path / "other.jpg").write_bytes((photo_folder / "china.jpg").read_bytes())
+    words = ["run", "--input", str(photo_folder), "--encoder", "vgg16", "--output", "embeddings"]
+    assert pipeline.__main__.main(words) == 0
+    section = README.partition("## What you get")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert len(blocks) == 5
+    names = {}
+    capsys.readouterr()
+    for block in blocks:
+        exec(block.replace("9fa23a2c560b6581", read_spec(small_bundle).id), names)  # our own README
+    table, vectors = names["table"], names["vectors"]
+    assert vectors.dtype == "float32"
+    assert vectors.tolist() == table["embedding"].to_pylist()
+    shown = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert len(shown) == 10
+    assert [cosine for cosine, _ in shown] == sorted((each for each, _ in shown), reverse=True)
+    assert shown[0][1].endswith("motorcycle_right.png")
+    same = names["uris"].index(str(photo_folder / "china.jpg"))
+    assert names["nearest"][0] == same
+    assert names["found"][0] == (names["uris"][same], pytest.approx(1, abs=1e-5))
+    assert sorted(names["matrix"].tolist()) == sorted(vectors.tolist())

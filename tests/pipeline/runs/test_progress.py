@@ -1,8 +1,21 @@
 import multiprocessing
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
-from pipeline.runs.progress import EMBEDDED, PLANNED, Rate, Tally, live_progress, progress_line
+from pipeline.runs import progress
+from pipeline.runs.progress import (
+    EMBEDDED,
+    PLANNED,
+    Pace,
+    Rate,
+    Tally,
+    live_progress,
+    progress_line,
+)
 
 
 def _add(folder):
@@ -62,6 +75,63 @@ def test_where_nobody_looks_only_what_is_said_is_shown(captured, request):
     assert capture.readouterr() == (line + "\n", "")
     Tally(folder).announce("too late")
     assert Tally(folder).announced() == []
+
+
+def test_lines_are_rare_where_nobody_watches():
+    pace = Pace()
+    printed = [second for second in range(1900) if pace.is_due(second + 0.4)]
+    assert printed == [30, 60, 120, 300, 600, 900, 1200, 1500, 1800]
+
+
+def test_a_pause_is_not_made_up_for():
+    """As when a laptop sleeps."""
+    pace = Pace()
+    assert [pace.is_due(seconds) for seconds in (29, 3000, 3001, 3299, 3300)] == [
+        *(False, True, False, False, True),
+    ]
+
+
+@pytest.mark.parametrize("captured", ["capsys", "capfd"])
+def test_the_progress_where_nobody_watches(captured, request, monkeypatch):
+    capture = request.getfixturevalue(captured)
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "_LINE_SECONDS", (0.2, 0.4, 60.0))
+    with live_progress(True) as folder:
+        Tally(folder).add(PLANNED, 20000)
+        Tally(folder).add(EMBEDDED, 1000)
+        time.sleep(0.1)
+        Tally(folder).add(EMBEDDED, 24)
+        time.sleep(0.8)
+    out, err = capture.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("1,024 of 20,000 images, ") for line in lines)
+    assert all(" images/s, about " in line and line.endswith(" left") for line in lines)
+    assert err == ""
+
+
+def test_the_progress_goes_on_without_a_reader(monkeypatch):
+    """As after "| head -1": the run is not disturbed."""
+    script = (
+        "import sys, time; from pipeline.runs import progress\n"
+        "progress._REFRESH_SECONDS, progress._LINE_SECONDS = 0.02, (0.1, 0.2, 0.3, 60.0)\n"
+        "sys.stdin.readline()\n"
+        "with progress.live_progress(True): time.sleep(0.6)\n"
+        "print('done', file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b"done\n"
+        process.wait()
 
 
 def test_other_engines_show_nothing():
