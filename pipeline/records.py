@@ -346,15 +346,15 @@ class Counts:
         totals: numbers of images, by the names of the run record.
         listed_by: the number of images that each input listed, by the input's text.
         gone_from: the number of deleted images that each input would have listed.
-        vectors: committed embeddings of images that the inputs cover.
-        lost: those of them whose images are gone.
+        known: images with committed rows that the inputs cover.
+        lost: those of them that are gone.
         failing: images that are known to fail before they are read.
     """
 
     totals: Counter[Total] = dataclasses.field(default_factory=Counter)
     listed_by: Counter[str] = dataclasses.field(default_factory=Counter)
     gone_from: Counter[str] = dataclasses.field(default_factory=Counter)
-    vectors: int = 0
+    known: int = 0
     lost: int = 0
     failing: int = 0
 
@@ -363,7 +363,7 @@ class Counts:
         self.totals.update(other.totals)
         self.listed_by.update(other.listed_by)
         self.gone_from.update(other.gone_from)
-        self.vectors += other.vectors
+        self.known += other.known
         self.lost += other.lost
         self.failing += other.failing
 

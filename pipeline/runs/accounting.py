@@ -171,9 +171,9 @@ def _check_listings(job: Job, counts: Counts, notes: list[str]) -> None:
 
 
 def _check_deletions(counts: Counts) -> None:
-    if counts.lost > counts.vectors / 2:
+    if counts.lost > counts.known / 2:
         raise JobError(
-            f"{counts.lost:,} of the {counts.vectors:,} known images are gone from the inputs, "
+            f"{counts.lost:,} of the {counts.known:,} known images are gone from the inputs, "
             "more than half; nothing was committed. Pass --allow-deletes if that is right; what "
             "this run embedded is kept for then"
         )

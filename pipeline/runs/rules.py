@@ -85,7 +85,7 @@ def decide(
     committed = [row for row in rows if row.committed]
     embedding = next((row for row in rows if row.stage is None), None)
     counts = Counts(listed_by=Counter({each.source for each in images}))
-    counts.vectors = embedding is not None and embedding.committed
+    counts.known = _is_image(uri, committed)
     counts.totals["listed"] = 1
     counts.totals["repeated"] = len(images) - 1
     differs = any(
@@ -164,7 +164,7 @@ def decide_partition(
         decision = decide(uri, (), map(as_known, found), scope, lists.get(uri, ()))
         waiting.add(uri, decision)
         yield uri, decision
-    counts = Counts(listed_by=unchanged, vectors=unchanged.total())
+    counts = Counts(listed_by=unchanged, known=unchanged.total())
     counts.totals["listed"] = counts.totals["unchanged"] = unchanged.total()
     yield "", Decision(None, [], counts, staged=waiting.staged(partition))
 
@@ -236,8 +236,7 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
     unknown = any(path.startswith(f"{path_of(folder)}/") for folder in scope.unreadable)
     is_there = GONE not in named and all(each.excludes(uri) for each in by_place)
     committed = [row for row in rows if row.committed]
-    # Failures of rows that name no image, of folders and of archives themselves are no images.
-    is_image = not archive_kind(uri) and any(row.stage != LIST for row in committed)
+    is_image = _is_image(uri, committed)
     by_others = is_image and any(
         each.covers(uri) and not each.excludes(uri) for each in scope.others
     )
@@ -251,13 +250,19 @@ def _not_listed(uri: str, rows: list[Known], scope: Scope, named_by: Iterable[st
             kept=tuple(row.part for row in rows if not row.committed and row.version not in done),
             stays=not covering and any(row.stage is None for row in committed),
         )
-    counts = Counts()
-    if any(row.stage is None for row in committed):
-        counts.vectors = counts.lost = 1
-    if is_image:
+    counts = Counts(known=is_image, lost=is_image)
+    if committed:
         counts.totals["deleted"] += 1
         counts.gone_from.update(each.text for each in covering)
     return Decision(None, [row.part for row in committed], counts, seen=_had(rows))
+
+
+def _is_image(uri: str, committed: Iterable[Known]) -> bool:
+    """Whether committed rows are those of an image.
+
+    Failures of rows that name no image, of folders and of archives themselves are not.
+    """
+    return not archive_kind(uri) and any(row.stage != LIST for row in committed)
 
 
 def _had(rows: list[Known]) -> tuple[Seen, ...]:

@@ -58,7 +58,7 @@ def test_a_mended_list_is_no_list_with_gone_images(tmp_path, collection, dataset
     dataset.run(names, options=["--max-failure-ratio", "0.9"])
     assert len(dataset.rows("failures")) == 5
     names.write_text("p/0.png\np/1.png\n")
-    assert dataset.run(names) == {"listed": 2, "unchanged": 2}
+    assert dataset.run(names) == {"listed": 2, "unchanged": 2, "deleted": 5}
     assert dataset.rows("failures") == {}
     assert len(dataset.rows()) == 6
 
