@@ -109,7 +109,7 @@ class _Look(StorageDoFn):
             if todo.old is not None and sha256 == todo.old.sha256:
                 same.update([] if todo.check else [todo.counted])
                 continue
-            differing += todo.check
+            differing += todo.check and sha256 is not None
             copied += sha256 is not None and index.find(sha256) is not None
         yield Looked(0, len(found), copied, differing, tuple(same.items()))
 

@@ -53,6 +53,12 @@ def test_a_portable_job_service_with_workers_in_other_processes(
     record = json.loads(next((output / "runs").iterdir()).read_text())
     assert (record["listed"], record["embedded"], record["encoder_loads"]) == (5, 5, 1)
     (images / "a" / "0.jpg").unlink()
+    capsys.readouterr()
+    assert main(["plan", *arguments[1:]]) == 0
+    planned = capsys.readouterr().out
+    assert main(["plan", *map(str, paths)]) == 0
+    assert planned == capsys.readouterr().out
+    assert "deleted    1" in planned
     assert main(arguments) == 0
     assert ds.dataset(output / "embeddings").to_table().num_rows == 4
     # An error in a worker is reported as one line.

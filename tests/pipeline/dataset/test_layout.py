@@ -62,3 +62,13 @@ def test_outputs(tmp_path, monkeypatch):
 def test_outputs_in_stores_that_are_only_read(output):
     with pytest.raises(InputError, match=r"--output .*is for input only; expected a local path"):
         layout.output_folder(output)
+
+
+def test_staged_parts():
+    final = layout.part_path(EMBEDDINGS, ID, "run-1", "0a1b")
+    waiting = layout.staged(final)
+    assert waiting == f"staging/{final}"
+    assert (layout.is_staged(waiting), layout.is_staged(final)) == (True, False)
+    assert layout.final(waiting) == layout.final(final) == final
+    assert layout.run_of(waiting) == "run-1"
+    assert layout.is_part(waiting)

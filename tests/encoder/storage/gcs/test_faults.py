@@ -89,6 +89,47 @@ def test_writing_through_faults(gcs, store, kind):
     assert bucket.get("7") == b"again"
 
 
+@pytest.mark.parametrize("kind", [each for each in faults.ALL if each != faults.CORRUPTED])
+def test_moving_through_faults(gcs, store, kind):
+    """Readers find the object at one of its paths at any time."""
+    bucket = gcs.buckets["bucket"]
+    for n in range(12):
+        bucket.put(f"staging/{n:02}", DATA[n:])
+    gcs.faults = Faults(0.4, [kind], pause=0.05)
+    for n in range(12):
+        store.move(f"gs://bucket/staging/{n:02}", f"gs://bucket/{n:02}")
+    assert gcs.faults.injected[kind]
+    gcs.faults = None
+    assert bucket.names() == [f"{n:02}" for n in range(12)]
+    assert all(bucket.get(f"{n:02}") == DATA[n:] for n in range(12))
+
+
+def test_moving_again_and_moving_nothing(gcs, store):
+    bucket = gcs.buckets["bucket"]
+    bucket.put("staging/ä b#[1]", b"data")
+    for _ in range(2):
+        store.move("gs://bucket/staging/ä b#[1]", "gs://bucket/ä b#[1]")
+    assert (bucket.names(), bucket.get("ä b#[1]")) == (["ä b#[1]"], b"data")
+    bucket.put("staging/ä b#[1]", b"data")  # an earlier move was killed before it removed this
+    store.move("gs://bucket/staging/ä b#[1]", "gs://bucket/ä b#[1]")
+    assert bucket.names() == ["ä b#[1]"]
+    with pytest.raises(FileNotFoundError, match="gs://bucket/none does not exist"):
+        store.move("gs://bucket/none", "gs://bucket/other")
+
+
+def test_moving_where_the_server_cannot_copy(gcs, store, monkeypatch):
+    from tests.support.gcs.rules import Bucket, RefusedError
+
+    def unknown(*_):
+        raise RefusedError(404, "Not Found", "notFound")
+
+    monkeypatch.setattr(Bucket, "rewrite", unknown)
+    bucket = gcs.buckets["bucket"]
+    bucket.put("staging/a", DATA)
+    store.move("gs://bucket/staging/a", "gs://bucket/a")
+    assert (bucket.names(), bucket.get("a")) == (["a"], DATA)
+
+
 def test_nothing_is_replaced_by_accident(gcs, store):
     generation = gcs.buckets["bucket"].put("a", b"theirs")
     assert not store.create("gs://bucket/a", b"mine")

@@ -10,6 +10,18 @@ from encoder.storage.registry import store_for
 LARGE = random.Random(0).randbytes(21 << 20)
 
 
+def test_moving(bucket, tmp_path):
+    for folder in (bucket, str(tmp_path)):
+        store = store_for(folder)
+        store.write(f"{folder}/staging/x/ä#1.bin", b"content")
+        for _ in range(2):
+            store.move(f"{folder}/staging/x/ä#1.bin", f"{folder}/x/ä#1.bin")
+            assert store.read(f"{folder}/x/ä#1.bin")[0] == b"content"
+            assert store.stat(f"{folder}/staging/x/ä#1.bin") is None
+        with pytest.raises(FileNotFoundError):
+            store.move(f"{folder}/none", f"{folder}/other")
+
+
 def test_write_read_and_delete(bucket):
     path = f"{bucket}/folder/ä b#[1].bin"
     store = store_for(path)
