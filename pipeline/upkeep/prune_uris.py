@@ -62,8 +62,8 @@ def prune_uris(output: str | os.PathLike[str], prefix: str, dry_run: bool = Fals
     rows: Counter[str] = Counter()
     removed: set[str] = set()
     written: list[str] = []
-    for number, (name, state) in enumerate(manifest.encoders.items()):
-        run_id = f"{new_upkeep_id(PRUNE)}-{number}"
+    for name, state in manifest.encoders.items():
+        run_id = new_upkeep_id(PRUNE)
         found = _Rewriting(place, state, run_id, below, dry_run)
         parts = [found.without(part) for part in state.parts]
         rows += found.rows

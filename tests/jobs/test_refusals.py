@@ -185,3 +185,29 @@ def test_an_interrupted_first_run_is_no_dataset(tmp_path, dataset, monkeypatch):
         assert "no run has committed to it. What an interrupted run has finished waits" in found.err
     assert not (dataset.folder / "manifest.json").exists()
     assert dataset.run(tmp_path / "p") == {"listed": 6, "resumed": 6}
+
+
+def test_waiting_rows_take_the_types_and_values_of_the_run_that_commits(
+    tmp_path, dataset, monkeypatch
+):
+    """The run that died took the column for whole numbers, and had read another label."""
+    for n in range(3):
+        write_image(tmp_path / f"{n}.png", n)
+    path = tmp_path / "list.csv"
+    path.write_text("uri,v,label\n0.png,1,old\n1.png,2,old\n")
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.steps.commit.commit", die)
+        dataset.run(path, options=["--keep", "v,label"], code=1)
+    path.write_text("uri,v,label\n0.png,1,new\n2.png,A12,new\n")
+    counts = dataset.run(path, options=["--keep", "v,label"])
+    assert counts == {"listed": 2, "new": 1, "embedded": 1, "resumed": 1}
+    values = {name: (row["v"], row["label"]) for name, row in dataset.by_name().items()}
+    assert values == {"0.png": ("1", "new"), "2.png": ("A12", "new")}
+    # A folder has no values: those that the run that died had read do not come back.
+    assert dataset.run(tmp_path / "1.png") == {"listed": 1, "resumed": 1}
+    assert dataset.by_name()["1.png"]["v"] is None
+    assert dataset.by_name()["1.png"]["label"] is None
