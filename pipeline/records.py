@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -366,38 +366,6 @@ class Counts:
         self.known += other.known
         self.lost += other.lost
         self.failing += other.failing
-
-
-class _LaterFields(TypedDict, total=False):
-    """Fields that the records of early versions lack."""
-
-    copied: int
-    computed_on: list[str]
-    renewed: int
-    rows: int
-    repeated: int
-    notes: list[str]
-
-
-class RunRecord(_LaterFields):
-    """The record of a run, as ``runs/<run_id>.json`` holds it; see docs/contracts.md."""
-
-    run_id: str
-    encoder_id: str
-    started: str
-    finished: str
-    inputs: list[str]
-    listed: int
-    new: int
-    changed: int
-    unchanged: int
-    deleted: int
-    embedded: int
-    failed: int
-    resumed: int
-    encoder_loads: int
-    seconds: float
-    images_per_second: float
 
 
 class _HasUri(Protocol):

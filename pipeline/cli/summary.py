@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pipeline.dataset.layout import encoder_folder
-from pipeline.records import EMBEDDINGS, FAILURES, Part, RunRecord
+from pipeline.dataset.run_records import RunRecord
+from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.runs.accounting import failure_reasons
 from pipeline.runs.foreseen import Foreseen
 from pipeline.runs.notes import note_lines

@@ -22,7 +22,6 @@ from pipeline.dataset.layout import (
     final,
     is_staged,
     manifest_path,
-    record_path,
     staged,
 )
 from pipeline.errors import JobError
@@ -33,7 +32,6 @@ from pipeline.records import (
     KnownInput,
     ListState,
     Part,
-    RunRecord,
 )
 
 FORMAT = "image-embeddings/1"
@@ -290,28 +288,6 @@ def removed_meanwhile(path: str) -> JobError:
         "this one was not committed. No work is lost: start it again, and it takes over the "
         "finished parts"
     )
-
-
-def read_record(output: str, run_id: str) -> RunRecord:
-    """The record of a committed run.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or a value has another type.
-    """
-    path = record_path(output, run_id)
-    values = json.loads(store_for(path).read(path)[0])
-    try:
-        return msgspec.convert(values, RunRecord)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
-
-
-def stray_records(output: str, manifest: Manifest) -> list[str]:
-    """Full paths of the run records that the manifest does not name."""
-    folder = join(output, RUNS)
-    known = {record_path(output, run) for run in manifest.runs}
-    return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
 
 
 def _entries(parts: Iterable[Part]) -> list[_PartEntry]:

@@ -29,10 +29,10 @@ from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
 from pipeline.inputs.archives.image_columns import find_image_column
 from pipeline.inputs.archives.parquet_files import check_carried
-from pipeline.inputs.column_types import joined, parse_types
 from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, archive_kind, list_kind
 from pipeline.inputs.files import Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
+from pipeline.inputs.lists.column_types import joined, parse_types
 from pipeline.inputs.lists.registry import carried_types, check_columns, check_values
 from pipeline.inputs.resolve import is_list
 from pipeline.inputs.source import Input

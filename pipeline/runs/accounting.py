@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from pipeline.dataset.parts import read_part
+from pipeline.dataset.run_records import RunRecord
 from pipeline.errors import JobError
 from pipeline.inputs.uris import readable
 from pipeline.records import (
@@ -19,7 +20,6 @@ from pipeline.records import (
     Note,
     Part,
     Rewrite,
-    RunRecord,
     Snapshot,
 )
 from pipeline.runs.job import Job

@@ -31,6 +31,7 @@ from pipeline.dataset.manifest import (
     write_manifest,
 )
 from pipeline.dataset.parts import count_rows
+from pipeline.dataset.run_records import RunRecord
 from pipeline.errors import JobError
 from pipeline.inputs.uris import path_of, uri_of
 from pipeline.records import (
@@ -41,7 +42,6 @@ from pipeline.records import (
     KnownInput,
     ListState,
     Part,
-    RunRecord,
     Snapshot,
 )
 from pipeline.runs.accounting import Outcome, check_run, run_record

@@ -19,8 +19,9 @@ from pipeline.dataset.layout import PRUNE, new_upkeep_id, output_folder, record_
 from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
 from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
 from pipeline.dataset.parts import PartWriter
+from pipeline.dataset.run_records import RunRecord
 from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of, schema_of
-from pipeline.records import EMBEDDINGS, Part, RunRecord
+from pipeline.records import EMBEDDINGS, Part
 
 _TOKEN = "upkeep"
 

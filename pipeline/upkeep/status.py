@@ -19,11 +19,11 @@ from pipeline.dataset.manifest import (
     is_lost,
     no_manifest,
     read_manifest,
-    read_record,
     unreadable,
 )
+from pipeline.dataset.run_records import RunRecord, read_record
 from pipeline.options import count_text, size_text
-from pipeline.records import EMBEDDINGS, FAILURES, RunRecord
+from pipeline.records import EMBEDDINGS, FAILURES
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
@@ -114,6 +114,8 @@ def _waits(path: str) -> bool:
 
 
 def _rows(output: str, parts: list[str]) -> int:
+    if not parts:
+        return 0
     from pipeline.dataset.part_files import UNREADABLE, opened
 
     rows = 0

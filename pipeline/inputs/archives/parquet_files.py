@@ -12,7 +12,7 @@ from pipeline.dataset.values import MisfitError, fitted, to_plain
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.image_columns import find_image_column, images_of
-from pipeline.inputs.column_types import misfit
+from pipeline.inputs.lists.column_types import misfit
 from pipeline.records import Image
 
 _READ_ROWS = 8  # images in memory at a time, since they may be large

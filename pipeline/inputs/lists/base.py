@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import pyarrow as pa
 
 from pipeline.dataset.values import MisfitError, fitted, to_plain
-from pipeline.inputs.column_types import misfit
+from pipeline.inputs.lists.column_types import misfit
 from pipeline.inputs.uris import readable
 from pipeline.options import ListOptions
 from pipeline.records import Note

@@ -9,7 +9,6 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from pipeline.dataset.values import is_text, text_of
-from pipeline.inputs.column_types import joined
 from pipeline.inputs.lists.base import (
     BATCH_ROWS,
     ListError,
@@ -18,6 +17,7 @@ from pipeline.inputs.lists.base import (
     check_names,
     shown,
 )
+from pipeline.inputs.lists.column_types import joined
 from pipeline.inputs.lists.json_values import Object, Row, objects_of
 from pipeline.inputs.lists.text_input import encoding_note, opened_text, valid_text
 from pipeline.options import ListOptions

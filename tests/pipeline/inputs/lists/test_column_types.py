@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from encoder.errors import InputError
-from pipeline.inputs.column_types import joined, parse_types
+from pipeline.inputs.lists.column_types import joined, parse_types
 
 
 def test_names_of_types():
