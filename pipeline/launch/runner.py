@@ -65,6 +65,7 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
         JobError: the inputs or the output can't be read.
     """
     _check_reachable(job, options)
+    _check_place(job)
     check_new_run_id(job)
     pipeline = _new_pipeline(options)
     planned = add_plan(pipeline, job, remember=False)
@@ -168,6 +169,19 @@ def _check_output(job: Job) -> None:
             raise InputError(f"--output {job.output!r} can't be made: {error.strerror}") from error
         if not os.access(job.output, os.W_OK | os.X_OK):
             raise InputError(f"--output {job.output!r} can't be written: permission denied")
+
+
+def _check_place(job: Job) -> None:
+    """Check, without making anything, that a local output could be made and written."""
+    if is_remote(job.output):
+        return
+    place = job.output
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise InputError(f"--output {job.output!r} can't be made: {place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--output {job.output!r} can't be written: permission denied")
 
 
 def check_new_run_id(job: Job) -> None:

@@ -148,3 +148,14 @@ def test_wrong_shares(collection, dataset, capsys, text):
         dataset.job(collection, options=[f"--check-content={text}"])
     assert left.value.code == 2
     assert "--check-content" in capsys.readouterr().err
+
+
+def test_what_a_run_refuses_at_once(tmp_path, collection, dataset):
+    """A plan refuses it, too, with the same exit code, and makes nothing."""
+    (tmp_path / "file").write_text("")
+    run_id = next(iter(dataset.manifest()["runs"]))
+    for options, output in (([], tmp_path / "file" / "out"), (["--run-id", run_id], None)):
+        for command in ("run", "plan"):
+            refused = dataset.job(collection, options=options, command=command, output=output)
+            assert refused.code == 2
+            assert "--output" in refused.err or "--run-id" in refused.err

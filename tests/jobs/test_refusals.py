@@ -211,3 +211,20 @@ def test_waiting_rows_take_the_types_and_values_of_the_run_that_commits(
     assert dataset.run(tmp_path / "1.png") == {"listed": 1, "resumed": 1}
     assert dataset.by_name()["1.png"]["v"] is None
     assert dataset.by_name()["1.png"]["label"] is None
+
+
+def test_waiting_parts_of_an_early_version_are_put_aside(tmp_path, collection, dataset):
+    """It wrote parts to their final paths, where readers by glob see them."""
+    shutil.move(collection, tmp_path / "right")
+    for n in range(3):
+        write_image(collection / f"wrong{n}.png", 100 + n)
+    write_image(tmp_path / "q" / "z.png", 50)
+    dataset.run(collection, code=1)
+    shutil.copytree(dataset.folder / "staging", dataset.folder, dirs_exist_ok=True)
+    shutil.rmtree(dataset.folder / "staging")
+    assert len(dataset.rows()) == 9
+    dataset.run(tmp_path / "q")
+    assert len(dataset.rows()) == 7
+    counts = dataset.run(collection, options=["--allow-deletes"])
+    assert counts == {"listed": 3, "deleted": 6, "resumed": 3}
+    assert len(dataset.rows()) == 4
