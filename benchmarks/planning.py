@@ -106,7 +106,7 @@ def make_dataset(base: pathlib.Path, encoder: str) -> int:
     ]
     totals = Counter(listed=len(images), new=len(images))
     counts = Counts(totals, Counter({made.inputs[0].text: len(images)}))
-    snapshot = take_snapshot(made.output, made.spec)._replace(resumable=())
+    snapshot = take_snapshot(made.output, made.spec)._replace(waiting=())
     commit(made, Outcome(snapshot, counts, parts, []))
     return size_of(base / "out")
 
