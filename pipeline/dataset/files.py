@@ -149,7 +149,9 @@ def make_live(
         JobError: a run or another command has committed first. Nothing is changed then.
     """
     pending = still_there(output, set(manifest.removed))
-    to_remove = sorted((removed | pending) - manifest.live_files())
+    # A part in a bucket is at both of its paths if its move was killed.
+    gone = removed | {final(path) for path in removed}
+    to_remove = sorted((gone | pending) - manifest.live_files())
     new = dataclasses.replace(manifest, removed=tuple(to_remove), upkeep=command)
     try:
         write_manifest(output, new, expected)

@@ -103,7 +103,9 @@ def _to_remove(job: Job, outcome: Outcome) -> set[str]:
     waiting parts with rows that this run did not list.
     """
     snapshot = outcome.snapshot
-    to_remove = {part.path for part in snapshot.live} | {*snapshot.waiting, *snapshot.useless}
+    # A part in a bucket is at both of its paths if its move was killed.
+    to_remove = {path for part in snapshot.live for path in (part.path, final(part.path))}
+    to_remove |= {*snapshot.waiting, *snapshot.useless}
     to_remove |= {each.uris_path for each in snapshot.lists}
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, CHANGES)
     for kind in kinds:

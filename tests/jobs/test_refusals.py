@@ -1,5 +1,6 @@
 """Runs that are refused: as often as they are started, and without a trace in what readers see."""
 
+import json
 import shutil
 
 import pytest
@@ -228,3 +229,28 @@ def test_waiting_parts_of_an_early_version_are_put_aside(tmp_path, collection, d
     counts = dataset.run(collection, options=["--allow-deletes"])
     assert counts == {"listed": 3, "deleted": 6, "resumed": 3}
     assert len(dataset.rows()) == 4
+
+
+@pytest.mark.parametrize("then", ["run", "compact"])
+def test_a_move_that_was_killed_between_copy_and_removal(tmp_path, collection, dataset, then):
+    """As in a bucket: the part is at both of its paths. It has to go from both."""
+    write_image(tmp_path / "q" / "z.png", 50)
+    dataset.run(tmp_path / "q")
+    for path in list((dataset.folder / "embeddings").rglob("part-*.parquet")):
+        place = dataset.folder / "staging" / path.relative_to(dataset.folder)
+        place.parent.mkdir(parents=True)
+        shutil.copy(path, place)
+        manifest = dataset.manifest()
+        names = {*manifest["publishing"], str(path.relative_to(dataset.folder))}
+        text = json.dumps({**manifest, "publishing": sorted(names)})
+        (dataset.folder / "manifest.json").write_text(text)
+    assert len(dataset.committed()) == 7
+    if then == "run":
+        write_image(collection / "0.png", 60)
+        (tmp_path / "q" / "z.png").unlink()
+        write_image(tmp_path / "q" / "y.png", 51)
+        dataset.run(collection, tmp_path / "q")
+    else:
+        assert dataset.shell("compact", dataset.folder).code == 0
+    assert len(dataset.rows()) == len(dataset.committed()) == 7
+    assert dataset.shell("verify", dataset.folder).out == f"{dataset.folder} is whole\n"
