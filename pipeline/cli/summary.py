@@ -55,7 +55,7 @@ def foreseen_lines(foreseen: Foreseen) -> list[str]:
     lines = [f"{name:<10} {totals[name]:,}" for name in totals if totals[name] or name not in rare]
     copied = f"copied     {sum(each.of(each.copied) for each in looked):,}"
     images, read = sum(each.images for each in looked), sum(each.read for each in looked)
-    if read < images:
+    if 0 < read < images:
         copied += f" (estimated: {read:,} of {images:,} images were read to see)"
     notes = [f"note: {each}" for each in note_lines(foreseen.notes)]
     return [*lines, copied, *notes]

@@ -98,9 +98,10 @@ class _Look(StorageDoFn):
         self, element: list[Iterable[Todo]], contents: Iterable[Contents]
     ) -> Iterator[Looked]:
         groups = [list(each) for each in element]
-        if not groups:
+        known = list(contents)
+        if not known or not groups:  # nothing to compare, or nothing to compare with
             return
-        index = VectorIndex(self._output, contents)
+        index = VectorIndex(self._output, known)
         with ThreadPoolExecutor(DEFAULT_READS, thread_name_prefix="look") as pool:
             found = [pair for pairs in pool.map(self._read, groups) for pair in pairs]
         same: Counter[Counted] = Counter()

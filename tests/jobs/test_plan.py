@@ -159,3 +159,17 @@ def test_what_a_run_refuses_at_once(tmp_path, collection, dataset):
             refused = dataset.job(collection, options=options, command=command, output=output)
             assert refused.code == 2
             assert "--output" in refused.err or "--run-id" in refused.err
+
+
+def test_a_plan_of_a_first_run_reads_no_image(tmp_path, dataset, monkeypatch):
+    """There is nothing to compare their content with."""
+    for n in range(3):
+        write_image(tmp_path / "p" / f"{n}.png", n)
+    monkeypatch.setattr("pipeline.steps.forecast._FILES", 2)
+
+    def never(*_):
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr("pipeline.steps.forecast.read_file", never)
+    monkeypatch.setattr("pipeline.steps.forecast.read_archive", never)
+    assert dataset.job(tmp_path / "p", command="plan").out.split()[-2:] == ["copied", "0"]
