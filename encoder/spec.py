@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -30,6 +31,7 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 FITS: tuple[Fit, ...] = get_args(Fit)
 DECODES: tuple[Decode, ...] = get_args(Decode)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_ID = re.compile(r"[0-9a-f]{16}")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": POOLINGS,
     "preprocess": PREPROCESS_MODES,
@@ -158,6 +160,7 @@ class EncoderSpec:
             if isinstance(error.__cause__, InputError):  # from __post_init__
                 raise error.__cause__ from None
             raise InputError(f"encoder.json is damaged: {error}") from error
+        check_id(spec.id, "encoder.json has the id")
         # The id is made of the values as they were written: 3 and 3.0 have different ids.
         return spec.replace(gem_p=values["gem_p"], normalize=values["normalize"])
 
@@ -176,6 +179,17 @@ def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:
             "'python -m encoder extract MODEL --output DIR'"
         )
     return EncoderSpec.from_json(store.read(path)[0])
+
+
+def check_id(encoder_id: str, what: str) -> None:
+    """Raise InputError unless an encoder's id is one: ids become parts of paths.
+
+    Args:
+        encoder_id: the id.
+        what: where it is from, for the message.
+    """
+    if not _ID.fullmatch(encoder_id):
+        raise InputError(f"{what} {encoder_id!r}; expected 16 of the digits 0-9 and a-f")
 
 
 def check_choice(option: str, found: object, known: tuple[str, ...]) -> None:

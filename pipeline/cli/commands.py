@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from encoder.compute.keras_setup import check_backend
 from encoder.errors import InputError
+from encoder.spec import check_id
 from encoder.terminal import console, quick_imports
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
@@ -183,7 +184,9 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.upkeep.prune_uris import prune_uris
 
     _no_more(rest, "prune")
-    if options.uri_prefix:
+    if options.encoder is not None:
+        check_id(options.encoder, "--encoder is")
+    if options.uri_prefix is not None:
         found = prune_uris(options.output, options.uri_prefix, options.dry_run)
         if not found.parts:
             print(f"nothing to do: no row is below {options.uri_prefix}")
@@ -194,7 +197,7 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
             f"{count_text(found.failures, 'failure')} below {options.uri_prefix}"
         )
         return 0
-    if options.encoder:
+    if options.encoder is not None:
         pruned = prune_encoder(options.output, options.encoder, options.dry_run)
         what = f"encoder {options.encoder} with {count_text(pruned.rows, 'row')}"
     else:

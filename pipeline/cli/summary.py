@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pipeline.dataset.layout import encoder_folder
-from pipeline.dataset.run_records import RunRecord
+from pipeline.dataset.manifest import RunRecord
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.runs.accounting import failure_reasons
 from pipeline.runs.foreseen import Foreseen

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
+from typing import TypedDict
 
 import msgspec
 
@@ -22,6 +23,7 @@ from pipeline.dataset.layout import (
     final,
     is_staged,
     manifest_path,
+    record_path,
     staged,
 )
 from pipeline.errors import JobError
@@ -35,6 +37,38 @@ from pipeline.records import (
 )
 
 FORMAT = "image-embeddings/1"
+
+
+class _LaterFields(TypedDict, total=False):
+    """Fields that the records of early versions lack."""
+
+    copied: int
+    computed_on: list[str]
+    renewed: int
+    rows: int
+    repeated: int
+    notes: list[str]
+
+
+class RunRecord(_LaterFields):
+    """The record of a run, as ``runs/<run_id>.json`` holds it; see docs/contracts.md."""
+
+    run_id: str
+    encoder_id: str
+    started: str
+    finished: str
+    inputs: list[str]
+    listed: int
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    embedded: int
+    failed: int
+    resumed: int
+    encoder_loads: int
+    seconds: float
+    images_per_second: float
 
 
 class _AnyFormat(msgspec.Struct):
@@ -177,7 +211,7 @@ class Manifest:
             if found != FORMAT:
                 raise ValueError(f"format {found!r}, expected {FORMAT!r}")
             file = msgspec.convert(values, _ManifestFile)
-            encoders = {name: _state(entry) for name, entry in file.encoders.items()}
+            encoders = {name: _state(name, entry) for name, entry in file.encoders.items()}
         except (ValueError, msgspec.ValidationError) as error:
             raise JobError(
                 f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
@@ -290,6 +324,28 @@ def removed_meanwhile(path: str) -> JobError:
     )
 
 
+def read_record(output: str, run_id: str) -> RunRecord:
+    """The record of a committed run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or a value has another type.
+    """
+    path = record_path(output, run_id)
+    values = json.loads(store_for(path).read(path)[0])
+    try:
+        return msgspec.convert(values, RunRecord)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def stray_records(output: str, manifest: Manifest) -> list[str]:
+    """Full paths of the run records that the manifest does not name."""
+    folder = join(output, RUNS)
+    known = {record_path(output, run) for run in manifest.runs}
+    return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
+
+
 def _entries(parts: Iterable[Part]) -> list[_PartEntry]:
     """The entries of parts, in order of their paths."""
     return sorted(
@@ -298,9 +354,12 @@ def _entries(parts: Iterable[Part]) -> list[_PartEntry]:
     )
 
 
-def _state(entry: _EncoderEntry) -> EncoderState:
+def _state(name: str, entry: _EncoderEntry) -> EncoderState:
+    spec = EncoderSpec.from_json(json.dumps(entry.spec))
+    if spec.id != name:
+        raise ValueError(f"the entry of encoder {name!r} holds the spec of encoder {spec.id}")
     return EncoderState(
-        EncoderSpec.from_json(json.dumps(entry.spec)),
+        spec,
         (*_parts(EMBEDDINGS, entry.embeddings), *_parts(FAILURES, entry.failures)),
         tuple(ListState(list_uri, path) for list_uri, path in entry.lists.items()),
         tuple(KnownInput(**msgspec.structs.asdict(each)) for each in entry.inputs),

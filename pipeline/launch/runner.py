@@ -20,8 +20,7 @@ from encoder.errors import InputError
 from encoder.storage.base import join, temporary_name
 from encoder.storage.registry import is_remote, store_for
 from encoder.terminal import silenced_stderr
-from pipeline.dataset.manifest import read_manifest
-from pipeline.dataset.run_records import RunRecord, read_record
+from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.launch.beam_options import has_many_processes, is_in_process

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
+from pipeline.dataset.manifest import RunRecord
 from pipeline.dataset.parts import read_part
-from pipeline.dataset.run_records import RunRecord
 from pipeline.errors import JobError
 from pipeline.inputs.uris import readable
 from pipeline.records import (

@@ -26,12 +26,12 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.manifest import (
     EncoderState,
     Manifest,
+    RunRecord,
     read_manifest,
     removed_meanwhile,
     write_manifest,
 )
 from pipeline.dataset.parts import count_rows
-from pipeline.dataset.run_records import RunRecord
 from pipeline.errors import JobError
 from pipeline.inputs.uris import path_of, uri_of
 from pipeline.records import (

@@ -20,8 +20,8 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.manifest import (
     EncoderState,
     read_manifest,
+    stray_records,
 )
-from pipeline.dataset.run_records import stray_records
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -57,7 +57,7 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
         live=state.parts,
         waiting=tuple(sorted(waiting)),
         useless=tuple(sorted(useless)),
-        stray_records=tuple(stray_records(output, manifest.runs)),
+        stray_records=tuple(stray_records(output, manifest)),
         lists=state.lists,
         inputs=state.inputs,
     )

@@ -17,9 +17,8 @@ from encoder.spec import EncoderSpec
 from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import encoder_folder, final, run_of
-from pipeline.dataset.manifest import EncoderState
+from pipeline.dataset.manifest import EncoderState, read_record
 from pipeline.dataset.part_files import UNREADABLE, batches_of, checksum, read_batches
-from pipeline.dataset.run_records import read_record
 from pipeline.dataset.schema import NO_COLUMNS, SPEC_KEY, schema_of
 from pipeline.options import count_text
 from pipeline.records import EMBEDDINGS, FAILURES, Part

@@ -16,10 +16,9 @@ from encoder.storage.registry import normalize, store_for
 from pipeline.dataset.changes import REMOVED, Change
 from pipeline.dataset.files import make_live
 from pipeline.dataset.layout import PRUNE, new_upkeep_id, output_folder, record_name, record_path
-from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
+from pipeline.dataset.manifest import EncoderState, RunRecord, existing_manifest, unreadable
 from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
 from pipeline.dataset.parts import PartWriter
-from pipeline.dataset.run_records import RunRecord
 from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of, schema_of
 from pipeline.records import EMBEDDINGS, Part
 
@@ -90,10 +89,10 @@ def prune_uris(output: str | os.PathLike[str], prefix: str, dry_run: bool = Fals
 
 
 def _below(prefix: str) -> Callable[[str], bool]:
+    if not prefix.strip("*/ "):
+        raise InputError(f"--uri-prefix {prefix!r} names no folder; it would remove every row")
     if prefix.endswith("*"):
         start = prefix[:-1]
-        if not start:
-            raise InputError("--uri-prefix '*' would remove every row; name a folder")
         return lambda uri: uri.startswith(start)
     try:
         place = normalize(prefix)

@@ -9,10 +9,9 @@ from encoder.spec import EncoderSpec
 from encoder.storage.base import FileInfo, is_temporary, join
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import RUNS, is_part, is_uris
-from pipeline.dataset.manifest import EncoderState, Manifest
+from pipeline.dataset.manifest import EncoderState, Manifest, read_record
 from pipeline.dataset.named_uris import list_of
 from pipeline.dataset.part_files import UNREADABLE, opened
-from pipeline.dataset.run_records import read_record
 from pipeline.records import EMBEDDINGS, FAILURES, LISTS, Kind, ListState, Part
 from pipeline.upkeep.checks import spec_in, started
 

@@ -16,12 +16,13 @@ from pipeline.dataset.files import not_named, own_files
 from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder
 from pipeline.dataset.manifest import (
     EncoderState,
+    RunRecord,
     is_lost,
     no_manifest,
     read_manifest,
+    read_record,
     unreadable,
 )
-from pipeline.dataset.run_records import RunRecord, read_record
 from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES
 

@@ -19,9 +19,9 @@ from pipeline.dataset.manifest import (
     is_lost,
     no_manifest,
     read_manifest,
+    read_record,
 )
 from pipeline.dataset.part_files import UNREADABLE
-from pipeline.dataset.run_records import read_record
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
 from pipeline.options import count_text, size_text

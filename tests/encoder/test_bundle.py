@@ -130,6 +130,14 @@ def test_a_spec_with_a_value_of_the_wrong_type(small_bundle, field, value):
         EncoderSpec.from_json(json.dumps(values))
 
 
+@pytest.mark.parametrize("wrong", ["", "../../x", "0123456789ABCDEF", "0123456789abcde", "a" * 17])
+def test_an_id_that_is_none(small_bundle, wrong):
+    """Ids become parts of paths."""
+    values = json.loads((small_bundle / "encoder.json").read_text()) | {"id": wrong}
+    with pytest.raises(encoder.InputError, match="has the id .*; expected 16 of the digits"):
+        EncoderSpec.from_json(json.dumps(values))
+
+
 def test_a_spec_that_says_1_for_true_keeps_its_id(small_bundle):
     values = json.loads((small_bundle / "encoder.json").read_text())
     text = json.dumps({**values, "normalize": 1, "pooling": "gem", "gem_p": 3})

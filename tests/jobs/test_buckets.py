@@ -15,8 +15,7 @@ from encoder.storage.gcs import client as gcs_client_module
 from encoder.storage.gcs.client import gcs_client
 from encoder.storage.registry import store_for
 from pipeline.__main__ import main
-from pipeline.dataset.manifest import read_manifest
-from pipeline.dataset.run_records import read_record
+from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
 from tests.support.gcs.faults import ALL, Faults

@@ -8,9 +8,8 @@ import pytest
 
 import pipeline.runs.commit as commit_module
 from pipeline.dataset.layout import final
-from pipeline.dataset.manifest import read_manifest
+from pipeline.dataset.manifest import read_manifest, read_record
 from pipeline.dataset.reader import open_dataset
-from pipeline.dataset.run_records import read_record
 from pipeline.errors import JobError
 from pipeline.options import JobOptions
 from pipeline.records import DECODE, Counts, Embedded, Failure, Load, Rewrite

@@ -81,8 +81,10 @@ def test_all_encoders(collection, dataset, small_model_file):
 
 
 def test_wrong_prefixes(collection, dataset):
-    with pytest.raises(InputError, match="would remove every row"):
-        prune_uris(dataset.folder, "*")
+    for prefix in ("*", "", " ", "/", "//"):
+        refused = dataset.shell("prune", dataset.folder, "--uri-prefix", prefix)
+        assert refused.code == 2
+        assert "would remove every row" in refused.err
     with pytest.raises(InputError, match=r"--uri-prefix .*unknown scheme"):
         prune_uris(dataset.folder, "ftp://x/y")
 
