@@ -134,7 +134,7 @@ def test_a_spec_with_a_value_of_the_wrong_type(small_bundle, field, value):
 def test_an_id_that_is_none(small_bundle, wrong):
     """Ids become parts of paths."""
     values = json.loads((small_bundle / "encoder.json").read_text()) | {"id": wrong}
-    with pytest.raises(encoder.InputError, match="has the id .*; expected 16 of the digits"):
+    with pytest.raises(encoder.InputError, match=r"has the id .*; expected 16 of the digits"):
         EncoderSpec.from_json(json.dumps(values))
 
 
