@@ -217,7 +217,7 @@ class Shared(RuleBasedStateMachine):
             for table in (after.rows, after.failures, after.values):
                 table.pop(uri, None)
         lost = len(gone.keys() & known)
-        if not listed:
+        if not listed and not accept:
             raise RefusedError("no image")
         if lost > (lost + len(listed.keys() & known)) / 2 and not accept:
             raise RefusedError("most are gone")
@@ -226,7 +226,7 @@ class Shared(RuleBasedStateMachine):
         tried = [
             uri for uri in tried if not after.failures[uri] or again[uri] != after.failures[uri]
         ]
-        if len(tried) == len(listed):
+        if tried and len(tried) == len(listed):
             raise RefusedError("all failed")
         for text in inputs:
             if text in LISTS:
