@@ -15,6 +15,7 @@ from encoder.spec import check_id
 from encoder.terminal import console, quick_imports
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
+from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
@@ -98,7 +99,10 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
 
     foreseen = runner.plan(job, parse_beam_options(rest))
     print("\n".join(foreseen_lines(foreseen)))
-    check_plan(job, foreseen.counts, foreseen.notes)
+    try:
+        check_plan(job, foreseen.counts, foreseen.notes)
+    except JobError as error:
+        raise JobError(f"a run would be refused: {error}") from error
     return 0
 
 

@@ -24,7 +24,7 @@ from pipeline.dataset.schema import (
     extra_columns_of,
     schema_of,
 )
-from pipeline.dataset.values import plain_type
+from pipeline.dataset.values import is_text, plain_type
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
 from pipeline.inputs.archives.image_columns import find_image_column
@@ -271,7 +271,10 @@ def _check_values(file: _File, types: pa.Schema, carried: pa.Schema, options: Jo
         for field in carried
         if field.name not in types.names or types.field(field.name).type != field.type
     ]
-    if other and file.is_list:
+    if file.is_list and list_kind(file.path) == CSV and all(is_text(f.type) for f in other):
+        # Every text fits, so there is no need to read the whole list.
+        check_columns(file.path, options.lists, [field.name for field in other])
+    elif other and file.is_list:
         check_values(file.path, options.lists, pa.schema(other))
     elif other:
         packing = Packing(carried=pa.schema(other), parsed=options.lists.parsed)

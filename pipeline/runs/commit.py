@@ -65,11 +65,9 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
             check_run(job, outcome, record)
         except JobError:
             # What was embedded waits for a run that lists the same images. Copies of other parts
-            # without some rows are of no use.
-            remove(
-                job.output,
-                [each.replacement.path for each in outcome.rewritten if each.replacement],
-            )
+            # without some rows, and the log of changes, are of no use.
+            copies = [each.replacement.path for each in outcome.rewritten if each.replacement]
+            remove(job.output, [*copies, *(part.path for part in outcome.changes)])
             raise
         live = {part.path: part for part in _live_parts(job, outcome)}
         lists = _live_lists(job, outcome)

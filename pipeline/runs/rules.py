@@ -102,9 +102,8 @@ def decide(
         counts.totals["unchanged" if valid.committed else "resumed"] += 1
         renewed = _renewal(uri, valid, values)
         counts.totals["renewed"] += renewed is not None and valid.committed
-        if (
-            valid is embedding and valid.committed and scope.check.takes(uri)
-        ):  # reading it shows what becomes of it
+        if valid is embedding and valid.committed and scope.check.takes(uri):
+            # Reading it shows what becomes of it.
             image = image._replace(carried=values)
             same_row = OldRow(valid.part, valid.sha256, renews=renewed is not None)
             todo = Todo(image, old=same_row, check=True)

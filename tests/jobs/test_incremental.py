@@ -1,6 +1,5 @@
 """Rules of incremental runs (docs/reprocessing.md) that no other file tests."""
 
-import contextlib
 import os
 import pathlib
 import re
@@ -12,6 +11,7 @@ from encoder.spec import read_spec
 from pipeline.dataset.reader import open_dataset
 from pipeline.embedding.handler import LoadedEncoder
 from tests.conftest import write_image
+from tests.support.dataset import dying
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,18 +24,6 @@ def run(images, dataset):
         return dataset.run(*(inputs or [images]), options=["--allow-deletes"], **options)
 
     return run
-
-
-@contextlib.contextmanager
-def dying(where="pipeline.steps.commit.commit"):
-    """Runs within this block die, by default just before the commit."""
-
-    def killed(*_):
-        raise RuntimeError("killed")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(where, killed)
-        yield
 
 
 def test_a_changed_image_has_only_its_new_row(run, images, tmp_path, dataset):

@@ -9,15 +9,6 @@ from tests.conftest import write_image
 from tests.support.packed import picture, tar
 
 
-@pytest.fixture
-def collection(tmp_path, dataset):
-    """Six images with rows in the dataset, in the folder p."""
-    for n in range(6):
-        write_image(tmp_path / "p" / f"{n}.png", n)
-    dataset.run(tmp_path / "p")
-    return tmp_path / "p"
-
-
 def foreseen(dataset, *inputs, options=()):
     output = dataset.job(*inputs, options=options, command="plan")
     assert output.code == 0, output.err

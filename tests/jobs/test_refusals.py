@@ -6,29 +6,24 @@ import shutil
 import pytest
 
 from tests.conftest import write_image
+from tests.support.dataset import dying
 
 TIMES = 3
-
-
-@pytest.fixture
-def collection(tmp_path, dataset):
-    """Six images with rows in the dataset, in the folder p."""
-    for n in range(6):
-        write_image(tmp_path / "p" / f"{n}.png", n)
-    dataset.run(tmp_path / "p")
-    return tmp_path / "p"
 
 
 def refused(dataset, *inputs, options=(), match):
     """Start the same run and plan three times: both are refused, and readers see nothing."""
     before = dataset.rows(), dataset.rows("failures"), dataset.manifest()
+    logs = set(dataset.folder.glob("changes/*/run=*/*"))
     for _ in range(TIMES):
         error = dataset.run(*inputs, options=options, code=1)
         assert match in error
         assert (dataset.rows(), dataset.rows("failures"), dataset.manifest()) == before
         planned = dataset.job(*inputs, options=options, command="plan")
         assert planned.code == 1
+        assert planned.err.startswith("error: a run would be refused: ")
         assert match in planned.err
+    assert set(dataset.folder.glob("changes/*/run=*/*")) == logs
 
 
 def test_most_images_are_gone_and_others_are_there(collection, dataset):
@@ -130,32 +125,24 @@ def test_some_rows_of_a_waiting_part_are_taken(tmp_path, collection, dataset):
     assert waiting == []
 
 
-def test_readers_never_see_a_run_that_died(tmp_path, collection, dataset, monkeypatch):
+def test_readers_never_see_a_run_that_died(tmp_path, collection, dataset):
     for n in range(3):
         write_image(collection / f"new{n}.png", 100 + n)
     (collection / "0.png").unlink()
     before = dataset.rows()
 
-    def die(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.steps.commit.commit", die)
+    with dying():
         dataset.run(collection, code=1)
         assert dataset.rows() == before
     assert dataset.run(collection) == {"listed": 8, "deleted": 1, "unchanged": 5, "resumed": 3}
 
 
-def test_a_commit_that_dies_while_it_publishes(tmp_path, collection, dataset, monkeypatch):
+def test_a_commit_that_dies_while_it_publishes(tmp_path, collection, dataset):
     """The manifest is written, and nothing has moved yet: the run has committed."""
     write_image(collection / "new.png", 100)
     (collection / "0.png").unlink()
 
-    def die(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.runs.commit.publish", die)
+    with dying("pipeline.runs.commit.publish"):
         dataset.run(collection, code=1)
     names = {f"{tmp_path}/p/{name}" for name in ("new.png", *(f"{n}.png" for n in range(1, 6)))}
     assert set(dataset.committed()) == names
@@ -167,15 +154,11 @@ def test_a_commit_that_dies_while_it_publishes(tmp_path, collection, dataset, mo
     assert dataset.shell("verify", dataset.folder).out == f"{dataset.folder} is whole\n"
 
 
-def test_an_interrupted_first_run_is_no_dataset(tmp_path, dataset, monkeypatch):
+def test_an_interrupted_first_run_is_no_dataset(tmp_path, dataset):
     for n in range(6):
         write_image(tmp_path / "p" / f"{n}.png", n)
 
-    def die(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.steps.commit.commit", die)
+    with dying():
         dataset.run(tmp_path / "p", code=1)
     status = dataset.shell("status", dataset.folder)
     assert status.code == 0
@@ -188,20 +171,14 @@ def test_an_interrupted_first_run_is_no_dataset(tmp_path, dataset, monkeypatch):
     assert dataset.run(tmp_path / "p") == {"listed": 6, "resumed": 6}
 
 
-def test_waiting_rows_take_the_types_and_values_of_the_run_that_commits(
-    tmp_path, dataset, monkeypatch
-):
+def test_waiting_rows_take_the_types_and_values_of_the_run_that_commits(tmp_path, dataset):
     """The run that died took the column for whole numbers, and had read another label."""
     for n in range(3):
         write_image(tmp_path / f"{n}.png", n)
     path = tmp_path / "list.csv"
     path.write_text("uri,v,label\n0.png,1,old\n1.png,2,old\n")
 
-    def die(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.steps.commit.commit", die)
+    with dying():
         dataset.run(path, options=["--keep", "v,label"], code=1)
     path.write_text("uri,v,label\n0.png,1,new\n2.png,A12,new\n")
     counts = dataset.run(path, options=["--keep", "v,label"])

@@ -3,13 +3,16 @@ pyarrow from the folder, with the manifest and with the run records."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pytest
 
 from encoder.spec import read_spec
 from pipeline.__main__ import main
@@ -22,6 +25,18 @@ COUNTS = (
 )
 
 Row = dict[str, Any]
+
+
+@contextlib.contextmanager
+def dying(where: str = "pipeline.steps.commit.commit") -> Iterator[None]:
+    """Runs within this block die, by default just before the commit."""
+
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, killed)
+        yield
 
 
 class Output(NamedTuple):

@@ -73,7 +73,9 @@ class Kind(Protocol):
             ListError: a column is missing.
         """
 
-    def check_columns(self, file: BinaryIO, path: str, options: ListOptions) -> None:
+    def check_columns(
+        self, file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]
+    ) -> None:
         """Check that there is a column of uris; reads only the start of the file.
 
         Raises:

@@ -78,10 +78,10 @@ def carried_types(
         return [guess.type() for guess in guesses]
 
 
-def check_columns(file: BinaryIO, path: str, options: ListOptions) -> None:
+def check_columns(file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]) -> None:
     """See base.Kind."""
     with opened_text(file, options.encoding, newline="") as text:
-        _table(text, path, options, ())
+        _table(text, path, options, keep)
 
 
 def _table(text: Text, path: str, options: ListOptions, keep: Sequence[str]) -> CsvLines:

@@ -64,7 +64,7 @@ def carried_types(
         return types
 
 
-def check_columns(file: BinaryIO, path: str, options: ListOptions) -> None:
+def check_columns(file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]) -> None:
     """Do nothing: the columns are known only after reading all rows."""
 
 

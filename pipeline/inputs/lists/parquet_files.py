@@ -44,9 +44,9 @@ def carried_types(
     return [schema.field(name).type for name in keep]
 
 
-def check_columns(file: BinaryIO, path: str, options: ListOptions) -> None:
+def check_columns(file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]) -> None:
     """See base.Kind."""
-    check_names(path, options, (), pq.read_schema(file).names)
+    check_names(path, options, keep, pq.read_schema(file).names)
 
 
 def _uris(column: pa.Array) -> list[str | None]:

@@ -74,14 +74,14 @@ def read_list(
                 yield _entry(path, place, uri, error, values)
 
 
-def check_columns(path: str, options: ListOptions) -> None:
-    """Check that a list can be read and has a column of uris; reads only its start.
+def check_columns(path: str, options: ListOptions, keep: Sequence[str] = ()) -> None:
+    """Check that a list can be read and has the columns of uris and to keep; reads only its start.
 
     Raises:
         ListError: the list can't be read or has no such column.
     """
     with _opened(path) as file:
-        _kind_of(path).check_columns(file, path, options)
+        _kind_of(path).check_columns(file, path, options, keep)
 
 
 def check_values(path: str, options: ListOptions, carried: pa.Schema) -> None:

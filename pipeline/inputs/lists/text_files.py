@@ -37,5 +37,5 @@ def carried_types(
     raise ListError(f"{path} is a plain list of uris: it has no columns to keep")
 
 
-def check_columns(file: BinaryIO, path: str, options: ListOptions) -> None:
+def check_columns(file: BinaryIO, path: str, options: ListOptions, keep: Sequence[str]) -> None:
     """Do nothing: a text file has no columns, and any text is a list of uris."""

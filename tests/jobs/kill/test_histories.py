@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -246,14 +247,13 @@ class History(RuleBasedStateMachine):
             assert {row["uri"]: row for row in table} == rows
 
 
-def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
-    encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
-    monkeypatch.setattr("encoder.bundle.load", lambda path, trust: load(path))  # once for all runs
+def play(machine: Callable[[], RuleBasedStateMachine], histories: int, steps: int) -> None:
+    """Play histories: fixed ones in usual tests, random ones of 50 steps with HISTORIES."""
     run_state_machine_as_test(
-        functools.partial(History, [small_bundle, tmp_path / "second"]),
+        machine,
         settings=settings(
-            max_examples=HISTORIES or 6,
-            stateful_step_count=50 if HISTORIES else 20,
+            max_examples=HISTORIES or histories,
+            stateful_step_count=50 if HISTORIES else steps,
             derandomize=not HISTORIES,
             database=None,
             deadline=None,
@@ -261,3 +261,9 @@ def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch)
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
+    encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
+    monkeypatch.setattr("encoder.bundle.load", lambda path, trust: load(path))  # once for all runs
+    play(functools.partial(History, [small_bundle, tmp_path / "second"]), 6, 20)

@@ -20,19 +20,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 import encoder
 from encoder.spec import read_spec
 from pipeline.dataset.changes import ADDED, changes_since
 from tests.jobs.kill import harness, points
-from tests.jobs.kill.test_histories import Killer, SimulatedKill, quiet
+from tests.jobs.kill.test_histories import Killer, SimulatedKill, play, quiet
 from tests.jobs.kill.world import BAD, load
 from tests.support.packed import picture, tar
 
-HISTORIES = int(os.environ.get("HISTORIES", 0))
 FOLDERS = ("p", "q")
 LISTS = ("a.csv", "b.csv")
 INPUTS = ("p", "q", "p/*.png", "a.csv", "b.csv", "t.tar")
@@ -386,15 +384,4 @@ class Shared(RuleBasedStateMachine):
 def test_random_histories_of_a_shared_output(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     monkeypatch.setattr("encoder.bundle.load", lambda path, trust: load(path))  # once for all runs
-    run_state_machine_as_test(
-        functools.partial(Shared, [small_bundle, tmp_path / "second"]),
-        settings=settings(
-            max_examples=HISTORIES or 5,
-            stateful_step_count=50 if HISTORIES else 25,
-            derandomize=not HISTORIES,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate, Phase.shrink] if HISTORIES else [Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    play(functools.partial(Shared, [small_bundle, tmp_path / "second"]), 5, 25)
