@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import tarfile
@@ -12,11 +13,13 @@ from PIL import Image as PillowImage
 
 from encoder.images.limits import Limits
 from encoder.spec import read_spec
+from encoder.storage.local import LocalStore
 from pipeline.embedding import read_ahead as reading
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
+from pipeline.inputs.archives import registry as archive_registry
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.records import Decoded, Failure, Image, OldRow, Todo, Touched
 from tests.conftest import write_image
@@ -274,3 +277,93 @@ def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
     assert list(ahead.put(todo("/none"))) == []
     assert [each.uri for each in ahead.drain()] == ["/none"]
     ahead.close()
+
+
+class Hanging:
+    """A store whose files with "dead" in their name never answer, as on a dead mount."""
+
+    def __init__(self, release):
+        self._release = release
+        self._store = LocalStore()
+
+    def read(self, path, *others):
+        if "dead" in path:
+            self._release.wait(60)
+        return self._store.read(path, *others)
+
+    def open(self, path, *others):
+        file = self._store.open(path, *others)
+        return Slow(file, self._release) if "dead" in path else file
+
+
+class Slow(io.BufferedReader):
+    """A file that hangs behind its first 100 kB."""
+
+    def __init__(self, file, release):
+        super().__init__(file.detach())
+        self._release = release
+
+    def read(self, *size):
+        if self.tell() > 100_000:
+            self._release.wait(60)
+        return super().read(*size)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    release = threading.Event()
+    for module in (reading, archive_registry):
+        monkeypatch.setattr(module, "store_for", lambda path: Hanging(release))
+    yield
+    release.set()
+
+
+def test_a_read_that_hangs_is_a_failure_and_the_others_go_on(tmp_path, spec, hanging):
+    """More hang than there are threads."""
+    ahead = ReadAhead(Reading(spec, reads=2, read_timeout=0.3), window=2)
+    dead, found = {1, 4, 7, 10}, []
+    for n in range(12):
+        name = "dead" if n in dead else "alive"
+        found += ahead.put(todo(write_image(tmp_path / f"{name}-{n}.png", n)))
+    found += ahead.drain()
+    ahead.close()
+    assert len(found) == 12
+    failures = [each for each in found if isinstance(each, Failure)]
+    assert len(failures) == len(dead)
+    for each in failures:
+        assert "dead" in each.uri
+        assert (each.stage, each.error) == ("read", "TimeoutError")
+        assert "0.3 s that --read-timeout allows" in each.message
+    assert ahead._bytes._held == 0
+
+
+def test_an_archive_that_hangs_fails_the_images_that_were_not_reached(tmp_path, spec, hanging):
+    path, todos = packed(tmp_path, 60, size=(60, 60))
+    path.rename(tmp_path / "dead.tar")
+    todos = [
+        Todo(each.image._replace(archive=str(tmp_path / "dead.tar"), uri=f"dead.tar#{n}"))
+        for n, each in enumerate(todos)
+    ]
+    alive = write_image(tmp_path / "alive.png", 1)
+    ahead = ReadAhead(Reading(spec, reads=1, read_timeout=0.3), window=80)
+    found = [*ahead.put_segment(todos), *ahead.put(todo(alive)), *ahead.drain()]
+    ahead.close()
+    assert len(found) == 61
+    decoded = [each.uri for each in found if isinstance(each, Decoded)]
+    failed = [each for each in found if isinstance(each, Failure)]
+    assert str(alive) in decoded
+    assert len(decoded) > 3
+    assert len(failed) > 3
+    assert {(each.stage, each.error) for each in failed} == {("read", "TimeoutError")}
+    assert ahead._bytes._held == 0
+
+
+def test_an_image_that_takes_long_to_decode_is_a_failure(tmp_path, outcome):
+    data = io.BytesIO()
+    PillowImage.new("L", (8, 8)).save(data, "GIF")
+    head, _, rest = data.getvalue().partition(b"\x2c")
+    path = tmp_path / "a.gif"
+    path.write_bytes(head + b"\x21\xfe" + (b"\xff" + b"c" * 255) * 40_000 + b"\0\x2c" + rest)
+    found = outcome(todo(path), decode_timeout=0.5)
+    assert (found.stage, found.error) == ("decode", "DecodeTimeoutError")
+    assert "0.5 s of processor time that --decode-timeout allows" in found.message
