@@ -38,8 +38,11 @@ def open_regular(path: str) -> BinaryIO:
         OSError: it can't be opened, or it is not a regular file.
     """
     _check(path, os.stat(path))  # opening some devices has effects
-    # If something else has taken the file's place meanwhile, opening that does not wait.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    try:  # if a pipe has taken the file's place meanwhile, opening does not wait
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except BlockingIOError:  # a file that another program has a lease on, such as Samba
+        descriptor = os.open(path, flags)
     try:
         _check(path, os.fstat(descriptor))
         os.set_blocking(descriptor, True)

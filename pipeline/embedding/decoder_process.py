@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from encoder.compute.machine import usable_memory
 from encoder.images.decode import decode_image
 from encoder.images.limits import Limits
 from encoder.spec import EncoderSpec
@@ -192,7 +193,8 @@ def _memory_in_use() -> int:
 
 
 def _bound_memory(most: int) -> None:
-    """Let a decoder that takes more bytes fail with a MemoryError, as a bomb does."""
+    """Let a decoder that takes more bytes, or all that there are, fail with a MemoryError."""
+    most = min(most, usable_memory())
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

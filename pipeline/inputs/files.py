@@ -16,7 +16,9 @@ from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.source import TAKEN, Input
+from pipeline.inputs.timeouts import in_time
 from pipeline.inputs.uris import archive_of, readable, uri_of
+from pipeline.options import DEFAULT_READ_TIMEOUT
 from pipeline.records import Image
 
 
@@ -27,7 +29,9 @@ class Unreadable(NamedTuple):
     error: str
 
 
-def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image | Unreadable]:
+def list_files(
+    source: Input, aside: LeftAside | None = None, seconds: float = DEFAULT_READ_TIMEOUT
+) -> Iterator[Image | Unreadable]:
     """The files of an input that exist now: images, archives and lists.
 
     A file that can't be an image is an Image with an error.
@@ -35,10 +39,11 @@ def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image 
     Args:
         source: the input.
         aside: counts the files and folders that are left aside; None for no counting.
+        seconds: that may pass, on disk, until the next file or folder is looked at.
 
     Raises:
-        OSError: the input's own folder is missing or can't be read. The listing is then incomplete,
-            and no image may be taken for deleted.
+        OSError: the input's own folder is missing or can't be read, or does not answer in time. The
+            listing is then incomplete, and no image may be taken for deleted.
     """
     aside = aside or LeftAside(source)
     if is_remote(source.base):
@@ -46,14 +51,19 @@ def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image 
     elif source.is_file:
         yield from look_at(source.base, source.text)
     else:
-        for path in _walk(source, aside):
-            if isinstance(path, Unreadable):
-                yield path
-                continue
-            verdict = source.verdict(path)
-            aside.add_file(path, verdict)
-            if verdict == TAKEN:
-                yield from look_at(path, source.text)
+        for found in in_time(_look_below(source, aside), seconds, f"listing {source.base}"):
+            yield from found
+
+
+def _look_below(source: Input, aside: LeftAside) -> Iterator[list[Image | Unreadable]]:
+    """What is at each path below a folder; an empty list where it is left aside."""
+    for path in _walk(source, aside):
+        if isinstance(path, Unreadable):
+            yield [path]
+            continue
+        verdict = source.verdict(path)
+        aside.add_file(path, verdict)
+        yield list(look_at(path, source.text)) if verdict == TAKEN else []
 
 
 def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:

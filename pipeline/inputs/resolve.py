@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -22,13 +22,14 @@ from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.source import Input, may_be_list
-from pipeline.inputs.timeouts import ConsecutiveTimeouts
+from pipeline.inputs.timeouts import ConsecutiveTimeouts, in_time
 from pipeline.inputs.uris import path_of, readable, uri_of
-from pipeline.options import ListOptions
+from pipeline.options import DEFAULT_READ_TIMEOUT, ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
 
 _LOOK_THREADS = 32
 _LOOK_AHEAD = 4096
+_HANGING = 3  # files on disk in a row that do not answer; each holds up the listing
 
 
 class ListSettings(NamedTuple):
@@ -39,6 +40,7 @@ class ListSettings(NamedTuple):
         carried: columns to carry over, with their types.
         output: the dataset.
         encoder_id: the id of the dataset's encoder.
+        seconds: that may pass, on disk, until the next file is looked at.
         remember: store the uris that lists name, for later runs.
     """
 
@@ -46,6 +48,7 @@ class ListSettings(NamedTuple):
     carried: pa.Schema
     output: str
     encoder_id: str
+    seconds: float = DEFAULT_READ_TIMEOUT
     remember: bool = True
 
 
@@ -63,7 +66,7 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
     aside = LeftAside(source)
     is_empty = True
     before = 0
-    for found in list_files(source, aside):
+    for found in list_files(source, aside, settings.seconds):
         is_empty = False
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
@@ -122,7 +125,7 @@ def _expand_list(source: Input, path: str, settings: ListSettings, before: int) 
     number = before
     try:
         entries = read_list(path, settings.reading, settings.carried, notes)
-        for images in _images_of(entries, source.text):
+        for images in _images_of(entries, source.text, settings.seconds):
             number += 1
             for image in images:
                 named.add(image.uri)
@@ -135,15 +138,40 @@ def _expand_list(source: Input, path: str, settings: ListSettings, before: int) 
         yield named.write(settings.output, settings.encoder_id)
 
 
-def _images_of(entries: Iterator[Entry], text: str) -> Iterator[list[Image]]:
+def _images_of(entries: Iterator[Entry], text: str, seconds: float) -> Iterator[list[Image]]:
     """The images of each entry."""
     timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
     look = functools.partial(_image_of, text=text, timeouts=timeouts)
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # Threads pay off only in buckets, where each look is a request.
-            remote = any(is_remote(entry.path) for entry in some)
-            yield from (pool.map if remote else map)(look, some)
+            if any(is_remote(entry.path) for entry in some):
+                yield from pool.map(look, some)
+            else:
+                yield from _looked(look, some, text, seconds)
+
+
+def _looked(
+    look: Callable[[Entry], list[Image]], entries: list[Entry], text: str, seconds: float
+) -> Iterator[list[Image]]:
+    """The images of each entry, in order; a failure for one that does not answer in time."""
+    timeouts = ConsecutiveTimeouts(_HANGING)
+    done = 0
+    while done < len(entries):
+        before = done
+        try:
+            for images in in_time(map(look, entries[done:]), seconds, "looking at files"):
+                done += 1
+                yield images
+        except TimeoutError as error:
+            if done > before:
+                timeouts.record()
+            timeouts.record(error)
+            entry = entries[done]
+            problem = f"the file system gave no answer within {seconds:g} s (--read-timeout)"
+            failure = Image(uri_of(entry.path), "", 0, error=problem, source=text)
+            yield [failure._replace(carried=entry.carried)]
+            done += 1
 
 
 def _image_of(entry: Entry, text: str, timeouts: ConsecutiveTimeouts) -> list[Image]:

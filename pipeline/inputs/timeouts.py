@@ -1,8 +1,19 @@
-"""Abort the run after many time-outs in a row; a single unreachable object only fails itself."""
+"""Limits of time for listing. Many time-outs in a row abort the run; a single one does not."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
 from pipeline.errors import JobError
+
+_AHEAD = 10_000  # items that may wait to be fetched
+_LOOK_SECONDS = 0.005
+
+_Item = TypeVar("_Item")
 
 
 class ConsecutiveTimeouts:
@@ -34,3 +45,76 @@ class ConsecutiveTimeouts:
                 f"{self._count} requests in a row were given up, the last with: {error}. What was "
                 "embedded is kept: when the store answers again, start the run again"
             )
+
+
+def in_time(items: Iterator[_Item], seconds: float, what: str) -> Iterator[_Item]:
+    """The items of an iterator, which runs in another thread.
+
+    That thread can't be stopped if it waits for a dead mount. It is left alone then.
+
+    Args:
+        items: the iterator.
+        seconds: that may pass before the next item comes.
+        what: the work, for the message.
+
+    Raises:
+        TimeoutError: no item came in time. All that came before were yielded.
+    """
+    handover: _Handover[_Item] = _Handover(items)
+    threading.Thread(target=handover.run, name="list-files", daemon=True).start()
+    try:
+        while some := handover.take(seconds):
+            yield from some
+    except TimeoutError:
+        raise TimeoutError(
+            f"{what}: nothing came for {seconds:g} s. If a mount is dead, mount it again; or raise "
+            "--read-timeout"
+        ) from None
+    finally:
+        handover.leave()
+
+
+class _Handover(Generic[_Item]):
+    """Items on their way from one thread to another.
+
+    Both look again and again: a lock for each item would take longer than listing it.
+    """
+
+    def __init__(self, items: Iterator[_Item]) -> None:
+        self._items = items
+        self._ready: deque[_Item] = deque()
+        self._error: BaseException | None = None
+        self._done, self._left = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        """Fetch all items; the work of the other thread."""
+        try:
+            for item in self._items:
+                self._ready.append(item)
+                while len(self._ready) >= _AHEAD and not self._left.wait(_LOOK_SECONDS):
+                    pass
+                if self._left.is_set():
+                    return
+        except BaseException as raised:  # raised again where the items go
+            self._error = raised
+        finally:
+            self._done.set()
+
+    def take(self, seconds: float) -> list[_Item]:
+        """Items that are ready, at least one; none at the end.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._done.wait(0 if self._ready else _LOOK_SECONDS) and not self._ready:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+        some = [self._ready.popleft() for _ in range(len(self._ready))]
+        if not some and self._error is not None:
+            raise self._error
+        return some
+
+    def leave(self) -> None:
+        """Let the other thread end: nobody takes its items any more."""
+        self._left.set()

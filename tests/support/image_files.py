@@ -219,3 +219,21 @@ def every_kind():
         "tga": saved(photo, "TGA"),
         "tga run-length": saved(photo, "TGA", compression="tga_rle"),
     }
+
+
+def endless_gif(parts=40_000):
+    """Comments, whose parts Pillow joins one by one: seconds grow with the square of their size."""
+    data = io.BytesIO()
+    Image.new("L", (8, 8)).save(data, "GIF")
+    head, _, rest = data.getvalue().partition(b"\x2c")
+    comment = b"\x21\xfe" + (b"\xff" + b"c" * 255) * parts + b"\0"
+    return head + comment + b"\x2c" + rest
+
+
+def endless_jpeg(scans=400, side=10_000):
+    """A progressive image whose scans all refine the same coefficients."""
+    data = io.BytesIO()
+    Image.new("L", (side, side)).save(data, "JPEG", progressive=True)
+    stream = data.getvalue()
+    last = stream.rindex(b"\xff\xda")
+    return stream[:last] + stream[last:-2] * scans + b"\xff\xd9"

@@ -19,7 +19,7 @@ from pipeline.embedding.decode import Reading
 from pipeline.embedding.decoder_process import Pixels, Refusal
 from pipeline.embedding.decoders import DecoderCrashError, DecodeTimeoutError
 from pipeline.errors import JobError
-from tests.support.image_files import every_kind
+from tests.support.image_files import endless_gif, endless_jpeg, every_kind
 
 
 @pytest.fixture
@@ -59,24 +59,6 @@ def png(size=(40, 30)):
     data = io.BytesIO()
     Image.effect_noise(size, 50).convert("RGB").save(data, "PNG")
     return data.getvalue()
-
-
-def endless_gif():
-    """Comments, whose parts Pillow joins one by one: seconds grow with the square of their size."""
-    data = io.BytesIO()
-    Image.new("L", (8, 8)).save(data, "GIF")
-    head, _, rest = data.getvalue().partition(b"\x2c")
-    comment = b"\x21\xfe" + (b"\xff" + b"c" * 255) * 40_000 + b"\0"
-    return head + comment + b"\x2c" + rest
-
-
-def endless_jpeg(scans=400, side=10_000):
-    """A progressive image whose scans all refine the same coefficients."""
-    data = io.BytesIO()
-    Image.new("L", (side, side)).save(data, "JPEG", progressive=True)
-    stream = data.getvalue()
-    last = stream.rindex(b"\xff\xda")
-    return stream[:last] + stream[last:-2] * scans + b"\xff\xd9"
 
 
 def endless_pnm():

@@ -23,6 +23,7 @@ from pipeline.inputs.archives import registry as archive_registry
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.records import Decoded, Failure, Image, OldRow, Todo, Touched
 from tests.conftest import write_image
+from tests.support.image_files import endless_gif
 
 
 @pytest.fixture
@@ -359,11 +360,8 @@ def test_an_archive_that_hangs_fails_the_images_that_were_not_reached(tmp_path, 
 
 
 def test_an_image_that_takes_long_to_decode_is_a_failure(tmp_path, outcome):
-    data = io.BytesIO()
-    PillowImage.new("L", (8, 8)).save(data, "GIF")
-    head, _, rest = data.getvalue().partition(b"\x2c")
     path = tmp_path / "a.gif"
-    path.write_bytes(head + b"\x21\xfe" + (b"\xff" + b"c" * 255) * 40_000 + b"\0\x2c" + rest)
+    path.write_bytes(endless_gif())
     found = outcome(todo(path), decode_timeout=0.5)
     assert (found.stage, found.error) == ("decode", "DecodeTimeoutError")
     assert "0.5 s of processor time that --decode-timeout allows" in found.message

@@ -1,7 +1,9 @@
 import contextlib
 import os
 import pathlib
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -69,7 +71,7 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
     found = errors(tmp_path)
-    assert found[f"{tmp_path}/pipe.jpg"] == "not a regular file"
+    assert found[f"{tmp_path}/pipe.jpg"] == "not a regular file: a named pipe"
     assert "symbolic links" in found[f"{tmp_path}/circle.jpg"]
     assert errors(tmp_path / "pipe.jpg") == {f"{tmp_path}/pipe.jpg": "not a regular file"}
 
@@ -149,3 +151,50 @@ def test_a_link_to_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
 def test_extensions_of_two_parts(tmp_path):
     (tmp_path / "A.TAR.GZ").touch()
     assert len(errors(f"{tmp_path}/*.tar.gz")) == 1
+
+
+@pytest.fixture
+def dead_mount(monkeypatch):
+    """Whatever is in a folder "gone" never answers."""
+    release = threading.Event()
+    stat, scandir = os.stat, os.scandir
+
+    def hanging(answer):
+        def wait(path, *others, **options):
+            if "/gone/" in f"{os.fspath(path)}/":
+                release.wait(60)
+            return answer(path, *others, **options)
+
+        return wait
+
+    monkeypatch.setattr("encoder.storage.local.os.stat", hanging(stat))
+    monkeypatch.setattr("pipeline.inputs.files.os.scandir", hanging(scandir))
+    yield
+    release.set()
+
+
+def test_a_folder_on_a_dead_mount_fails_the_listing(tmp_path, dead_mount):
+    for name in ("a/1.jpg", "gone/2.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    found = list_files(parse_input(str(tmp_path)), seconds=0.3)
+    assert next(found).uri == f"{tmp_path}/a/1.jpg"
+    with pytest.raises(TimeoutError, match=r"nothing came for 0\.3 s.*--read-timeout"):
+        next(found)
+
+
+def test_what_is_not_a_regular_file_is_a_failure(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.symlink("/proc/kmsg", tmp_path / "log.jpg")
+    os.symlink("/dev/zero", tmp_path / "zeros.jpg")
+    os.symlink("/sys/kernel/uevent_seqnum", tmp_path / "number.jpg")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(tmp_path / "socket.jpg"))
+        found = errors(tmp_path)
+    assert found == {
+        f"{tmp_path}/log.jpg": "not a regular file: the system makes up what is in it (proc)",
+        f"{tmp_path}/number.jpg": "not a regular file: the system makes up what is in it (sysfs)",
+        f"{tmp_path}/pipe.jpg": "not a regular file: a named pipe",
+        f"{tmp_path}/socket.jpg": "not a regular file: a socket",
+        f"{tmp_path}/zeros.jpg": "not a regular file: a device",
+    }

@@ -1,5 +1,10 @@
-import pyarrow as pa
+import os
+import threading
 
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import JobError
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.resolve import ListSettings, expand_input
 from pipeline.inputs.source import parse_input
@@ -8,7 +13,7 @@ from pipeline.records import Image, ListRows, ListState, Note
 
 
 def expand(tmp_path, pattern):
-    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", False)
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 300.0, False)
     return list(expand_input(parse_input(f"{tmp_path}/{pattern}"), Packing(), settings))
 
 
@@ -30,3 +35,32 @@ def test_rows_are_numbered_over_all_lists_of_an_input(tmp_path):
     ]
     assert not any(isinstance(each, ListState) for each in found)
     assert {each.row for each in expand(tmp_path, "*.png")} == {0}
+
+
+def test_rows_on_a_dead_mount_are_failures(tmp_path, monkeypatch):
+    release = threading.Event()
+    stat = os.stat
+
+    def hanging(path, *others, **options):
+        if "/gone/" in os.fspath(path):
+            release.wait(60)
+        return stat(path, *others, **options)
+
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    names = ["a.jpg", "gone/1.jpg", "b.jpg", "gone/2.jpg", "gone/3.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    monkeypatch.setattr("encoder.storage.local.os.stat", hanging)
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 0.3, False)
+    source = parse_input(str(tmp_path / "list.txt"))
+    found = [
+        (os.path.relpath(each.uri, tmp_path), each.error)
+        for each in expand_input(source, Packing(), settings)
+        if isinstance(each, Image)
+    ]
+    problem = "the file system gave no answer within 0.3 s (--read-timeout)"
+    assert found == [(name, problem if "gone" in name else None) for name in names]
+    (tmp_path / "list.txt").write_text("\n".join(f"gone/{n}.jpg" for n in range(9)))
+    with pytest.raises(JobError, match="4 requests in a row were given up"):
+        list(expand_input(source, Packing(), settings))
+    release.set()
