@@ -119,7 +119,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
         remember: whether to write the uris that lists name. Nothing else is written.
     """
     options, storage = job.options, job.storage
-    lists = ListSettings(options.lists, job.carried, job.output, job.spec.id, remember)
+    lists = ListSettings(options.lists, job.carried, job.output, job.spec.id, remember, job.roots)
     scope = Scope(
         job.inputs, retry_failures=options.retry_failures, columns=job.columns, check=job.check
     )

@@ -19,6 +19,7 @@ from pipeline.embedding.decode import Outcome, Reading, decode
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
+from pipeline.inputs.roots import RefusedError, Roots
 from pipeline.inputs.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
@@ -88,7 +89,7 @@ class ReadAhead:
         amount = min(image.bytes, self._reading.max_bytes)
         self._bytes.take(amount)
         try:
-            data, read = read_file(image, self._reading.max_bytes)
+            data, read = read_file(image, self._reading.max_bytes, self._reading.packing.roots)
         except Exception as error:  # a store may raise anything; a single image never stops the job
             self._bytes.give_back(amount)
             self._timeouts.record(error)
@@ -215,7 +216,7 @@ def _start(
     pool.submit(run)
 
 
-def read_file(image: Image, most: int) -> tuple[bytes, Image]:
+def read_file(image: Image, most: int, roots: Roots) -> tuple[bytes, Image]:
     """The content of an image's own file, and the image with the version that was read.
 
     An object is read in exactly the generation that was listed.
@@ -223,13 +224,17 @@ def read_file(image: Image, most: int) -> tuple[bytes, Image]:
     Args:
         image: as it was listed.
         most: the largest size to accept, in bytes.
+        roots: what links may reach.
 
     Raises:
+        RefusedError: a link leads out of the roots now.
         OSError, ChangedError, TooLargeError: see encoder.storage.base.Store.read.
     """
     path = path_of(image.uri)
     store = store_for(path)
     version = image.version if is_remote(path) else None
+    if refusal := roots.refusal_of_link(path):
+        raise RefusedError(refusal)
     try:
         data, info = store.read(path, version, most)
     except ChangedError:

@@ -14,9 +14,12 @@ from encoder.storage.base import join
 from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.left_aside import LeftAside
+from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import TAKEN, Input
 from pipeline.inputs.uris import archive_of, readable, uri_of
 from pipeline.records import Image
+
+_ANYWHERE = Roots()
 
 
 class Unreadable(NamedTuple):
@@ -26,7 +29,9 @@ class Unreadable(NamedTuple):
     error: str
 
 
-def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image | Unreadable]:
+def list_files(
+    source: Input, aside: LeftAside | None = None, roots: Roots = _ANYWHERE
+) -> Iterator[Image | Unreadable]:
     """The files of an input that exist now: images, archives and lists.
 
     A file that can't be an image is an Image with an error.
@@ -34,6 +39,7 @@ def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image 
     Args:
         source: the input.
         aside: counts the files and folders that are left aside; None for no counting.
+        roots: what links may reach.
 
     Raises:
         OSError: the input's own folder is missing or can't be read. The listing is then incomplete,
@@ -45,13 +51,19 @@ def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image 
     elif source.is_file:
         yield from look_at(source.base, source.text)
     else:
-        for path in _walk(source, aside):
+        for path in _walk(source, aside, roots):
             if isinstance(path, Unreadable):
                 yield path
                 continue
             verdict = source.verdict(path)
             aside.add_file(path, verdict)
-            if verdict == TAKEN:
+            if verdict != TAKEN:
+                continue
+            # Other entries are where their folder is.
+            is_link = bool(roots.allowed) and os.path.islink(path)
+            if is_link and (refusal := roots.refusal_of_link(path)):
+                yield Image(uri_of(path), "", 0, error=refusal, source=source.text)
+            else:
                 yield from look_at(path, source.text)
 
 
@@ -128,7 +140,7 @@ class _Folder(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
-def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
+def _walk(source: Input, aside: LeftAside, roots: Roots) -> Iterator[str | Unreadable]:
     """Paths of everything but folders. Not recursive: trees may be deeper than Python's stack."""
     waiting = [_Folder(source.base, source.depth(), frozenset())]
     while waiting:
@@ -168,7 +180,11 @@ def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
             else:
                 verdict = source.folder_verdict(path)
                 aside.add_folder(path, verdict)
-                if verdict == TAKEN:
+                if verdict != TAKEN:
+                    continue
+                if entry.is_symlink() and (refusal := roots.refusal_of_link(path)):
+                    yield Unreadable(path, refusal)
+                else:
                     deeper.append(_Folder(path, below, above))
         waiting.extend(reversed(deeper))
 

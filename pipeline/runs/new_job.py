@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from pipeline.inputs.carried_columns import (
     columns_before,
     dataset_columns,
 )
+from pipeline.inputs.roots import parse_root
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
 from pipeline.runs.job import Job
@@ -46,6 +48,8 @@ def new_job(
         JobError: the output is damaged.
     """
     options = options or JobOptions()
+    roots = tuple(map(parse_root, options.allow_root))
+    options = dataclasses.replace(options, allow_root=roots)
     now = datetime.now(timezone.utc)
     place = output_folder(output)
     _check_reachable("--output", place)
