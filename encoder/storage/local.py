@@ -11,6 +11,15 @@ from typing import BinaryIO
 
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, check_size, join, temporary_name
+from encoder.storage.replacing import (
+    ONE,
+    check_commits,
+    claim,
+    drop_old_claims,
+    locked,
+    machine_of,
+    sharing_of,
+)
 
 
 class LocalStore:
@@ -84,21 +93,26 @@ class LocalStore:
         return True
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        import fcntl
-
         folder = os.path.dirname(path)
+        check_commits(folder)
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_EX
-            )  # lock the folder, so that no lock file is left over
-            info = self.stat(path)
-            if (info.version if info else None) != expected:
+        shared = sharing_of(folder) != ONE
+        with locked(folder):
+            if self._current_version(path) != expected:
                 raise ChangedError(f"{path} was written by somebody else")
+            if shared:
+                claim(path, expected, machine_of(folder))
             self.write(path, data)
-        finally:
-            os.close(descriptor)
+            if shared:
+                drop_old_claims(path, expected)
+
+    def _current_version(self, path: str) -> str | None:
+        """The version of a file that is opened: of a shared one, stat may give an older state."""
+        try:
+            with self.open(path) as file:
+                return _local_info(path, os.fstat(file.fileno())).version
+        except FileNotFoundError:
+            return None
 
     def move(self, path: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
