@@ -76,6 +76,9 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, 9)
         self._shell.wait()
+        for pipe in (self._shell.stdin, self._shell.stdout):
+            if pipe:
+                pipe.close()
 
 
 @contextlib.contextmanager
@@ -109,11 +112,12 @@ def two_hosts(folder: pathlib.Path, mount: pathlib.Path) -> Iterator[tuple[Host,
             for host, device, place in ((space, near, 2), (f"{name}s", far, 1)):
                 _do(*f"ip -n {host} addr add 10.99.{number}.{place}/24 dev {device}".split())
                 _do(*f"ip -n {host} link set {device} up".split())
+        log = stack.enter_context((folder / "sshd.log").open("w"))
         server = subprocess.Popen(
             ["ip", "netns", "exec", f"{name}s"]
             + [shutil.which("sshd", path=_PATH) or "sshd", "-D", "-e", "-f"]
             + [str(folder / "sshd_config")],
-            stderr=(folder / "sshd.log").open("w"),
+            stderr=log,
         )
         stack.callback(server.wait)
         stack.callback(server.terminate)
