@@ -20,7 +20,7 @@ from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
 from pipeline.inputs.roots import RefusedError, Roots
-from pipeline.inputs.timeouts import ConsecutiveTimeouts
+from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
 

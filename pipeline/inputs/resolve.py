@@ -23,7 +23,7 @@ from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input, may_be_list
-from pipeline.inputs.timeouts import ConsecutiveTimeouts
+from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of, readable, uri_of
 from pipeline.options import ListOptions
 from pipeline.records import Image, ListRows, ListState, Note

@@ -44,8 +44,10 @@ class Host:
             'echo ready; while read -r line; do eval "$line"; done'
         )
         self._shell = subprocess.Popen(
-            ["ip", "netns", "exec", space, "unshare", "-m", "--propagation", "private"]
-            + ["bash", "-c", script],
+            [
+                *("ip", "netns", "exec", space),
+                *("unshare", "-m", "--propagation", "private", "bash", "-c", script),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -114,9 +116,11 @@ def two_hosts(folder: pathlib.Path, mount: pathlib.Path) -> Iterator[tuple[Host,
                 _do(*f"ip -n {host} link set {device} up".split())
         log = stack.enter_context((folder / "sshd.log").open("w"))
         server = subprocess.Popen(
-            ["ip", "netns", "exec", f"{name}s"]
-            + [shutil.which("sshd", path=_PATH) or "sshd", "-D", "-e", "-f"]
-            + [str(folder / "sshd_config")],
+            [
+                *("ip", "netns", "exec", f"{name}s"),
+                *(shutil.which("sshd", path=_PATH) or "sshd", "-D", "-e"),
+                *("-f", str(folder / "sshd_config")),
+            ],
             stderr=log,
         )
         stack.callback(server.wait)
