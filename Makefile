@@ -1,6 +1,7 @@
 # make demo: see it work.  make test: everything CI runs.  make quick: unit tests, in two minutes.
 # make check: linters and types.  make coverage: which lines the tests reach.
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
+# make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
 # make picture: draw docs/architecture.svg from the imports.  make lock: renew the locks (needs uv).
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage test-backends test-kill test-lowest check picture lock clean
+.PHONY: demo test quick coverage test-backends test-kill test-shared-fs test-lowest check picture lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
@@ -39,6 +40,9 @@ test-backends: $(READY)
 
 test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/jobs/kill
+
+test-shared-fs: $(READY)
+	$(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -27,6 +27,10 @@ class ChangedError(RuntimeError):
     """A file is not in the expected state: another process has written it meanwhile."""
 
 
+class ClaimedError(ChangedError):
+    """Another machine replaces a file, has replaced it, or was stopped while it did so."""
+
+
 def shortened(error: BaseException) -> str:
     """An error's message in one line, cut if it is long: Keras prints configs and arrays."""
     text = " ".join(str(error).split())

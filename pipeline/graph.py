@@ -128,7 +128,13 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     """
     options, storage = job.options, job.storage
     lists = ListSettings(
-        options.lists, job.carried, job.output, job.spec.id, options.read_timeout, remember
+        options.lists,
+        job.carried,
+        job.output,
+        job.spec.id,
+        options.read_timeout,
+        remember,
+        job.roots,
     )
     scope = Scope(
         job.inputs, retry_failures=options.retry_failures, columns=job.columns, check=job.check

@@ -92,6 +92,7 @@ class JobOptions:
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
         include: globs of files that folder searches take whatever their extension is.
         exclude: globs of files and folders that folder searches and globs leave out.
+        allow_root: folders and addresses that lists and links may reach; empty for the defaults.
 
     Raises:
         InputError: a value is out of range; the message names its option.
@@ -119,6 +120,7 @@ class JobOptions:
     check_content: float = 0.0
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_root: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_failure_ratio <= 1:

@@ -6,6 +6,7 @@ are tried all follow from this table. Imports neither Pillow nor NumPy.
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Literal, NamedTuple
 
@@ -113,6 +114,56 @@ def looks_like_image(head: bytes) -> bool:
 def kind_named(name: str) -> ImageKind:
     """The kind of that name. Raises KeyError if there is none."""
     return _BY_NAME[name]
+
+
+# What is often taken for an image, by its first bytes. Messages name it, since they must not show
+# the content of files that are no images.
+_OTHER_CONTENT = (
+    ("a Git LFS pointer", _starts_with(rb"version https://git-lfs\.")),
+    ("an SVG drawing", _starts_with(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg\b")),
+    ("an HTML page", re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)),
+    ("XML", _starts_with(rb"\s*<\?xml\b")),
+    ("PDF", _starts_with(rb"%PDF-")),
+    ("PostScript", _starts_with(rb"%!PS")),
+    ("a JPEG XL image", _starts_with(rb"\xff\x0a", rb"\0\0\0\x0cJXL \r\n\x87\n")),
+    ("a Photoshop document", _starts_with(rb"8BPS")),
+    ("an icon", _starts_with(rb"\0\0[\x01\x02]\0[^\0]\0")),
+    ("a video", _starts_with(rb".{4}ftyp", rb"\x1aE\xdf\xa3", rb"RIFF.{4}AVI ", rb"\0\0\x01\xba")),
+    ("a sound", _starts_with(rb"RIFF.{4}WAVE", rb"ID3", rb"OggS", rb"fLaC")),
+    (
+        "a compressed file",
+        _starts_with(rb"\x1f\x8b", rb"BZh[1-9]", rb"\xfd7zXZ\0", rb"\x28\xb5\x2f\xfd"),
+    ),
+    (
+        "an archive",
+        _starts_with(rb"PK[\x03\x05]", rb"7z\xbc\xaf\x27\x1c", rb"Rar!", rb".{257}ustar"),
+    ),
+    ("a program", _starts_with(rb"\x7fELF", rb"MZ.{60}", rb"\xca\xfe\xba\xbe")),
+    ("a SQLite database", _starts_with(rb"SQLite format 3\0")),
+    ("HDF5", _starts_with(rb"\x89HDF\r\n\x1a\n")),
+    ("a NumPy array", _starts_with(rb"\x93NUMPY")),
+    ("Parquet", _starts_with(rb"PAR1")),
+    ("JSON", _starts_with(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\d\]-])")),
+)
+_LOOKED_AT = 1024  # bytes, to recognise other content
+_NOT_IN_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+def content_of(data: bytes) -> str:
+    """The kind of content that is no image, for messages; shows nothing of the content itself."""
+    start = data[:_LOOKED_AT]
+    for name, signature in _OTHER_CONTENT:
+        if signature.match(start):
+            return name
+    if not start.strip(b"\0"):
+        return "zeros"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "text"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # may end amid a character
+    except UnicodeDecodeError:
+        return "content of an unknown kind"
+    return "content of an unknown kind" if _NOT_IN_TEXT.search(start) else "text"
 
 
 _BY_NAME = {kind.name: kind for kind in IMAGE_KINDS}

@@ -13,7 +13,14 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageEr
 
 from encoder.errors import TruncatedError
 from encoder.images.chunks import essential_png, whole_webp
-from encoder.images.kinds import HEAD_BYTES, IMAGE_KINDS, ImageKind, kind_named, kind_of
+from encoder.images.kinds import (
+    HEAD_BYTES,
+    IMAGE_KINDS,
+    ImageKind,
+    content_of,
+    kind_named,
+    kind_of,
+)
 from encoder.images.truncation import check_after, check_before
 
 _ROW_BY_ROW = {kind.name for kind in IMAGE_KINDS if kind.row_by_row}
@@ -79,15 +86,22 @@ def open_file(data: bytes) -> PillowFile:
         try:
             image = opener(io.BytesIO(data), "")
         except (SyntaxError, IndexError, KeyError, TypeError, struct.error) as error:
-            if name != "TGA":
+            if kind and kind.name == name:
                 damage = damage or f"a damaged {name} file: {error}"
             continue
+        except (OSError, ValueError) as error:
+            # Pillow's openers also take what only begins like their kind, and quote it in errors.
+            if kind is None or kind.name != name:
+                continue
+            if name == "PPM":
+                raise ValueError(f"a damaged {name} file: its header can't be read") from error
+            raise
         return PillowFile(*_stored_size(image), data, image)
     _refuse_heic_without_its_package(data)
     if damage:
         raise ValueError(damage)
     raise UnidentifiedImageError(
-        f"not an image in a known format: {len(data)} bytes that start with {data[:12]!r}"
+        f"not an image in a known format, but {content_of(data)} ({len(data):,} bytes)"
     )
 
 

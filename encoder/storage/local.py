@@ -12,6 +12,15 @@ from typing import BinaryIO
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, check_size, join, temporary_name
 from encoder.storage.file_systems import open_regular, special_file_system
+from encoder.storage.replacing import (
+    ONE,
+    check_commits,
+    claim,
+    drop_old_claims,
+    locked,
+    machine_of,
+    sharing_of,
+)
 
 
 class LocalStore:
@@ -50,13 +59,7 @@ class LocalStore:
         self, path: str, version: str | None = None, most: int | None = None
     ) -> tuple[bytes, FileInfo]:
         with self.open(path, version) as file:
-            before = _local_info(path, os.fstat(file.fileno()))
-            check_size(before.bytes, most)
-            data = file.read(-1 if most is None else most + 1)
-            after = _local_info(path, os.fstat(file.fileno()))
-        if before != after or len(data) != after.bytes:
-            raise ChangedError(f"{path} changed while it was read")
-        return data, after
+            return read_opened(file, path, most)
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
         file = open_regular(path)
@@ -87,21 +90,26 @@ class LocalStore:
         return True
 
     def write_if(self, path: str, data: bytes, expected: str | None) -> None:
-        import fcntl
-
         folder = os.path.dirname(path)
+        check_commits(folder)
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_EX
-            )  # lock the folder, so that no lock file is left over
-            info = self.stat(path)
-            if (info.version if info else None) != expected:
+        shared = sharing_of(folder) != ONE
+        with locked(folder):
+            if self._current_version(path) != expected:
                 raise ChangedError(f"{path} was written by somebody else")
+            if shared:
+                claim(path, expected, machine_of(folder))
             self.write(path, data)
-        finally:
-            os.close(descriptor)
+            if shared:
+                drop_old_claims(path, expected)
+
+    def _current_version(self, path: str) -> str | None:
+        """The version of a file that is opened: of a shared one, stat may give an older state."""
+        try:
+            with self.open(path) as file:
+                return _local_info(path, os.fstat(file.fileno())).version
+        except FileNotFoundError:
+            return None
 
     def move(self, path: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -116,6 +124,22 @@ class LocalStore:
             os.remove(path)
         except FileNotFoundError:
             return
+
+
+def read_opened(file: BinaryIO, path: str, most: int | None) -> tuple[bytes, FileInfo]:
+    """Read a whole local file that is open; see Store.read.
+
+    Raises:
+        TooLargeError: the file has more than `most` bytes.
+        ChangedError: the file was written during the read.
+    """
+    before = _local_info(path, os.fstat(file.fileno()))
+    check_size(before.bytes, most)
+    data = file.read(-1 if most is None else most + 1)
+    after = _local_info(path, os.fstat(file.fileno()))
+    if before != after or len(data) != after.bytes:
+        raise ChangedError(f"{path} changed while it was read")
+    return data, after
 
 
 def _raise_unless_gone(error: OSError) -> None:

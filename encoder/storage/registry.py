@@ -101,6 +101,13 @@ def _prefix(path: str) -> str:
     return path[: path.find("://") + 3] if not path.startswith("/") and "://" in path else ""
 
 
+def scheme_of(text: str) -> str | None:
+    """The scheme of a known store at the beginning of an address, such as "gs://"; else None."""
+    found = _SCHEME.match(text)
+    prefix = found[0].lower() if found else ""
+    return prefix if prefix in _stores else None
+
+
 def normalize(path: str | os.PathLike[str]) -> str:
     """The path in this project's form: absolute, without a trailing slash.
 

@@ -55,6 +55,7 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         check_content=arguments.check_content,
         include=tuple(dict.fromkeys(arguments.include)),
         exclude=tuple(dict.fromkeys(arguments.exclude)),
+        allow_root=tuple(dict.fromkeys(arguments.allow_root)),
     )
     keep = [name for names in arguments.keep for name in names.split(",") if name]
     return new_job(

@@ -154,6 +154,15 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         help="files and folders that folder searches and globs leave out, such as '*_thumb*'",
     )
     parser.add_argument(
+        "--allow-root",
+        action="append",
+        default=[],
+        metavar="DIR_OR_PREFIX",
+        help="a folder, or an address such as gs://BUCKET/FOLDER: lists and symbolic links may "
+        "reach only such; by default links reach everything, and so do lists, but for local files "
+        "in lists in buckets",
+    )
+    parser.add_argument(
         "--uri-column", default=DEFAULT_URI_COLUMN, metavar="NAME", help="of manifests; default uri"
     )
     parser.add_argument(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
-from encoder.errors import ChangedError
+from encoder.errors import ChangedError, ClaimedError
 from encoder.storage.base import FileInfo, is_temporary, join
 from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.layout import (
@@ -155,22 +155,25 @@ def make_live(
     new = dataclasses.replace(manifest, removed=tuple(to_remove), upkeep=command)
     try:
         write_manifest(output, new, expected)
-    except ChangedError:
+    except ChangedError as error:
         remove(output, written)
         winner = read_manifest(output)[0]
         outcome = f"{command} worked, so nothing was changed, and nothing is lost. Start it again"
-        raise lost_race(winner, outcome) from None
+        raise lost_race(winner, outcome, error) from None
     publish(output, new)
     remove(output, to_remove)
 
 
-def lost_race(manifest: Manifest, outcome: str) -> JobError:
+def lost_race(manifest: Manifest, outcome: str, error: ChangedError | None = None) -> JobError:
     """The error if another run or command has replaced the manifest meanwhile.
 
     Args:
         manifest: the manifest that the other one wrote.
         outcome: the rest of the message: which command worked, and what follows.
+        error: of writing the manifest, if that was tried.
     """
+    if isinstance(error, ClaimedError):  # the other machine's manifest may not be visible yet
+        return JobError(f"another run or command committed to this output while {outcome}. {error}")
     run = next(reversed(manifest.runs), "unknown")
     winner = f"another command ({manifest.upkeep})" if manifest.upkeep else f"another run ({run})"
     return JobError(f"{winner} committed to this output while {outcome}")

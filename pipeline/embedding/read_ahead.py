@@ -11,7 +11,8 @@ from typing import Any
 
 from encoder.compute.machine import usable_cores
 from encoder.errors import ChangedError, TooLargeError
-from encoder.storage.base import check_size
+from encoder.storage.base import FileInfo, check_size
+from encoder.storage.local import read_opened
 from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
@@ -20,7 +21,8 @@ from pipeline.embedding.readers import GivenUp, Readers, Watch
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
-from pipeline.inputs.timeouts import ConsecutiveTimeouts
+from pipeline.inputs.roots import RefusedError, Roots
+from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
 from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
 
@@ -92,7 +94,8 @@ class ReadAhead:
         if image.error:
             flight.land(_listed_failure(image))
             return
-        amount = min(image.bytes, self._reading.max_bytes)
+        most = self._reading.max_bytes
+        amount = min(image.bytes, most)
 
         def fail(error: Exception) -> None:
             self._bytes.give_back(amount)
@@ -105,7 +108,7 @@ class ReadAhead:
         self._bytes.take(amount)
         try:
             with watch.limited(give_up):
-                data, read = read_file(image, self._reading.max_bytes)
+                data, read = read_file(image, most, self._reading.packing.roots)
         except Exception as error:  # a store may raise anything; a single image never stops the job
             fail(error)
             return
@@ -250,7 +253,7 @@ def _passing_on(flight: _Flight, work: Callable[..., None], *arguments: Any) -> 
         flight.land(error)
 
 
-def read_file(image: Image, most: int) -> tuple[bytes, Image]:
+def read_file(image: Image, most: int, roots: Roots) -> tuple[bytes, Image]:
     """The content of an image's own file, and the image with the version that was read.
 
     An object is read in exactly the generation that was listed.
@@ -258,21 +261,29 @@ def read_file(image: Image, most: int) -> tuple[bytes, Image]:
     Args:
         image: as it was listed.
         most: the largest size to accept, in bytes.
+        roots: what links may reach.
 
     Raises:
+        RefusedError: a link leads out of the roots now.
         OSError, ChangedError, TooLargeError: see encoder.storage.base.Store.read.
     """
     path = path_of(image.uri)
-    store = store_for(path)
-    version = image.version if is_remote(path) else None
-    try:
-        data, info = store.read(path, version, most)
-    except ChangedError:
-        if version:
-            raise
-        # Try a second time. If the file changes again, it is a failure.
-        data, info = store.read(path, most=most)
+    if is_remote(path):
+        data, info = store_for(path).read(path, image.version, most)
+    elif refusal := roots.refusal_of_link(path):
+        raise RefusedError(refusal)
+    else:
+        try:
+            data, info = _read_local(path, most, roots)
+        except ChangedError:  # try a second time; if the file changes again, it is a failure
+            data, info = _read_local(path, most, roots)
     return data, image._replace(version=info.version)
+
+
+def _read_local(path: str, most: int, roots: Roots) -> tuple[bytes, FileInfo]:
+    with store_for(path).open(path) as file:
+        roots.check_opened(file, path)
+        return read_opened(file, path, most)
 
 
 def _listed_failure(image: Image) -> Failure:

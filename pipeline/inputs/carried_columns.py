@@ -35,6 +35,7 @@ from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.column_types import joined, parse_types
 from pipeline.inputs.lists.registry import carried_types, check_columns, check_values
 from pipeline.inputs.resolve import is_list
+from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import path_of
 from pipeline.options import JobOptions, ListOptions
@@ -205,7 +206,7 @@ class _File(NamedTuple):
 
 def _files(inputs: Sequence[Input], options: JobOptions) -> Iterator[_File]:
     for source in filter(Input.may_hold_lists, inputs):
-        for file in list_files(source):
+        for file in list_files(source, roots=Roots(options.allow_root, tuple(inputs))):
             if isinstance(file, Unreadable) or file.error:
                 continue
             path = path_of(file.uri)

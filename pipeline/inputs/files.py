@@ -15,11 +15,14 @@ from encoder.storage.file_systems import describe_special
 from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.left_aside import LeftAside
+from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import TAKEN, Input
-from pipeline.inputs.timeouts import in_time
+from pipeline.inputs.stores.timeouts import in_time
 from pipeline.inputs.uris import archive_of, readable, uri_of
 from pipeline.options import DEFAULT_READ_TIMEOUT
 from pipeline.records import Image
+
+_ANYWHERE = Roots()
 
 
 class Unreadable(NamedTuple):
@@ -30,7 +33,10 @@ class Unreadable(NamedTuple):
 
 
 def list_files(
-    source: Input, aside: LeftAside | None = None, seconds: float = DEFAULT_READ_TIMEOUT
+    source: Input,
+    aside: LeftAside | None = None,
+    roots: Roots = _ANYWHERE,
+    seconds: float = DEFAULT_READ_TIMEOUT,
 ) -> Iterator[Image | Unreadable]:
     """The files of an input that exist now: images, archives and lists.
 
@@ -39,6 +45,7 @@ def list_files(
     Args:
         source: the input.
         aside: counts the files and folders that are left aside; None for no counting.
+        roots: what links may reach.
         seconds: that may pass, on disk, until the next file or folder is looked at.
 
     Raises:
@@ -51,19 +58,30 @@ def list_files(
     elif source.is_file:
         yield from look_at(source.base, source.text)
     else:
-        for found in in_time(_look_below(source, aside), seconds, f"listing {source.base}"):
+        looked = _look_below(source, aside, roots)
+        for found in in_time(looked, seconds, f"listing {source.base}"):
             yield from found
 
 
-def _look_below(source: Input, aside: LeftAside) -> Iterator[list[Image | Unreadable]]:
+def _look_below(
+    source: Input, aside: LeftAside, roots: Roots
+) -> Iterator[list[Image | Unreadable]]:
     """What is at each path below a folder; an empty list where it is left aside."""
-    for path in _walk(source, aside):
+    for path in _walk(source, aside, roots):
         if isinstance(path, Unreadable):
             yield [path]
             continue
         verdict = source.verdict(path)
         aside.add_file(path, verdict)
-        yield list(look_at(path, source.text)) if verdict == TAKEN else []
+        if verdict != TAKEN:
+            yield []
+            continue
+        # Other entries are where their folder is.
+        is_link = bool(roots.allowed) and os.path.islink(path)
+        if is_link and (refusal := roots.refusal_of_link(path)):
+            yield [Image(uri_of(path), "", 0, error=refusal, source=source.text)]
+        else:
+            yield list(look_at(path, source.text))
 
 
 def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
@@ -139,7 +157,7 @@ class _Folder(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
-def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
+def _walk(source: Input, aside: LeftAside, roots: Roots) -> Iterator[str | Unreadable]:
     """Paths of everything but folders. Not recursive: trees may be deeper than Python's stack."""
     waiting = [_Folder(source.base, source.depth(), frozenset())]
     while waiting:
@@ -179,7 +197,11 @@ def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
             else:
                 verdict = source.folder_verdict(path)
                 aside.add_folder(path, verdict)
-                if verdict == TAKEN:
+                if verdict != TAKEN:
+                    continue
+                if entry.is_symlink() and (refusal := roots.refusal_of_link(path)):
+                    yield Unreadable(path, refusal)
+                else:
                     deeper.append(_Folder(path, below, above))
         waiting.extend(reversed(deeper))
 

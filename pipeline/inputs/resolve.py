@@ -21,8 +21,9 @@ from pipeline.inputs.files import Unreadable, list_files, look_at
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
+from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input, may_be_list
-from pipeline.inputs.timeouts import ConsecutiveTimeouts, in_time
+from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts, in_time
 from pipeline.inputs.uris import path_of, readable, uri_of
 from pipeline.options import DEFAULT_READ_TIMEOUT, ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
@@ -42,6 +43,7 @@ class ListSettings(NamedTuple):
         encoder_id: the id of the dataset's encoder.
         seconds: that may pass, on disk, until the next file is looked at.
         remember: store the uris that lists name, for later runs.
+        roots: what lists and links may reach.
     """
 
     reading: ListOptions
@@ -50,6 +52,7 @@ class ListSettings(NamedTuple):
     encoder_id: str
     seconds: float = DEFAULT_READ_TIMEOUT
     remember: bool = True
+    roots: Roots = Roots()
 
 
 Found = Image | Unreadable | ListState | ListRows | Note
@@ -66,7 +69,7 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
     aside = LeftAside(source)
     is_empty = True
     before = 0
-    for found in list_files(source, aside, settings.seconds):
+    for found in list_files(source, aside, settings.roots, settings.seconds):
         is_empty = False
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
@@ -125,7 +128,7 @@ def _expand_list(source: Input, path: str, settings: ListSettings, before: int) 
     number = before
     try:
         entries = read_list(path, settings.reading, settings.carried, notes)
-        for images in _images_of(entries, source.text, settings.seconds):
+        for images in _images_of(entries, source.text, path, settings):
             number += 1
             for image in images:
                 named.add(image.uri)
@@ -138,17 +141,21 @@ def _expand_list(source: Input, path: str, settings: ListSettings, before: int) 
         yield named.write(settings.output, settings.encoder_id)
 
 
-def _images_of(entries: Iterator[Entry], text: str, seconds: float) -> Iterator[list[Image]]:
-    """The images of each entry."""
+def _images_of(
+    entries: Iterator[Entry], text: str, path: str, settings: ListSettings
+) -> Iterator[list[Image]]:
+    """The images of each entry of the list at a path."""
     timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
-    look = functools.partial(_image_of, text=text, timeouts=timeouts)
+    look = functools.partial(
+        _image_of, text=text, path=path, roots=settings.roots, timeouts=timeouts
+    )
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # Threads pay off only in buckets, where each look is a request.
             if any(is_remote(entry.path) for entry in some):
                 yield from pool.map(look, some)
             else:
-                yield from _looked(look, some, text, seconds)
+                yield from _looked(look, some, text, settings.seconds)
 
 
 def _looked(
@@ -174,10 +181,15 @@ def _looked(
             done += 1
 
 
-def _image_of(entry: Entry, text: str, timeouts: ConsecutiveTimeouts) -> list[Image]:
+def _image_of(
+    entry: Entry, text: str, path: str, roots: Roots, timeouts: ConsecutiveTimeouts
+) -> list[Image]:
     if entry.error:
         uri = readable(entry.path)
         return [Image(uri, "", 0, error=entry.error, source=text, carried=entry.carried)]
+    if refusal := roots.refusal_of_listed(entry.path, path):
+        uri = uri_of(entry.path)
+        return [Image(uri, "", 0, error=refusal, source=text, carried=entry.carried)]
     try:
         found = list(look_at(entry.path, text, expected=True))
     except TimeoutError as error:

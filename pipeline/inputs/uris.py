@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import reprlib
 import urllib.parse
 
 from encoder.errors import InputError
@@ -16,6 +17,8 @@ from encoder.storage.base import FILE_PREFIX
 from encoder.storage.registry import is_remote, path_of_file_uri
 from pipeline.inputs.file_kinds import archive_kind
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 120  # characters
 _ENCODED_NAME = "bytes:"  # marks a packed name that is percent-encoded since it is not UTF-8
 
 
@@ -62,6 +65,11 @@ def path_of(uri: str) -> str:
 def readable(text: str) -> str:
     """A path or message as valid UTF-8; bytes of a name that are not become ``\\udcNN``."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def brief(value: object) -> str:
+    """A value in quotes for a message, without its middle if it is long."""
+    return _BRIEF.repr(value)
 
 
 def _is_utf8(path: str) -> bool:

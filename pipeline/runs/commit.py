@@ -83,11 +83,11 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
         store_for(path).write(path, json.dumps(record, indent=2).encode() + b"\n")
         try:
             write_manifest(job.output, manifest, version)
-        except ChangedError:
+        except ChangedError as error:
             winner = read_manifest(job.output)[0]
             if job.run_id not in winner.runs:  # else it is the winner's record
                 store_for(path).delete(path)
-            raise _lost_race(winner) from None
+            raise _lost_race(winner, error) from None
     publish(job.output, manifest)
     _hide(job, outcome)
     _clean_up(job, outcome.snapshot, manifest)
@@ -173,9 +173,10 @@ def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
             store_for(path).delete(path)
 
 
-def _lost_race(manifest: Manifest) -> JobError:
+def _lost_race(manifest: Manifest, error: ChangedError | None = None) -> JobError:
     return lost_race(
         manifest,
         "this one worked, so this one was not committed. No work is lost: start it again, and it "
         "takes over the finished parts",
+        error,
     )

@@ -14,6 +14,7 @@ from pipeline.dataset.layout import check_run_id
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
+from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input
 from pipeline.options import JobOptions
 from pipeline.runs.scope import CarriedColumns, ContentCheck
@@ -81,7 +82,13 @@ class Job:
             carried=self.carried,
             max_bytes=options.max_bytes,
             parsed=options.lists.parsed,
+            roots=self.roots,
         )
+
+    @property
+    def roots(self) -> Roots:
+        """What lists and links may reach."""
+        return Roots(self.options.allow_root, self.inputs)
 
     @property
     def check(self) -> ContentCheck:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -11,7 +12,8 @@ import pyarrow as pa
 from encoder.errors import InputError
 from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
 from encoder.storage.base import join, settings
-from encoder.storage.registry import check_reachable, normalize, store_for
+from encoder.storage.registry import check_reachable, is_remote, normalize, store_for
+from encoder.storage.replacing import check_commits
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import is_lost, no_manifest, read_manifest
 from pipeline.errors import JobError
@@ -21,6 +23,7 @@ from pipeline.inputs.carried_columns import (
     columns_before,
     dataset_columns,
 )
+from pipeline.inputs.roots import parse_root
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
 from pipeline.runs.job import Job
@@ -46,9 +49,12 @@ def new_job(
         JobError: the output is damaged.
     """
     options = options or JobOptions()
+    roots = tuple(map(parse_root, options.allow_root))
+    options = dataclasses.replace(options, allow_root=roots)
     now = datetime.now(timezone.utc)
     place = output_folder(output)
     _check_reachable("--output", place)
+    _check_commits(place)
     if read_manifest(place)[1] is None and is_lost(place):
         raise JobError(no_manifest(place))
     spec = _read_spec(encoder)
@@ -80,6 +86,15 @@ def _check_reachable(option: str, path: str) -> None:
         check_reachable(path)
     except OSError as error:
         raise InputError(f"{option}: {error}") from error
+
+
+def _check_commits(output: str) -> None:
+    if is_remote(output):
+        return  # they are safe in all stores that a dataset may be in
+    try:
+        check_commits(output)
+    except InputError as error:
+        raise InputError(f"--output {error}") from error
 
 
 def _read_spec(encoder: str) -> EncoderSpec:

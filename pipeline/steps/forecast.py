@@ -124,7 +124,8 @@ class _Look(StorageDoFn):
     def _contents(self, todos: list[Todo]) -> Iterator[tuple[Todo, str | None]]:
         first = todos[0].image
         if not first.archive:
-            data = None if first.error else read_file(first, self._most)[0]
+            roots = self._packing.roots
+            data = None if first.error else read_file(first, self._most, roots)[0]
             yield todos[0], None if data is None else hashlib.sha256(data).hexdigest()
             return
         wanted = {todo.image.uri: todo for todo in todos if not todo.image.error}

@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import pyarrow as pa
 
 from pipeline.dataset.schema import NO_COLUMNS
+from pipeline.inputs.roots import Roots
 from pipeline.options import DEFAULT_MAX_BYTES
 from pipeline.records import Carried, Image
 
@@ -86,6 +87,7 @@ class Packing(NamedTuple):
         carried: columns to carry over, with their types.
         max_bytes: listing doesn't read larger records.
         parsed: carried columns whose type the user chose: texts are taken by their meaning.
+        roots: what links may reach, for archives and for images in files of their own.
     """
 
     image_field: str | None = None
@@ -93,6 +95,7 @@ class Packing(NamedTuple):
     carried: pa.Schema = NO_COLUMNS
     max_bytes: int = DEFAULT_MAX_BYTES
     parsed: frozenset[str] = frozenset()
+    roots: Roots = Roots()
 
 
 class Kind(Protocol):

@@ -99,8 +99,9 @@ def _from_base64(text: str) -> bytes | ArchiveError:
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        shown = text if len(text) <= 40 else f"{text[:40]}..."
-        return ArchiveError(f"the row's image is no base64 ({error}): {shown!r}")
+        return ArchiveError(
+            f"the row's image is no base64 ({error}): a text of {len(text):,} characters"
+        )
 
 
 def _from_numbers(values: pa.Array) -> bytes | ArchiveError:

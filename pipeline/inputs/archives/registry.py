@@ -36,6 +36,7 @@ def index_archive(
     path = path_of(archive.uri)
     name, kind = _kind_of(path)
     with translated_damage(), store_for(path).open(path, archive.version) as file:
+        packing.roots.check_opened(file, path)
         members = _images_only(kind.index(file, packing), skip)
         if name in (TFRECORD, PARQUET):
             yield from _numbered(members)
@@ -59,6 +60,7 @@ def read_archive(
     """
     path = path_of(archive)
     with translated_damage(), store_for(path).open(path, version) as file:
+        packing.roots.check_opened(file, path)
         yield from _kind_of(path)[1].read(file, wanted, packing)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from encoder.errors import InputError
 from pipeline.dataset.values import plain_type
-from pipeline.inputs.uris import readable
+from pipeline.inputs.uris import brief, readable
 
 _NAMES = {
     "text": pa.string(),
@@ -77,7 +77,7 @@ def joined(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def misfit(place: str, field: pa.Field, value: str) -> str:
     """What is wrong with a value that does not fit into its column's type, and the ways on."""
     return readable(
-        f"{place}: the column {field.name!r} is carried as {field.type}, and {value!r} "
+        f"{place}: the column {field.name!r} is carried as {field.type}, and {brief(value)} "
         f"would not come back from that unchanged. --column-type {field.name}=string makes the "
         f"column text, for all its rows; --column-type {field.name}=TYPE with another type takes "
         "texts by their meaning, such as 00501 as 501; or carry these values under another name"

@@ -20,7 +20,7 @@ from pipeline.inputs.lists.text_input import (
     opened_text,
     valid_text,
 )
-from pipeline.inputs.uris import readable
+from pipeline.inputs.uris import brief, readable
 from pipeline.options import ListOptions
 from pipeline.records import Note
 
@@ -42,7 +42,7 @@ def rows(
             whole = [line for line in batch if not line.error]
 
             def where(row: int, whole: list[Line] = whole) -> str:
-                return f"line {whole[row].number} ({whole[row].values[uri]!r})"
+                return f"line {whole[row].number} ({brief(whole[row].values[uri])})"
 
             columns = []
             for field, place in zip(carried, places, strict=True):

@@ -20,6 +20,7 @@ from pipeline.inputs.lists.base import (
 from pipeline.inputs.lists.column_types import joined
 from pipeline.inputs.lists.json_values import Object, Row, objects_of
 from pipeline.inputs.lists.text_input import encoding_note, opened_text, valid_text
+from pipeline.inputs.uris import brief
 from pipeline.options import ListOptions
 from pipeline.records import Note
 
@@ -113,12 +114,12 @@ def _batches(found: Iterator[Row], seen: _Names) -> Iterator[list[Row]]:
 
 
 def _problem(uri: object) -> str | None:
-    return None if uri is None or isinstance(uri, str) else f"the uri is no text: {uri!r}"
+    return None if uri is None or isinstance(uri, str) else f"the uri is no text: {brief(uri)}"
 
 
 def _places(batch: list[Row], uri_column: str) -> Callable[[int], str]:
     def where(row: int) -> str:
-        return f"{batch[row].place} ({batch[row].value.get(uri_column)!r})"
+        return f"{batch[row].place} ({brief(batch[row].value.get(uri_column))})"
 
     return where
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.inputs.lists.base import BATCH_ROWS, Rows, carried_values, check_names
+from pipeline.inputs.uris import brief
 from pipeline.options import ListOptions
 from pipeline.records import Note
 
@@ -25,7 +26,7 @@ def rows(
         uris = _uris(batch.column(batch.schema.get_field_index(options.uri_column)))
 
         def where(row: int, uris: list[str | None] = uris, before: int = before) -> str:
-            return f"row {before + row + 1} ({uris[row]!r})"
+            return f"row {before + row + 1} ({brief(uris[row])})"
 
         columns = [
             carried_values(path, batch.column(field.name), field, where, options)

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from encoder.errors import InputError
+from encoder.errors import InputError, shortened
 from encoder.storage.registry import is_remote, resolve, store_for
 from pipeline.dataset.values import plain_type
 from pipeline.inputs.file_kinds import CSV, JSON_LINES, PARQUET, TEXT, ListKind, list_kind
@@ -157,7 +157,7 @@ def _entry(
     try:
         return Entry(_absolute(uri, path), None, carried)
     except (InputError, UnicodeError) as wrong:
-        return Entry(f"{path}#{place}", str(wrong), carried)
+        return Entry(f"{path}#{place}", shortened(wrong), carried)
 
 
 def _absolute(uri: str, path: str) -> str:

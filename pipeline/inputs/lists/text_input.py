@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, cast
 
+from encoder.images.kinds import content_of
 from pipeline.inputs.lists.base import LONGEST, ListError
 from pipeline.records import Note
 
@@ -60,7 +61,9 @@ def unpacked(file: BinaryIO, path: str) -> BinaryIO:
     expected = next((end for end in _PACKED if path.lower().endswith(end)), None)
     found = next((end for end, magic in _PACKED.items() if head.startswith(magic)), None)
     if expected and found != expected:
-        raise ListError(f"{path} is no {expected} file, though its name says so: {head!r}...")
+        raise ListError(
+            f"{path} is no {expected} file, though its name says so, but {content_of(head)}"
+        )
     if found == ".bz2" != expected:
         return file  # text may begin like this
     if found == ".gz":

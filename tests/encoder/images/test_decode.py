@@ -81,7 +81,7 @@ def test_the_exif_orientation_is_applied(spec):
     ("data", "error", "message"),
     [
         (b"", UnidentifiedImageError, "empty"),
-        (b"hello, this is text", UnidentifiedImageError, "start with b'hello"),
+        (b"hello, this is text", UnidentifiedImageError, r"but text \(19 bytes\)"),
         (encoded(Image.fromarray(noise()), "JPEG")[:-200], OSError, "truncated"),
         (encoded(Image.fromarray(noise()))[:-200], OSError, "truncated"),
     ],
@@ -89,3 +89,29 @@ def test_the_exif_orientation_is_applied(spec):
 def test_bad_images(spec, data, error, message):
     with pytest.raises(error, match=message):
         decode_image(data, spec)
+
+
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (b"topsecret:x:0:0\n", "text"),
+        (b"Python topsecret", "text"),  # Pillow's opener for PPM takes what begins like these
+        (b"P4 topsecret topsecret", "text"),
+        (b"P6 12 topsecrettopsecret", "text"),
+        (b"Pf\ntopsecrettopsecret", "text"),
+        (b"P2\n12 12\ntopsecrettopsecret", "a damaged PPM file"),
+        (b"BMtopsecret" * 20, "text"),
+        (b"<!DOCTYPE html>\n<html>topsecret", "an HTML page"),
+        (b"%PDF-1.4 topsecret", "PDF"),
+        (b'{"key": "topsecret"}', "JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\noid topsecret", "a Git LFS pointer"),
+        (b"\0\0\0\x18ftypmp42topsecret", "a video"),
+        (b"SQLite format 3\0topsecret", "a SQLite database"),
+        (bytes(40), "zeros"),
+        (b"\xe9topsecret\xff\x80", "content of an unknown kind"),
+    ],
+)
+def test_messages_show_nothing_of_files_that_are_no_images(spec, data, content):
+    with pytest.raises((OSError, ValueError), match=content) as caught:
+        decode_image(data, spec)
+    assert "secret" not in str(caught.value)

@@ -287,14 +287,11 @@ class Hanging:
         self._release = release
         self._store = LocalStore()
 
-    def read(self, path, *others):
-        if "dead" in path:
-            self._release.wait(60)
-        return self._store.read(path, *others)
-
     def open(self, path, *others):
+        if "dead-" in path:
+            self._release.wait(60)
         file = self._store.open(path, *others)
-        return Slow(file, self._release) if "dead" in path else file
+        return Slow(file, self._release) if "dead." in path else file
 
 
 class Slow(io.BufferedReader):

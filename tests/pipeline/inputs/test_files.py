@@ -73,7 +73,9 @@ def test_what_is_no_file(tmp_path):
     found = errors(tmp_path)
     assert found[f"{tmp_path}/pipe.jpg"] == "not a regular file: a named pipe"
     assert "symbolic links" in found[f"{tmp_path}/circle.jpg"]
-    assert errors(tmp_path / "pipe.jpg") == {f"{tmp_path}/pipe.jpg": "not a regular file"}
+    assert errors(tmp_path / "pipe.jpg") == {
+        f"{tmp_path}/pipe.jpg": "not a regular file: a named pipe"
+    }
 
 
 def test_a_folder_that_vanishes_is_not_an_empty_one(tmp_path):
