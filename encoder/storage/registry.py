@@ -155,13 +155,16 @@ def path_of_file_uri(uri: str) -> str:
     """The local path of a file: uri; bytes that are not UTF-8 are decoded as by os.fsdecode.
 
     Raises:
-        InputError: the uri names another machine.
+        InputError: the uri names another machine, or has characters that no path has.
     """
     found = _FILE.match(uri)
     if found is None or (found["host"] or "localhost").lower() != "localhost":
         raise InputError(f"{uri!r} is on another machine; expected file:///PATH")
     path = "/" + uri[found.end() :].lstrip("/")
-    return os.fsdecode(urllib.parse.unquote_to_bytes(path))
+    try:
+        return os.fsdecode(urllib.parse.unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError as error:
+        raise InputError(f"{uri!r} is no path: {error}; expected file:///PATH") from error
 
 
 def _absolute(path: str) -> str:

@@ -19,7 +19,8 @@ from encoder.errors import InputError
 from pipeline.inputs.file_kinds import is_left_out, leftovers_in
 
 MAGIC = re.compile(r"[*?\[{]")
-_MOST_FORMS = 10_000  # that the braces of one glob may stand for
+_MOST_FORMS = 1000  # that the braces of one glob may stand for; each takes a millisecond
+_SHOWN = 200  # characters of a glob in an error
 _EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)
 
 
@@ -144,14 +145,15 @@ def _expanded(pattern: str) -> Iterator[str]:
     """The globs that one with braces stands for.
 
     Raises:
-        InputError: there are too many: 40 characters of braces can stand for billions.
+        InputError: there are too many (40 characters can stand for billions), or the braces are
+            nested too deep.
     """
     try:
         yield from bracex.iexpand(pattern, limit=_MOST_FORMS)
-    except bracex.ExpansionLimitException as error:
+    except (bracex.ExpansionLimitException, RecursionError) as error:
         raise InputError(
-            f"the braces of {pattern!r} stand for more than {_MOST_FORMS:,} globs; use fewer of "
-            "them, or a wildcard"
+            f"the braces of the glob {pattern[:_SHOWN]!r} stand for more than {_MOST_FORMS:,} "
+            "globs, or are nested too deep; use fewer of them, or a wildcard"
         ) from error
 
 
