@@ -9,11 +9,12 @@ import hashlib
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import traceback
 
 import atheris
+
+from tests.fuzz.target import folder
 
 LONGEST = 1 << 16  # bytes of an input
 SLOWEST = 20  # seconds for one input; more is a finding
@@ -25,53 +26,44 @@ def main():
     parser.add_argument("--minutes", type=float, default=10.0, help="for all targets together")
     parser.add_argument("--target", action="append", help="may be given several times")
     parser.add_argument("--corpus", type=pathlib.Path, default=pathlib.Path(".cache/fuzz"))
-    parser.add_argument("--only", help=argparse.SUPPRESS)  # this process is one target's
     options = parser.parse_args()
-    if options.only:
-        fuzz(options.only, options.corpus, options.minutes)
-    names = options.target or targets()
-    print("target | executions | minutes | lines reached | findings", flush=True)
-    found = [row(name, options.corpus, options.minutes / len(names)) for name in names]
+    with atheris.instrument_imports(include=["encoder", "pipeline"]):
+        from tests.fuzz.targets import TARGETS
+    folder()  # made here, since libFuzzer's processes end without removing it
+    names = options.target or list(TARGETS)
+    print("target | executions | minutes | places reached | findings", flush=True)
+    minutes = options.minutes / len(names)
+    found = [row(TARGETS[name], options.corpus.resolve(), minutes) for name in names]
     return 1 if any(found) else 0
 
 
-def targets():
-    from tests.fuzz.targets import TARGETS
-
-    return list(TARGETS)
-
-
-def place_of(name, corpus):
-    place = corpus.resolve() / re.sub(r"\W+", "-", name)
+def row(target, corpus, minutes):
+    """Fuzz one target, in a process of its own, and print its row. Returns how much was found."""
+    place = corpus / re.sub(r"\W+", "-", target.name)
     for each in ("inputs", "findings"):
         (place / each).mkdir(parents=True, exist_ok=True)
-    return place
-
-
-def row(name, corpus, minutes):
-    """Run one target and print its row. Returns the number of its findings."""
-    place = place_of(name, corpus)
-    command = [sys.executable, "-m", "tests.fuzz", "--only", name, "--corpus", str(corpus)]
-    with open(place / "log.txt", "w+", encoding="utf-8", errors="replace") as log:
-        subprocess.run([*command, "--minutes", str(minutes)], stderr=log, stdout=log, check=False)
-        log.seek(0)
-        text = log.read()
+    log = place / "log.txt"
+    process = os.fork()  # libFuzzer ends its process; and the imports take many seconds
+    if process == 0:
+        with log.open("wb") as opened:
+            os.dup2(opened.fileno(), 1)
+            os.dup2(opened.fileno(), 2)
+            fuzz(target, place, minutes)
+    os.waitpid(process, 0)
+    text = log.read_text(errors="replace")
     executions = re.findall(r"number_of_executed_units: (\d+)|^#(\d+)", text, re.M)
     reached = re.findall(r"cov: (\d+)", text)
     findings = sorted((place / "findings").iterdir())
-    count = "".join(executions[-1]) if executions else "0"
-    lines = reached[-1] if reached else "0"
-    print(f"{name} | {count} | {minutes:.1f} | {lines} | {len(findings)}", flush=True)
+    count = int("".join(executions[-1])) if executions else 0
+    places = reached[-1] if reached else "0"
+    print(f"{target.name} | {count:,} | {minutes:.1f} | {places} | {len(findings)}", flush=True)
     for finding in findings:
         print(f"  {finding}", flush=True)
     return len(findings)
 
 
-def fuzz(name, corpus, minutes):
+def fuzz(target, place, minutes):
     """Fuzz one target; does not return."""
-    with atheris.instrument_imports(include=["encoder", "pipeline"]):
-        from tests.fuzz.targets import TARGETS
-    target, place = TARGETS[name], place_of(name, corpus)
     for seed in target.seeds():
         (place / "inputs" / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     words = place / "words.txt"

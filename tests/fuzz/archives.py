@@ -15,17 +15,30 @@ from pipeline.records import Image
 from tests.fuzz.target import Target, content, file_with
 from tests.support.packed import example, picture, record, tar, zipped
 
-FILES = [("a/1.png", picture(1)), ("two", picture(2)), ("ü#x.tar#.png", picture(3)), ("c.txt", b"x")]
+FILES = [
+    ("a/1.png", picture(1)),
+    ("two", picture(2)),
+    ("ü#x.tar#.png", picture(3)),
+    ("c.txt", b"x"),
+]
 LARGEST = 1 << 20  # bytes of a packed image that is read
-WORDS = (b"\0" * 512, b"\xff" * 8, b"\x7f" * 4, b"PK\5\6", b"ustar", b"../", b"9" * 11, b"\x80\0\0\1")
+WORDS = (
+    b"\0" * 512,
+    b"\xff" * 8,
+    b"\x7f" * 4,
+    b"PK\5\6",
+    b"ustar",
+    b"../",
+    b"9" * 11,
+    b"\x80\0\0\1",
+)
 RECORD_WORDS = (*WORDS, record(b"x"), record(b""), record(example(id=b"\xff")))
 
 
 def check(name, packing=Packing(max_bytes=LARGEST)):  # noqa: B008 - immutable
     def check(data):
-        with file_with(data, name) as path:
-            with contextlib.suppress(ArchiveError):
-                read_all(str(path), packing)
+        with file_with(data, name) as path, contextlib.suppress(ArchiveError):
+            read_all(str(path), packing)
 
     return check
 
@@ -78,7 +91,9 @@ def parquets():
     images = [data for _, data in FILES[:3]]
     tables = [
         pa.table({"image": images, "id": [1, None, 3]}),
-        pa.table({"image": [{"bytes": each, "path": "x"} for each in images], "id": ["a", "b", "c"]}),
+        pa.table(
+            {"image": [{"bytes": each, "path": "x"} for each in images], "id": ["a", "b", "c"]}
+        ),
     ]
     options = ({}, {"compression": "none", "row_group_size": 1}, {"data_page_version": "2.0"})
     return [
@@ -91,7 +106,9 @@ def parquets():
 by_id = Packing(id_field="id", max_bytes=LARGEST)
 TARGETS = (
     Target("tar", check("a.tar"), tars, WORDS),
-    Target("zip", check("a.zip"), lambda: [content(lambda path: zipped(path, FILES), "x.zip")], WORDS),
+    Target(
+        "zip", check("a.zip"), lambda: [content(lambda path: zipped(path, FILES), "x.zip")], WORDS
+    ),
     Target("tfrecord", check("a.tfrecord", by_id), records, RECORD_WORDS),
     Target("example", check_example, examples, (b"\n", b"\x0a\x7f", b"\xff" * 10)),
     Target("parquet archive", check("a.parquet", by_id), parquets),

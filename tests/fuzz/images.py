@@ -21,7 +21,9 @@ EXPECTED = (OSError, ValueError, SyntaxError, MemoryError)
 MOST_PIXELS = 1 << 20
 SPEC = EncoderSpec.from_json(older("bundle/encoder.json")[0])
 FAST = dataclasses.replace(SPEC, decode="fast", height=8, width=8)
-JPEG_WORDS = tuple(bytes([0xFF, code]) for code in (0, 1, 0xC0, 0xC2, 0xC4, 0xC9, *range(0xD0, 0xE2)))
+JPEG_WORDS = tuple(
+    bytes([0xFF, code]) for code in (0, 1, 0xC0, 0xC2, 0xC4, 0xC9, *range(0xD0, 0xE2))
+)
 
 
 def check_jpeg(data):
@@ -70,7 +72,9 @@ def of(*beginnings):
 
 TARGETS = (
     Target("jpeg", check_jpeg, of("jpeg", "tiff jpeg"), JPEG_WORDS),
-    Target("png", check_png, of("png"), (b"IDAT", b"IEND", b"eXIf", b"tRNS", b"\xff" * 4, b"\0" * 4)),
+    Target(
+        "png", check_png, of("png"), (b"IDAT", b"IEND", b"eXIf", b"tRNS", b"\xff" * 4, b"\0" * 4)
+    ),
     Target("webp", check_webp, of("webp"), (b"VP8X", b"EXIF", b"ANMF", b"\xff" * 4)),
     Target("tiff", check_decoding, of("tiff"), (b"\0\0", b"\xff" * 4, b"\1\0", b"\0\1")),
     Target("other images", check_decoding, of("gif", "bmp", "jpeg 2000", "ppm", "pgm", "tga")),

@@ -32,7 +32,17 @@ TEXT_WORDS = (
 )
 JSON_WORDS = (
     *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b'"\\ud800"', b"\\u0000", b"[" * 3000),
-    *(b"1e999", b"-0", b"NaN", b"9" * 5000, b'{"a":' * 200, b"null", b'{"uri":"a"}\n', b"[{", b"}]"),
+    *(
+        b"1e999",
+        b"-0",
+        b"NaN",
+        b"9" * 5000,
+        b'{"a":' * 200,
+        b"null",
+        b'{"uri":"a"}\n',
+        b"[{",
+        b"}]",
+    ),
 )
 
 
@@ -68,7 +78,12 @@ def texts():
 
 def tables():
     plain = as_csv()
-    found = [plain, as_csv(delimiter=";"), as_csv(quoting=csv.QUOTE_ALL), pd.DataFrame(ROWS).to_csv()]
+    found = [
+        plain,
+        as_csv(delimiter=";"),
+        as_csv(quoting=csv.QUOTE_ALL),
+        pd.DataFrame(ROWS).to_csv(),
+    ]
     return [
         *(text.encode() for text in found),
         plain.encode("utf-16"),

@@ -12,8 +12,32 @@ from pipeline.inputs.uris import archive_of, member_uri, path_of, readable, uri_
 from tests.fuzz.target import Target
 
 WORDS = (
-    *(b"file://", b"file:/", b"gs://", b"s3://", b"../", b"./", b"//", b"~", b"#", b".tar#", b"%00"),
-    *(b"%ff", b"%", b"\0", b"\xff", b"{a,b}", b"{1..9}", b"{1..99999999}", b"**/", b"[!", b"]", b"*"),
+    *(
+        b"file://",
+        b"file:/",
+        b"gs://",
+        b"s3://",
+        b"../",
+        b"./",
+        b"//",
+        b"~",
+        b"#",
+        b".tar#",
+        b"%00",
+    ),
+    *(
+        b"%ff",
+        b"%",
+        b"\0",
+        b"\xff",
+        b"{a,b}",
+        b"{1..9}",
+        b"{1..99999999}",
+        b"**/",
+        b"[!",
+        b"]",
+        b"*",
+    ),
     *(b"@eaDir/", b".", b"\\", b"\n"),
 )
 
@@ -28,7 +52,11 @@ def check_uris(data):
     readable(text).encode()
     assert path_of(member_uri("/a.tar", text)).startswith("/a.tar#")
     assert archive_of(member_uri("/a.tar", text)) == "/a.tar"
-    for make in (normalize, lambda each: resolve(each, "/base"), lambda each: resolve(each, "gs://b/c")):
+    for make in (
+        normalize,
+        lambda each: resolve(each, "/base"),
+        lambda each: resolve(each, "gs://b/c"),
+    ):
         with contextlib.suppress(InputError):
             path = make(text)
             if is_remote(path):
@@ -69,7 +97,10 @@ def check_types(data):
 
 TARGETS = (
     Target(
-        "uris", check_uris, lambda: [b"/a/b.jpg", b"file:///a%20b", b"gs://b/c/../d", b"../e/./f"], WORDS
+        "uris",
+        check_uris,
+        lambda: [b"/a/b.jpg", b"file:///a%20b", b"gs://b/c/../d", b"../e/./f"],
+        WORDS,
     ),
     Target(
         "patterns",
