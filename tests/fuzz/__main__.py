@@ -57,9 +57,9 @@ def row(target, corpus, minutes):
     count = int("".join(executions[-1])) if executions else 0
     places = reached[-1] if reached else "0"
     print(f"{target.name} | {count:,} | {minutes:.1f} | {places} | {len(findings)}", flush=True)
-    for finding in findings:
+    for finding in findings if count else [f"it did not run: {log}"]:
         print(f"  {finding}", flush=True)
-    return len(findings)
+    return len(findings) if count else 1
 
 
 def fuzz(target, place, minutes):
@@ -68,6 +68,7 @@ def fuzz(target, place, minutes):
         (place / "inputs" / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     words = place / "words.txt"
     words.write_text("".join(f'"{escaped(each)}"\n' for each in target.words if len(each) < 60))
+    dictionary = [f"-dict={words}"] if target.words else []  # libFuzzer refuses an empty one
 
     def one(data):
         try:
@@ -87,8 +88,8 @@ def fuzz(target, place, minutes):
         f"-timeout={SLOWEST}",
         f"-rss_limit_mb={MEMORY}",
         f"-artifact_prefix={place / 'findings'}{os.sep}",
-        f"-dict={words}",
         "-print_final_stats=1",
+        *dictionary,
     ]
     atheris.Setup([sys.argv[0], *options, str(place / "inputs")], one)
     atheris.Fuzz()

@@ -1,10 +1,51 @@
 """Content that fuzzing has found: each stopped a parser, or took it too long."""
 
+import io
+import struct
+import tarfile
+import zipfile
+
 import pytest
 
 from tests.fuzz.targets import TARGETS
 
+DEEP = b"[" * 100_000
+
+
+def zipped(*names):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), b"x")
+    return packed.getvalue()
+
+
+def zip_whose_files_begin_before_it():
+    data = bytearray(zipped("a.png", "b.png"))
+    end = data.rfind(b"PK\5\6")
+    struct.pack_into("<I", data, end + 16, 1_000_000)
+    return bytes(data)
+
+
+def tar_with_a_file_of_any_size():
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"\x80" + b"\x7f" * 11
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(1024)
+
+
 FOUND = [
+    ("spec", DEEP),
+    ("manifest", DEEP),
+    ("record", DEEP),
+    ("keras file", DEEP),
+    ("h5 file", DEEP[:20_000]),
+    ("json", DEEP),
+    ("spec", b'{"format": "encoder-bundle/1", "slices": ["\\ud800"]}'),
+    ("zip", zipped("")),
+    ("zip", zip_whose_files_begin_before_it()),
+    ("tar", tar_with_a_file_of_any_size()),
     ("uris", b"file:/H\x99e\x96\x1a0b"),
     ("column types", b"a=date\nb\xe6M[=bool"),
     ("patterns", b"{" * 5000),
