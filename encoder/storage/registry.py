@@ -109,13 +109,15 @@ def normalize(path: str | os.PathLike[str]) -> str:
     different objects there.
 
     Raises:
-        InputError: the scheme is unknown, or the address names no bucket.
+        InputError: the scheme is unknown, the address names no bucket, or there is a null byte.
     """
     text = os.fspath(path)
     if _FILE.match(text):
         return _absolute(path_of_file_uri(text))
     scheme = _SCHEME.match(text)
     if scheme is None:
+        if "\0" in text:
+            raise InputError(f"{text!r} has a null byte, which no path has")
         return _absolute(os.path.expanduser(text))
     prefix = scheme[0].lower()
     if prefix not in _stores:

@@ -1,12 +1,14 @@
 """Content that fuzzing has found: each stopped a parser, or took it too long."""
 
 import io
+import json
 import struct
 import tarfile
 import zipfile
 
 import pytest
 
+from tests.fuzz.documents import older
 from tests.fuzz.targets import TARGETS
 
 DEEP = b"[" * 100_000
@@ -35,6 +37,11 @@ def tar_with_a_file_of_any_size():
     return bytes(header) + bytes(1024)
 
 
+def spec_with_half_a_character():
+    values = json.loads(older("bundle/encoder.json")[0])
+    return json.dumps({**values, "slices": ["\ud800"]}).encode()
+
+
 FOUND = [
     ("spec", DEEP),
     ("manifest", DEEP),
@@ -42,11 +49,12 @@ FOUND = [
     ("keras file", DEEP),
     ("h5 file", DEEP[:20_000]),
     ("json", DEEP),
-    ("spec", b'{"format": "encoder-bundle/1", "slices": ["\\ud800"]}'),
+    ("spec", spec_with_half_a_character()),
     ("zip", zipped("")),
     ("zip", zip_whose_files_begin_before_it()),
     ("tar", tar_with_a_file_of_any_size()),
     ("uris", b"file:/H\x99e\x96\x1a0b"),
+    ("uris", b"~a\0b"),
     ("column types", b"a=date\nb\xe6M[=bool"),
     ("patterns", b"{" * 5000),
     ("patterns", b"x" + b"{1..9}a1/x*.t" * 6),
@@ -57,6 +65,8 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("name", "data"), FOUND)
+@pytest.mark.parametrize(
+    ("name", "data"), FOUND, ids=[f"{name}-{len(data)}" for name, data in FOUND]
+)
 def test_content_that_was_found(name, data):
     TARGETS[name].check(data)
