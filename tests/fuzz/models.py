@@ -29,13 +29,9 @@ def check_rewriting(data):
         config = json.loads(data)
         with contextlib.suppress(*DAMAGED):
             modernize(config)
-            assert not modernize(json.loads(json.dumps(config))) or not keras2(config)
+            json.dumps(config)  # as it is written into the .h5 file
         with contextlib.suppress(*DAMAGED):
             name_operations(config)
-
-
-def keras2(config):
-    return "OpLambda" in json.dumps(config)
 
 
 def check_keras(data):
