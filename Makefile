@@ -1,5 +1,6 @@
 # make demo: see it work.  make test: everything CI runs.  make quick: unit tests, in two minutes.
 # make check: linters and types.  make coverage: which lines the tests reach.
+# make test-fuzz: parsers read damaged content, for an hour or FUZZ_MINUTES.
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
 # make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
@@ -9,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage test-backends test-kill test-shared-fs test-lowest check picture lock clean
+.PHONY: demo test quick coverage test-backends test-fuzz test-kill test-shared-fs test-lowest check
+.PHONY: picture lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
@@ -43,6 +45,13 @@ test-kill: $(READY)
 
 test-shared-fs: $(READY)
 	$(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py
+
+# Atheris stays out of the lock: only this target needs it, and it has wheels for few systems.
+ATHERIS := .cache/atheris
+FUZZ_MINUTES ?= 60
+test-fuzz: $(READY)
+	test -d $(ATHERIS) || $(BIN)/python -m pip install -qq --no-deps --target $(ATHERIS) 'atheris>=3'
+	PYTHONPATH=$(ATHERIS) $(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
 
 check: $(READY)
 	$(BIN)/ruff check .

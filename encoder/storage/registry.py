@@ -116,13 +116,15 @@ def normalize(path: str | os.PathLike[str]) -> str:
     different objects there.
 
     Raises:
-        InputError: the scheme is unknown, or the address names no bucket.
+        InputError: the scheme is unknown, the address names no bucket, or there is a null byte.
     """
     text = os.fspath(path)
     if _FILE.match(text):
         return _absolute(path_of_file_uri(text))
     scheme = _SCHEME.match(text)
     if scheme is None:
+        if "\0" in text:
+            raise InputError(f"{text!r} has a null byte, which no path has")
         return _absolute(os.path.expanduser(text))
     prefix = scheme[0].lower()
     if prefix not in _stores:
@@ -162,13 +164,16 @@ def path_of_file_uri(uri: str) -> str:
     """The local path of a file: uri; bytes that are not UTF-8 are decoded as by os.fsdecode.
 
     Raises:
-        InputError: the uri names another machine.
+        InputError: the uri names another machine, or has characters that no path has.
     """
     found = _FILE.match(uri)
     if found is None or (found["host"] or "localhost").lower() != "localhost":
         raise InputError(f"{uri!r} is on another machine; expected file:///PATH")
     path = "/" + uri[found.end() :].lstrip("/")
-    return os.fsdecode(urllib.parse.unquote_to_bytes(path))
+    try:
+        return os.fsdecode(urllib.parse.unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError as error:
+        raise InputError(f"{uri!r} is no path: {error}; expected file:///PATH") from error
 
 
 def _absolute(path: str) -> str:

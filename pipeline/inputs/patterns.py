@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import bracex
 from wcmatch import glob
 
+from encoder.errors import InputError
 from pipeline.inputs.file_kinds import is_left_out, leftovers_in
 
 MAGIC = re.compile(r"[*?\[{]")
+_MOST_FORMS = 1000  # that the braces of one glob may stand for; each takes a millisecond
+_SHOWN = 200  # characters of a glob in an error
 _EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)
 
 
@@ -29,7 +33,7 @@ def extension_of(name: str) -> str:
 @functools.cache
 def extensions_of(pattern: str) -> frozenset[str]:
     """The extensions of a glob, in lower case."""
-    return frozenset(extension_of(each) for each in bracex.iexpand(pattern, limit=0))
+    return frozenset(extension_of(each) for each in _expanded(pattern))
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -137,11 +141,27 @@ def excluding(
     return [each for each in patterns if rule_of(each, base).excludes(path, is_folder)]
 
 
+def _expanded(pattern: str) -> Iterator[str]:
+    """The globs that one with braces stands for.
+
+    Raises:
+        InputError: there are too many (40 characters can stand for billions), or the braces are
+            nested too deep.
+    """
+    try:
+        yield from bracex.iexpand(pattern, limit=_MOST_FORMS)
+    except (bracex.ExpansionLimitException, RecursionError) as error:
+        raise InputError(
+            f"the braces of the glob {pattern[:_SHOWN]!r} stand for more than {_MOST_FORMS:,} "
+            "globs, or are nested too deep; use fewer of them, or a wildcard"
+        ) from error
+
+
 @functools.cache
 def _matcher(pattern: str, flags: int) -> re.Pattern[str]:
     """Matches paths from `_lower_extension`, so that only extensions match in any case."""
     forms: list[str] = []
-    for each in bracex.iexpand(pattern, limit=0):
+    for each in _expanded(pattern):
         forms.extend(glob.translate(_lower_extension(each), flags=flags)[0])
     return re.compile("|".join(forms))
 
@@ -154,7 +174,7 @@ def _covers(pattern: str, path: str) -> bool:
 
 @functools.cache
 def _parts(pattern: str) -> frozenset[str]:
-    return frozenset(part for each in bracex.iexpand(pattern, limit=0) for part in each.split("/"))
+    return frozenset(part for each in _expanded(pattern) for part in each.split("/"))
 
 
 def _left_out(path: str) -> list[str]:

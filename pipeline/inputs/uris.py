@@ -19,6 +19,7 @@ from pipeline.inputs.file_kinds import archive_kind
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 120  # characters
+_LONGEST_END = 100  # characters; no name of a kind of archive has an end longer than this
 _ENCODED_NAME = "bytes:"  # marks a packed name that is percent-encoded since it is not UTF-8
 
 
@@ -40,7 +41,7 @@ def archive_of(uri: str) -> str | None:
     """The uri of the archive that holds a packed image; None for an image in a file of its own."""
     place = uri.find("#")
     while place >= 0:
-        if archive_kind(uri[:place]):
+        if archive_kind(uri[max(place - _LONGEST_END, 0) : place]):
             return uri[:place]
         place = uri.find("#", place + 1)
     return None

@@ -28,13 +28,16 @@ def parse_types(column_types: Iterable[tuple[str, str]], keep: Iterable[str]) ->
         keep: the columns that are carried.
 
     Raises:
-        InputError: there is no such type, a column is not carried, or it gets two types.
+        InputError: there is no such type, a column is not carried, it gets two types, or its name
+            is not UTF-8.
     """
     kinds: dict[str, pa.DataType] = {}
     for name, text in column_types:
         option = f"--column-type {name}={text}"
         if name not in set(keep):
             raise InputError(f"{option}: --keep does not name the column {name!r}")
+        if readable(name) != name:
+            raise InputError(f"{option}: the name of the column is not UTF-8: {name!r}")
         try:
             known = text.lower() in _NAMES
             kind = _NAMES[text.lower()] if known else plain_type(pa.type_for_alias(text))

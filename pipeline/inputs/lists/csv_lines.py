@@ -42,6 +42,42 @@ class Line(NamedTuple):
     error: str | None
 
 
+class _InVain(NamedTuple):
+    """A row that was read over several lines in vain, which are rows of their own.
+
+    Behind a quote that is open at the end of a line, a row goes on in the same way, whatever its
+    first line is. So this shows what later lines among them would lead to, and each line is read
+    ahead only once: otherwise a list in which many lines end with a lone quote takes hours.
+
+    Attributes:
+        first: number of the first line.
+        counts: how many values were complete after each line.
+        state: of the row after the last line.
+        last_fit: number of the last line that can be a row of its own; 0 for none.
+    """
+
+    first: int
+    counts: list[int]
+    state: _State
+    last_fit: int
+
+    def foreseen(self, number: int, count: int, width: int) -> _State | None:
+        """What reading on from a line leads to; None if only reading shows that.
+
+        Args:
+            number: of the line, whose last quote is open.
+            count: how many values are complete after it.
+            width: the right number of values.
+        """
+        place = number - self.first
+        if not 0 <= place < len(self.counts) - 1:
+            return None
+        if self.state != _WHOLE:
+            return self.state
+        total = count + self.counts[-1] - self.counts[place]
+        return _OPEN if total != width and number <= self.last_fit else None
+
+
 class CsvLines:
     """The rows of CSV.
 
@@ -72,6 +108,7 @@ class CsvLines:
         self._lines = _Numbered(lines)
         self._path = path
         self._quoting = quoting
+        self._in_vain = _InVain(0, [], _OPEN, 0)
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
         self._usual = "\t" if re.search(r"\.tsv(\.\w+)?$", path, re.I) else ","
@@ -119,13 +156,17 @@ class CsvLines:
         state = record.feed(line)
         span = [(number, line)]
         if state == _OPEN:
-            state = self._close(record, span)
+            state = self._in_vain.foreseen(number, len(record.values), width) or self._close(
+                record, span
+            )
         if state == _WHOLE and len(record.values) == width and not self._is_literal(span):
             return Line(number, record.values, None)
         # The lines behind the first are rows of their own if one of them can be.
-        if state != _WHOLE or any(self._fits(line) for _, line in span):
+        if len(span) > 1 and (state != _WHOLE or any(self._fits(line) for _, line in span)):
+            self._note_in_vain(record, span, state)
             self._lines.push_back(span[1:])
             del span[1:]
+            state = _OPEN if state == _WHOLE else state
         if self._quoting == "auto" and len(span) == 1 and self._fits(line):
             self._count(
                 "{line} whose quotes do not enclose values, taken literally (--list-quoting "
@@ -152,6 +193,11 @@ class CsvLines:
             if state != _OPEN or size > LONGEST:
                 return state
         return _OPEN
+
+    def _note_in_vain(self, record: _Record, span: list[tuple[int, str]], state: _State) -> None:
+        """Keep what reading these lines as one row has shown; see _InVain."""
+        fits = (number for number, line in reversed(span) if self._fits(line))
+        self._in_vain = _InVain(span[0][0], record.counts, state, next(fits, 0))
 
     def _is_literal(self, span: list[tuple[int, str]]) -> bool:
         """Whether lines that could be one row with line ends in a value are a row each."""
@@ -226,15 +272,26 @@ class _Numbered:
 
 
 class _Record:
-    """Splits one row as RFC 4180 defines it, line by line. Values without quotes may hold some."""
+    """Splits one row as RFC 4180 defines it, line by line. Values without quotes may hold some.
+
+    Attributes:
+        values: those that are complete.
+        counts: how many were complete after each line.
+    """
 
     def __init__(self, delimiter: str) -> None:
         self.values: list[str] = []
+        self.counts: list[int] = []
         self._delimiter = delimiter
         self._open: list[str] | None = None  # pieces of the value whose quote is open
 
     def feed(self, line: str) -> _State:
         """Take the next line of the row. Returns whether the row is whole, open or broken."""
+        state = self._split(line)
+        self.counts.append(len(self.values))
+        return state
+
+    def _split(self, line: str) -> _State:
         end = len(line.rstrip("\r\n"))
         place = 0
         while True:

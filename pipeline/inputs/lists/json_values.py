@@ -115,37 +115,39 @@ class _Buffer:
 
     def __init__(self, text: Text, head: str) -> None:
         self._text = text
-        self._rest = head
+        self._held = head
+        self._place = 0  # in what is held; cutting it off after each value would copy the rest
         self._chunk = _CHUNK
         self.ended = False
 
     def skip(self, number: int) -> None:
         """Go forward by some characters."""
-        self._rest = self._rest[number:]
-        self._chunk = _CHUNK
+        self._go_to(self._place + number)
 
     def peek(self) -> str:
         """The next character that is not blank; "" at the end."""
         while True:
-            self.skip(_BLANK.match(self._rest).end())  # type: ignore[union-attr]  # matches all
-            if self._rest or self.ended:
-                return self._rest[:1]
+            blank = _BLANK.match(self._held, self._place)
+            self._go_to(blank.end())  # type: ignore[union-attr]  # matches everything
+            if self._place < len(self._held) or self.ended:
+                return self._held[self._place : self._place + 1]
             self.more()
 
     def more(self) -> None:
         """Read on. Each time, twice as much is read, so that long values are not parsed often."""
         read = self._text.stream.read(self._chunk)
         self._chunk *= 2
-        self._rest += read
+        self._held = self._held[self._place :] + read
+        self._place = 0
         self.ended = not read
 
     def value(self, path: str, place: str) -> object:
         """The next value."""
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._rest)
+                value, end = _DECODER.raw_decode(self._held, self._place)
             except (ValueError, RecursionError) as error:
-                if self.ended or len(self._rest) > LONGEST:
+                if self.ended or len(self._held) - self._place > LONGEST:
                     raise ListError(
                         valid_text(
                             f"{path} is no list in JSON: the object in {place} is longer than "
@@ -154,10 +156,14 @@ class _Buffer:
                     ) from error
             else:
                 # More digits of a number may follow.
-                if end < len(self._rest) or self.ended:
-                    self.skip(end)
+                if end < len(self._held) or self.ended:
+                    self._go_to(end)
                     return value
             self.more()
+
+    def _go_to(self, place: int) -> None:
+        self._place = place
+        self._chunk = _CHUNK
 
 
 def _stream(buffer: _Buffer, path: str, is_array: bool) -> Iterator[Row]:

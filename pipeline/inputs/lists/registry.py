@@ -24,6 +24,8 @@ from pipeline.inputs.lists.text_input import unpacked
 from pipeline.options import ListOptions
 from pipeline.records import Carried, Note
 
+# Paths have at most 4,096 bytes, names in a bucket 1,024; percent-encoding makes three of each.
+_LONGEST_URI = 16_384  # characters
 # Of damaged Parquet and compressed files, and of stores.
 _UNREADABLE = (pa.ArrowException, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError)
 _KINDS: dict[ListKind, Kind] = {
@@ -154,6 +156,9 @@ def _entry(
 ) -> Entry:
     if error or not uri:
         return Entry(f"{path}#{place}", error or f"row {place} of {path} has no uri", carried)
+    if len(uri) > _LONGEST_URI:
+        problem = f"the uri has {len(uri):,} characters; expected at most {_LONGEST_URI:,}"
+        return Entry(f"{path}#{place}", problem, carried)
     try:
         return Entry(_absolute(uri, path), None, carried)
     except (InputError, UnicodeError) as wrong:

@@ -86,6 +86,8 @@ def test_paths_relative_to_a_folder_in_a_bucket(path, expected):
     ("text", "message"),
     [
         ("file://elsewhere/x", "another machine"),
+        ("file:///\ud800", "is no path"),
+        ("~a\0b", "null byte"),
         ("file://localhost.example/x", "another machine"),
         ("GS:///x", "names no bucket"),
         ("FTP://x/y", "unknown scheme FTP://"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.inputs.patterns import excluding, including, is_reached, matches
+from encoder.errors import InputError
+from pipeline.inputs.patterns import excluding, extensions_of, including, is_reached, matches
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,14 @@ def test_what_include_names_is_reached():
     assert is_reached((".git",), "/in", "a/.git/x.jpg")
     assert not is_reached((".git",), "/in", "a/.git/@eaDir/x.jpg")
     assert is_reached((".g*", "@eaDir"), "/in", "a/.git/@eaDir/x.jpg")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{1..999999999}", "{a,b}" * 30, "{" * 5000, "{a," * 900 + "}" * 900]
+)
+def test_braces_that_stand_for_too_much(pattern):
+    """A pattern may come from a manifest, which others may have written."""
+    for use in (extensions_of, lambda each: matches(each, "x"), lambda each: matches(each, ".x")):
+        with pytest.raises(InputError, match="stand for more than 1,000 globs"):
+            use(pattern)
+    assert matches("{1..999}.jpg", "500.jpg")

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pipeline.inputs import uris
 from pipeline.inputs.uris import archive_of, member_uri, path_of, readable, uri_of
 
 NOT_UTF8 = os.fsdecode(b"/photos/caf\xe9.jpg")
@@ -63,6 +64,21 @@ def test_images_in_files_of_their_own(uri):
 
 def test_the_first_archive_of_a_uri_counts():
     assert archive_of("/odd#name.tar#inner.zip#1.jpg") == "/odd#name.tar"
+
+
+def test_a_uri_of_many_hashes(monkeypatch):
+    """Looking at all that is before each of them took time that grew with the square."""
+    lengths = []
+    kind = uris.archive_kind
+    monkeypatch.setattr(uris, "archive_kind", lambda name: lengths.append(len(name)) or kind(name))
+    assert archive_of("/" + "#" * 10_000) is None
+    assert sum(lengths) <= 10_000 * 100
+    assert archive_of("/" + "a" * 9000 + ".tar#" + "#" * 9000) == "/" + "a" * 9000 + ".tar"
+
+
+def test_a_file_uri_with_bytes_that_are_not_encoded():
+    assert path_of("file:///\udce9%e9.jpg") == "/\udce9\udce9.jpg"
+    assert path_of("file:///\ud800.jpg") == "file:///\ud800.jpg"
 
 
 def test_readable_text_is_utf8():

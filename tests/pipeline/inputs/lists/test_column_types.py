@@ -50,3 +50,8 @@ def test_types_that_can_not_be(pairs, message):
 def test_a_type_for_both(one, other, expected):
     assert joined(one, other) == expected
     assert joined(other, one) == expected
+
+
+def test_a_name_that_is_not_utf8():
+    with pytest.raises(InputError, match="the name of the column is not UTF-8"):
+        parse_types([("caf\udce9", "int64")], ["caf\udce9"])

@@ -1,6 +1,8 @@
 """Dialects of CSV: a line is a row or an error, and none disappears."""
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from pipeline.inputs.lists import csv_lines
 from pipeline.inputs.lists.base import ListError
@@ -120,3 +122,46 @@ def test_lines_are_numbered_as_in_the_file():
 def test_no_rows_at_all(text):
     with pytest.raises(ListError, match="is empty"):
         read(text)
+
+
+@pytest.mark.parametrize("quoting", ["auto", "standard"])
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ('x","\n', ""),  # each line ends in an open quote, also behind that of the line before
+        ('x","\n', 'y"\n'),
+        ('x","\n', "y"),
+        ('x,"\n', ""),
+        ('x,"a""\n', "y,z\n"),
+        ('x,y,"\n"",\n', '"\n'),
+    ],
+)
+def test_many_lines_with_open_quotes_are_read_ahead_once(monkeypatch, line, end, quoting):
+    """Reading ahead from each of them took time that grew with the square of the list."""
+    fed = []
+    feed = csv_lines._Record.feed
+    monkeypatch.setattr(
+        csv_lines._Record, "feed", lambda self, text: fed.append(text) or feed(self, text)
+    )
+    for _ in read("uri,c\n" + line * 2000 + end, quoting=quoting):
+        pass
+    assert len(fed) < 3 * 2 * 2000
+
+
+@hypothesis.settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@hypothesis.given(
+    st.lists(st.sampled_from(['"', '""', ",", "\t", "a", "\n", 'x","\n', 'a,"b\n']), max_size=30),
+    st.sampled_from(["m.csv", "m.tsv"]),
+    st.sampled_from(["auto", "standard"]),
+)
+def test_what_reading_ahead_has_shown_changes_no_row(pieces, path, quoting):
+    def rows(text):
+        table = read(text, path, quoting=quoting)
+        found = [(line.number, line.values, line.error is None) for line in table]
+        return found, sorted(table.notes())
+
+    text = ("uri\tc\n" if path == "m.tsv" else "uri,c\n") + "".join(pieces)
+    found = rows(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_lines._InVain, "foreseen", lambda *arguments: None)
+        assert rows(text) == found

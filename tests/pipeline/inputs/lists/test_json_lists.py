@@ -1,5 +1,6 @@
 """Lists in JSON: lines, arrays, objects over several lines, and types."""
 
+import io
 import json
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from pipeline.inputs.lists import json_values
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import carried_types, read_list
+from pipeline.inputs.lists.text_input import opened_text
 from pipeline.options import ListOptions
 
 ROWS = [{"uri": f"{n}.png", "n": n, "t": ["x", {"y": "]}"}]} for n in range(50)]
@@ -122,3 +124,14 @@ def test_values_that_do_not_fit(tmp_path, value, kind):
     message = rf"m.jsonl, line 3 \('b.png'\): the column 'v' is carried as {kind}, and '{text}'"
     with pytest.raises(ListError, match=message):
         list(read_list(str(path), ListOptions(), pa.schema([("v", kind)]), []))
+
+
+def test_small_objects_behind_a_large_one_are_not_copied():
+    """After a large object much is read at a time, and cutting it for each value took minutes."""
+    large = '{"n": "' + "x" * (1 << 18) + '"}'
+    with opened_text(io.BytesIO(f"[{large}{', {}' * 20_000}]".encode()), None, "") as text:
+        rows = json_values.objects_of(text, "m.json")
+        next(rows)
+        buffer = rows.gi_yieldfrom.gi_frame.f_locals["buffer"]
+        held = {id(buffer._held): buffer._held for _ in range(19_000) if next(rows)}
+    assert len(held) == 1

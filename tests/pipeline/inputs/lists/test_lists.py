@@ -286,6 +286,15 @@ def test_names_in_csv_that_are_not_utf8(tmp_path):
     assert paths(path) == [f"{tmp_path}/" + os.fsdecode(b"\xff.jpg")]
 
 
+def test_text_that_is_too_long_for_a_name(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("#" * 20_000 + "\nb.jpg\n")
+    long, short = entries(path)
+    assert long.path == f"{path}#1"
+    assert long.error == "the uri has 20,000 characters; expected at most 16,384"
+    assert short.path == f"{tmp_path}/b.jpg"
+
+
 def test_text_that_is_no_name(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"uri": "\\ud800.jpg"}\n{"uri": "file://elsewhere/a.jpg"}\n')
