@@ -40,7 +40,7 @@ def parse_json(data: str | bytes) -> object:
         )
         if "\\ud" in data.lower():  # pairs of surrogates are fine, and rare
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise ValueError(f"is not valid UTF-8 ({error.reason})") from error
     except RecursionError:
         raise ValueError("is not valid: its brackets are nested too deeply") from None
