@@ -32,7 +32,7 @@ _KIND = r"(?P<kind>embeddings|failures|lists|changes)"
 
 def _file(name: str) -> str:
     """The form of a file's name, and of the temporary file that it is written to first."""
-    return rf"(?:{name}|(?P<half>\.{name}\.[0-9a-f]{{32}}\.tmp))"
+    return rf"(?:{name}|(?P<half>\.{name}\.[0-9a-f]{{1,32}}\.tmp))"
 
 
 _PART = _file(r"part-[0-9a-f]{1,64}\.parquet")
@@ -43,7 +43,7 @@ _FILES = [
         rf"(?P<kind>changes)/{_ENCODER}/{_RUN}/{_PART}",
         rf"(?P<kind>lists)/{_ENCODER}/" + _file(r"uris-[0-9a-f]{1,64}\.parquet"),
         rf"{RUNS}/" + _file(rf"{RUN_ID}\.json"),
-        rf"{RUNS}/(?P<half>\.probe\.[0-9a-f]{{32}}\.tmp)",
+        rf"{RUNS}/(?P<half>\.probe\.[0-9a-f]{{1,32}}\.tmp)",
         _file(re.escape(MANIFEST)),
     )
 ]

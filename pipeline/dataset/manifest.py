@@ -23,14 +23,12 @@ from pipeline.dataset.layout import (
     STAGING,
     final,
     full_folder,
-    is_part,
     is_staged,
     manifest_path,
     own_file,
     record_name,
     record_path,
     relative_path,
-    run_of,
     staged,
 )
 from pipeline.dataset.manifest_file import (
@@ -50,7 +48,6 @@ from pipeline.dataset.manifest_file import (
 )
 from pipeline.errors import JobError
 from pipeline.records import (
-    CHANGES,
     EMBEDDINGS,
     FAILURES,
     Kind,
@@ -152,21 +149,8 @@ class Manifest:
         return self.live_files() | {record_name(run) for run in self.runs}
 
     def removable(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Those of the paths that this state needs no more, in order.
-
-        What is live stays, and so do the records and logs of committed runs, whatever an earlier
-        manifest says.
-        """
-        needed = self.named_files() | {MANIFEST}
-        return tuple(
-            sorted(
-                path
-                for path in set(paths) - needed
-                if not (
-                    path.startswith(f"{CHANGES}/") and is_part(path) and run_of(path) in self.runs
-                )
-            )
-        )
+        """Those of the paths that are neither live nor records of committed runs, in order."""
+        return tuple(sorted(set(paths) - self.named_files() - {MANIFEST}))
 
     def committing(
         self, run_id: str, token: str, state: EncoderState, removed: set[str]

@@ -261,7 +261,7 @@ def _record_problem(output: str, run: str) -> tuple[str, str] | None:
     except FileNotFoundError:
         return "is missing", "the record of a committed run"
     except (OSError, ValueError) as error:
-        return f"can't be read ({type(error).__name__}: {error})", "the record of a run"
+        return f"can't be read ({error})", "the record of a run"
     return None
 
 
