@@ -27,12 +27,13 @@ RUN_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _RUN_ID = re.compile(RUN_ID)
 _ENCODER = r"encoder=(?P<encoder_id>[0-9a-f]{16})"
 _RUN = rf"run=(?P<run_id>{RUN_ID})"
+_HALF = r"(?P<half>\.[A-Za-z0-9._-]{1,200}\.tmp)"
 _KIND = r"(?P<kind>embeddings|failures|lists|changes)"
 
 
 def _file(name: str) -> str:
     """The form of a file's name, and of the temporary file that it is written to first."""
-    return rf"(?:{name}|(?P<half>\.{name}\.[0-9a-f]{{1,32}}\.tmp))"
+    return rf"(?:{name}|{_HALF})"
 
 
 _PART = _file(r"part-[0-9a-f]{1,64}\.parquet")
@@ -43,8 +44,7 @@ _FILES = [
         rf"(?P<kind>changes)/{_ENCODER}/{_RUN}/{_PART}",
         rf"(?P<kind>lists)/{_ENCODER}/" + _file(r"uris-[0-9a-f]{1,64}\.parquet"),
         rf"{RUNS}/" + _file(rf"{RUN_ID}\.json"),
-        rf"{RUNS}/(?P<half>\.probe\.[0-9a-f]{{1,32}}\.tmp)",
-        _file(re.escape(MANIFEST)),
+        r"manifest\.json|(?P<half>\.manifest\.json\.[0-9a-f]{1,32}\.tmp)",
     )
 ]
 _FOLDERS = re.compile(rf"{RUNS}|{STAGING}|(?:{STAGING}/)?{_KIND}(?:/{_ENCODER}(?:/{_RUN})?)?")

@@ -85,7 +85,8 @@ def _check_reachable(option: str, path: str) -> None:
 def _read_spec(encoder: str) -> EncoderSpec:
     try:
         check_reachable(normalize(encoder))
+        spec = read_spec(encoder)
         check_seal(encoder)  # a run that embeds nothing does not load the encoder
-        return read_spec(encoder)
+        return spec
     except (InputError, OSError) as error:
         raise InputError(f"--encoder: {error}") from error

@@ -98,6 +98,7 @@ OTHER = [
     *(PART.replace("/", "\\"), PART.replace(ID, ".."), PART.replace(ID, ID.upper())),
     *(PART.replace(ID, ID[:15]), PART.replace("run-1", ".."), PART.replace("run-1", "a/../b")),
     *(PART.replace("0a", ""), PART.replace("0a", "xy"), PART.replace("0a", "a" * 65)),
+    *("runs/.tmp", "runs/.a/../b.tmp", ".x.tmp", "runs/a.tmp", "runs/.a\n.tmp"),
     *(PART.replace("embeddings", "elsewhere"), f"staging/lists/encoder={ID}/uris-0a.parquet"),
     *(f"staging/changes/encoder={ID}/run=r/part-0a.parquet", PART.replace("0a", "\u0661")),
 ]

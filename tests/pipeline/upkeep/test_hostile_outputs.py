@@ -179,26 +179,37 @@ def check_all_refuse(shell, output):
         open_dataset(output)
 
 
-def check_is_mended(shell, output, collection, small_bundle):
+def check_is_mended(shell, output):
     assert shell("verify", "--repair")[0] == 0
     assert [str(each) for each in verify(output) if not each.note] == []
+    assert by_glob(output) == sorted(map(repr, open_dataset(output).to_table().to_pylist()))
+
+
+def check_next_run(output, collection, small_bundle):
     run(collection[0], small_bundle, output)
     assert verify(output) == []
     assert len(by_glob(output)) == open_dataset(output).count_rows() == 6
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_manifests_that_are_none(shell, output, collection, small_bundle, text):
+def test_manifests_that_are_none(shell, output, text):
     (output / "manifest.json").write_bytes(text)
     check_all_refuse(shell, output)
-    check_is_mended(shell, output, collection, small_bundle)
+    check_is_mended(shell, output)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_hostile_manifests(shell, output, collection, small_bundle, change):
+def test_hostile_manifests(shell, output, change):
     edit_manifest(output, change)
     check_all_refuse(shell, output)
-    check_is_mended(shell, output, collection, small_bundle)
+    check_is_mended(shell, output)
+
+
+def test_after_the_repair_a_run_has_every_row(shell, output, collection, small_bundle):
+    for change in (in_part("path", PATHS[3]), in_part("rows", -1), in_spec("dim", 0)):
+        edit_manifest(output, change)
+        check_is_mended(shell, output)
+        check_next_run(output, collection, small_bundle)
 
 
 def test_entries_that_are_right_stay(shell, output):
@@ -242,7 +253,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
-def test_hostile_records(shell, output, collection, small_bundle, record):
+def test_hostile_records(shell, output, record):
     path = output / "runs" / "run1.json"
     if isinstance(record, dict):
         record = json.dumps({**json.loads(path.read_text()), **record}).encode()
@@ -252,9 +263,8 @@ def test_hostile_records(shell, output, collection, small_bundle, record):
     assert "runs/run1.json" in "".join(text.split())
     code, text = shell("verify")
     assert (code, "runs/run1.json" in text) == (1, True)
-    for command in ("changes", "plan", "compact", "run"):
-        assert shell(command)[0] == 0
-    check_is_mended(shell, output, collection, small_bundle)
+    assert shell("changes")[0] == shell("compact")[0] == 0
+    check_is_mended(shell, output)
 
 
 @pytest.mark.parametrize("what", ["part", "folder", "record", "log", "manifest", "kind"])
@@ -283,9 +293,7 @@ def test_links_that_lead_out(shell, output, collection, small_bundle, tmp_path, 
         return
     assert code == 0
     assert not place.is_symlink()
-    run(collection[0], small_bundle, output)
-    assert verify(output) == []
-    assert open_dataset(output).count_rows() == 6
+    check_next_run(output, collection, small_bundle)
 
 
 @pytest.mark.parametrize("column", ["embedding", "sha256", "uri"])
