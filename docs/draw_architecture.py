@@ -45,6 +45,7 @@ PURPOSES = {
     "encoder.model_files": "check and load trained models",
     "encoder.spec": "encoder.json",
     "encoder.storage": "local files and Google Cloud Storage",
+    "encoder.strict_json": "JSON with one meaning, or an error",
     "encoder.terminal": "one line per error, exit codes",
     "encoder.errors": "errors that a user can act on",
 }

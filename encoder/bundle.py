@@ -32,6 +32,7 @@ from encoder.spec import (
     PreprocessMode,
     Resize,
     read_spec,
+    seal,
 )
 from encoder.storage.base import join
 from encoder.storage.registry import normalize as normalize_path
@@ -187,7 +188,7 @@ def _write(
     with tempfile.TemporaryDirectory() as folder:
         model.save(os.path.join(folder, MODEL_FILE))
         with open(os.path.join(folder, SPEC_FILE), "w", encoding="utf-8") as opened:
-            opened.write(spec.to_json())
+            opened.write(seal(spec, os.path.join(folder, MODEL_FILE)))
         encoder = load(folder, trust=trust)
         try:
             for name in (MODEL_FILE, SPEC_FILE):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -13,6 +16,7 @@ import msgspec
 from encoder.errors import InputError
 from encoder.storage.base import join
 from encoder.storage.registry import normalize, store_for
+from encoder.strict_json import parse_json
 
 MODEL_FILE = "encoder.keras"
 SPEC_FILE = "encoder.json"
@@ -31,7 +35,13 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 FITS: tuple[Fit, ...] = get_args(Fit)
 DECODES: tuple[Decode, ...] = get_args(Decode)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SEAL = "files_sha256"  # key of encoder.json: see seal
+_MOST_BYTES = 16 << 20  # of encoder.json
+_MOST_DIM = 1 << 24
+_MOST_PIXELS = 1 << 16  # of a side of the input
+_AT_ONCE = 16 << 20  # bytes of encoder.keras
 _ID = re.compile(r"[0-9a-f]{16}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": POOLINGS,
     "preprocess": PREPROCESS_MODES,
@@ -108,6 +118,31 @@ class EncoderSpec:
                 f"the network takes images of {self.channels} channels; only grayscale (1) and "
                 "RGB (3) inputs are supported"
             )
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for field, found, most in (
+            ("dim", self.dim, _MOST_DIM),
+            ("height", self.height, _MOST_PIXELS),
+            ("width", self.width, _MOST_PIXELS),
+        ):
+            if not 1 <= found <= most:
+                raise InputError(f"{field} is {found}; expected 1 to {most:,}")
+        if self.pooling == "gem" and not (self.gem_p and self.gem_p > 0):
+            raise InputError(f"gem_p is {self.gem_p}; expected a number above 0")
+        if not all(0 <= value <= 255 for value in self.background):
+            raise InputError(f"background is {self.background}; expected three numbers, 0 to 255")
+        if not (math.isfinite(self.max_difference) and self.max_difference >= 0):
+            raise InputError(f"max_difference is {self.max_difference}; expected 0 or more")
+        starts = (0, *(stop for _, stop in self.slices))
+        ends = (*(start for start, _ in self.slices), self.dim)
+        if starts != ends or any(start >= stop for start, stop in self.slices):
+            raise InputError(
+                f"slices is {self.slices}; expected ranges that follow each other, from 0 to "
+                f"{self.dim} (dim)"
+            )
+        if len(self.slices) != len(self.layers):
+            raise InputError(f"layers has {len(self.layers)} names, slices {len(self.slices)}")
 
     # Any: each field has its own type.
     def replace(self, **changes: Any) -> EncoderSpec:
@@ -125,44 +160,52 @@ class EncoderSpec:
         return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> str:
-        """The text of ``encoder.json``."""
+        """The spec as JSON, as parts hold it; ``encoder.json`` has a seal besides, see seal."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> EncoderSpec:
-        """Parse ``encoder.json``.
+    def from_json(cls, text: str | bytes, what: str = SPEC_FILE) -> EncoderSpec:
+        """Parse the text of to_json.
+
+        Args:
+            text: the text.
+            what: where it is from, for errors.
 
         Raises:
             InputError: the text is no bundle description of this format, a field is missing or
                 unknown, or a value has the wrong type or is not allowed.
         """
-        try:
-            values = json.loads(text)
-            found = values.pop("format")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError("encoder.json is not the description of an encoder bundle") from error
+        return cls.from_values(_parsed(text, what), what)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object], what: str = SPEC_FILE) -> EncoderSpec:
+        """Like from_json, from the parsed text, which may have a seal."""
+        plain = {"decode": "exact", **values}  # bundles from before "decode" existed lack it
+        if "format" not in plain:
+            raise InputError(f"{what} is not the description of an encoder bundle")
+        found = plain.pop("format")
+        plain.pop(SEAL, None)
         if found != FORMAT:
-            raise InputError(f"encoder.json has format {found!r}; this version reads {FORMAT!r}")
-        values.setdefault("decode", "exact")  # bundles from before "decode" existed lack it
+            raise InputError(f"{what} has format {found!r}; this version reads {FORMAT!r}")
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
-            raise InputError(f"encoder.json is damaged: missing {missing}, unknown {unknown}")
-        for option, choices in _CHOICES.items():
-            if isinstance(values[option], str):  # msgspec's message would not list the choices
-                check_choice(option, values[option], choices)
-        plain = dict(values)
-        if values["normalize"] in (0, 1):  # earlier versions wrote 1 for true if a caller passed 1
-            plain["normalize"] = bool(values["normalize"])
+        if set(plain) != known:
+            missing, unknown = sorted(known - set(plain)), sorted(set(plain) - known)
+            raise InputError(f"{what} is damaged: missing {missing}, unknown {unknown}")
+        gem_p, normalized = plain["gem_p"], plain["normalize"]
+        if normalized in (0, 1):  # earlier versions wrote 1 for true if a caller passed 1
+            plain["normalize"] = bool(normalized)
         try:
+            for option, choices in _CHOICES.items():
+                if isinstance(plain[option], str):  # msgspec's message would not list the choices
+                    check_choice(option, plain[option], choices)
             spec = msgspec.convert(plain, cls)
-        except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, InputError):  # from __post_init__
-                raise error.__cause__ from None
-            raise InputError(f"encoder.json is damaged: {error}") from error
-        check_id(spec.id, "encoder.json has the id")
+            check_id(spec.id, "the id is")
+        except (InputError, msgspec.ValidationError, RecursionError) as error:
+            own = error.__cause__  # from __post_init__
+            reason = own if isinstance(own, InputError) else error
+            raise InputError(f"{what} is damaged: {reason}") from error
         # The id is made of the values as they were written: 3 and 3.0 have different ids.
-        return spec.replace(gem_p=values["gem_p"], normalize=values["normalize"])
+        return spec.replace(gem_p=gem_p, normalize=normalized)
 
 
 def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:
@@ -171,14 +214,88 @@ def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:
     Raises:
         InputError: the folder is no bundle, or its encoder.json is damaged.
     """
+    return EncoderSpec.from_values(*_description(folder))
+
+
+def check_seal(folder: str | os.PathLike[str]) -> bool:
+    """Check that the files of a bundle are those that were written together, without Keras.
+
+    It finds damage and files that were mixed up. Whoever changes a bundle on purpose can seal it
+    again: only loading it shows that the model has the id.
+
+    Returns:
+        Whether encoder.json has a seal; earlier versions wrote none.
+
+    Raises:
+        InputError: the folder is no whole bundle, or one of its files was changed.
+    """
+    values, what = _description(folder)
+    model = join(normalize(folder), MODEL_FILE)
+    if store_for(model).stat(model) is None:
+        raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
+    expected = values.pop(SEAL, None)
+    if expected is None:
+        return False
+    if not (isinstance(expected, str) and _SHA256.fullmatch(expected)):
+        raise InputError(f"{what} is damaged: {SEAL} is {expected!r}; expected 64 hex digits")
+    if _digest(values, model) != expected:
+        raise InputError(
+            f"{model} and {SPEC_FILE} do not belong together: one of them was changed after the "
+            f"bundle was written ({SEAL} differs); extract the encoder again"
+        )
+    return True
+
+
+def seal(spec: EncoderSpec, model: str) -> str:
+    """The text of ``encoder.json``: the spec, and a digest of it and of ``encoder.keras``.
+
+    Args:
+        spec: the encoder's spec.
+        model: path of the bundle's encoder.keras.
+    """
+    values = _parsed(spec.to_json(), SPEC_FILE)
+    return json.dumps({**values, SEAL: _digest(values, model)}, indent=2) + "\n"
+
+
+def _digest(values: Mapping[str, object], model: str) -> str:
+    """The SHA-256 of the values of encoder.json and of the file encoder.keras, in hex."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode() + b"\n")
+    with store_for(model).open(model) as file:
+        while data := file.read(_AT_ONCE):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _description(folder: str | os.PathLike[str]) -> tuple[dict[str, object], str]:
+    """The values in a bundle's encoder.json, and the file's path."""
     path = join(normalize(folder), SPEC_FILE)
     store = store_for(path)
-    if store.stat(path) is None:
+    info = store.stat(path)
+    if info is None:
         raise InputError(
             f"{os.fspath(folder)!r} is not an encoder bundle: it has no {SPEC_FILE}. Make one with "
             "'python -m encoder extract MODEL --output DIR'"
         )
-    return EncoderSpec.from_json(store.read(path)[0])
+    if info.bytes > _MOST_BYTES:
+        raise InputError(
+            f"{path} is not the description of an encoder bundle: it has {info.bytes:,} bytes"
+        )
+    return _parsed(store.read(path)[0], path), path
+
+
+def _parsed(text: str | bytes, what: str) -> dict[str, object]:
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise InputError(
+            f"{what} is not the description of an encoder bundle: it {error}"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{what} is not the description of an encoder bundle: expected an object, found "
+            f"{type(values).__name__}"
+        )
+    return values
 
 
 def check_id(encoder_id: str, what: str) -> None:

@@ -3,3 +3,7 @@
 
 class JobError(RuntimeError):
     """The run can't be committed; the message says why, and what is kept."""
+
+
+class PathError(JobError, ValueError):
+    """A path that may lead out of the output; nothing was read or written there."""

@@ -324,7 +324,7 @@ class Snapshot(NamedTuple):
         live: this encoder's parts that the manifest names.
         waiting: embedding parts that no manifest names, from runs that did not commit.
         useless: files that no manifest names and that nothing can be taken over from.
-        stray_records: full paths of run records that the manifest does not name.
+        stray_records: run records that the manifest does not name.
         lists: the lists that earlier runs read, with the uris that these named.
         inputs: the inputs of earlier runs, besides lists.
     """

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, Literal, NamedTuple, TextIO
+from typing import BinaryIO, Final, Literal, NamedTuple, TextIO, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import encoder_folder
-from pipeline.dataset.manifest import no_manifest, read_manifest
+from pipeline.dataset.layout import encoder_folder, full_folder, full_path, is_part, relative_path
+from pipeline.dataset.manifest import no_manifest, read_manifest, unreadable
 from pipeline.records import CHANGES
 
 ChangeKind = Literal["added", "changed", "removed"]
 ADDED: Final = "added"
 CHANGED: Final = "changed"
 REMOVED: Final = "removed"
+_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 LOG = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), pa.field("change", pa.string(), nullable=False)]
 )
@@ -80,6 +80,7 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
 
     Raises:
         InputError: there is no such dataset, encoder or run.
+        JobError: the manifest or a log is damaged.
     """
     manifest, version = read_manifest(output)
     if version is None:
@@ -96,10 +97,8 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
     later = runs[runs.index(run_id) + 1 :] if run_id else runs
     total: dict[str, ChangeKind | None] = {}
     for path in _logs(output, encoder or names[0], later):
-        with store_for(path).open(path) as file:
-            table = pq.ParquetFile(file, page_checksum_verification=True).read()
-        for row in table.to_pylist():
-            total[row["uri"]] = folded(total.get(row["uri"]), row["change"])
+        for row in _read_log(output, path):
+            total[row.uri] = folded(total.get(row.uri), row.change)
     for uri in sorted(total):
         if (change := total[uri]) is not None:
             yield Change(uri, change)
@@ -121,9 +120,24 @@ def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:
 
 
 def _logs(output: str, encoder_id: str, runs: list[str]) -> Iterator[str]:
-    """Full paths of the log files, run by run; within a run each uri is in one file only."""
-    folder = join(output, encoder_folder(CHANGES, encoder_id))
+    """Paths of the log files, run by run; within a run each uri is in one file only."""
     for run_id in runs:
-        inside = join(folder, f"run={run_id}")
+        inside = full_folder(output, f"{encoder_folder(CHANGES, encoder_id)}/run={run_id}")
         if store_for(inside).is_folder(inside):
-            yield from sorted(info.path for info in store_for(inside).list_files(inside))
+            found = store_for(inside).list_files(inside)
+            yield from filter(is_part, sorted(relative_path(output, info.path) for info in found))
+
+
+def _read_log(output: str, path: str) -> Iterator[Change]:
+    full = full_path(output, path)
+    try:
+        with store_for(full).open(full) as file:
+            table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        if table.schema.remove_metadata() != LOG:
+            raise pa.ArrowInvalid(f"it has other columns than {', '.join(LOG.names)}")
+    except pa.ArrowException as error:
+        raise unreadable(path, error) from error
+    for row in table.to_pylist():
+        if row["change"] not in _KINDS:
+            raise unreadable(path, ValueError(f"it has the change {row['change']!r}"))
+        yield Change(row["uri"], row["change"])

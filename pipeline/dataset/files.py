@@ -14,21 +14,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 from encoder.errors import ChangedError, ClaimedError
-from encoder.storage.base import FileInfo, is_temporary, join
+from encoder.storage.base import FileInfo
 from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.layout import (
     RUNS,
     STAGING,
+    encoder_folder,
     final,
-    is_half_manifest,
+    full_folder,
+    full_path,
     is_part,
     is_staged,
-    is_uris,
-    record_name,
+    own_file,
+    relative_path,
     run_of,
+    staged,
 )
 from pipeline.dataset.manifest import Manifest, read_manifest, write_manifest
-from pipeline.errors import JobError
+from pipeline.errors import JobError, PathError
 from pipeline.records import CHANGES, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,31 +39,42 @@ _AT_ONCE = 16  # requests to a bucket at the same time
 
 
 def files_below(output: str, folder: str) -> list[FileInfo]:
-    """All files below a folder of the output; their paths are relative to the output."""
-    full = join(output, folder)
-    prefix = join(output, "")
-    return [
-        info._replace(path=info.path.removeprefix(prefix))
+    """The files of this project below a folder of the output, with paths relative to the output."""
+    full = full_folder(output, folder)
+    found = (
+        info._replace(path=relative_path(output, info.path))
         for info in store_for(full).list_files(full)
-    ]
+    )
+    return [info for info in found if own_file(info.path) is not None]
 
 
 def own_files(output: str) -> list[FileInfo]:
     """All files that this project has written, besides the manifest, in order of their paths."""
-    found = [info for folder in (*KINDS, RUNS, STAGING) for info in files_below(output, folder)]
-    return sorted(info for info in found if is_own(info.path))
+    return sorted(
+        info for folder in (*KINDS, RUNS, STAGING) for info in files_below(output, folder)
+    )
 
 
-def is_own(path: str) -> bool:
-    """Whether a path, relative to the output, has a form that this project writes."""
-    if is_half_manifest(path):
-        return True
-    folder, _, rest = final(path).partition("/")
-    if ".." in rest.split("/"):
-        return False
-    if folder == RUNS and not is_staged(path):
-        return "/" not in rest and (rest.endswith(".json") or is_temporary(rest))
-    return folder in KINDS and (is_part(path) or is_uris(path) or is_temporary(path))
+def links_in(output: str) -> list[str]:
+    """The symbolic links among the dataset's files and folders, relative to the output."""
+    if is_remote(output):
+        return []
+    return sorted(
+        relative_path(output, os.path.join(base, name))
+        for top in (*KINDS, RUNS, STAGING)
+        for base, folders, names in os.walk(full_folder(output, top))
+        for name in (*folders, *names)
+        if os.path.islink(os.path.join(base, name))
+    )
+
+
+def remove_links(output: str, links: Iterable[str]) -> None:
+    """Remove symbolic links that links_in found; what they lead to stays as it is."""
+    for link in links:
+        place = os.path.join(output, link)
+        if os.path.islink(place):
+            os.unlink(place)
+    remove_empty_folders(output, links)
 
 
 def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
@@ -68,7 +82,7 @@ def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
 
     The logs of changes of committed runs count as named.
     """
-    named = manifest.live_files() | {record_name(run) for run in manifest.runs}
+    named = manifest.named_files()
     return [
         info
         for info in files
@@ -82,9 +96,25 @@ def is_log(path: str) -> bool:
 
 
 def still_there(output: str, paths: set[str]) -> set[str]:
-    """Those of the paths at which there is still a file. All belong to some encoders."""
-    folders = {"/".join(path.split("/")[:2]) for path in paths}
-    return {info.path for folder in folders for info in files_below(output, folder)} & paths
+    """Those of the paths at which there is still a file."""
+    folders, single = set(), set()
+    for path in paths:
+        found = own_file(path)
+        if found is None:
+            continue  # no file of this project
+        if found.kind and found.encoder_id:
+            folder = encoder_folder(found.kind, found.encoder_id)
+            folders.add(staged(folder) if found.staged else folder)
+        else:
+            single.add(path)
+    there = {info.path for folder in folders for info in files_below(output, folder)}
+    there |= {path for path in single if _exists(output, path)}
+    return there & paths
+
+
+def _exists(output: str, path: str) -> bool:
+    full = full_path(output, path)
+    return store_for(full).stat(full) is not None
 
 
 def remove(output: str, paths: Iterable[str]) -> None:
@@ -92,18 +122,20 @@ def remove(output: str, paths: Iterable[str]) -> None:
 
     Args:
         output: the dataset's folder.
-        paths: relative to the output. Paths that this project does not write are ignored.
+        paths: relative to the output.
+
+    Raises:
+        PathError: one is no path of this project; nothing was removed then.
     """
-    # A manifest that somebody edited may name any path.
-    own = [path for path in paths if is_own(path)]
-    full = [join(output, path) for path in own]
+    paths = list(paths)
+    full = [full_path(output, path, of_link=True) for path in paths]
     if is_remote(output):
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="delete") as pool:
             list(pool.map(store_for(output).delete, full))
         return
     for place in full:
         store_for(place).delete(place)
-    remove_empty_folders(output, own)
+    remove_empty_folders(output, paths)
 
 
 def publish(output: str, manifest: Manifest) -> None:
@@ -116,7 +148,7 @@ def publish(output: str, manifest: Manifest) -> None:
     store = store_for(output)
 
     def move(path: str) -> None:
-        store.move(join(output, path), join(output, final(path)))
+        store.move(full_path(output, path), full_path(output, final(path)))
 
     if is_remote(output):
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="publish") as pool:
@@ -151,8 +183,8 @@ def make_live(
     pending = still_there(output, set(manifest.removed))
     # A part in a bucket is at both of its paths if its move was killed.
     gone = removed | {final(path) for path in removed}
-    to_remove = sorted((gone | pending) - manifest.live_files())
-    new = dataclasses.replace(manifest, removed=tuple(to_remove), upkeep=command)
+    to_remove = manifest.removable(gone | pending)
+    new = dataclasses.replace(manifest, removed=to_remove, upkeep=command)
     try:
         write_manifest(output, new, expected)
     except ChangedError as error:
@@ -188,7 +220,7 @@ def remove_empty_folders(output: str, paths: Iterable[str]) -> None:
         # The folders of a dataset stay, those of its runs and of what waits for a commit go.
         while "/" in folder or folder == STAGING:
             try:
-                os.rmdir(join(output, folder))
-            except OSError:
-                break  # not empty, or gone already
+                os.rmdir(full_folder(output, folder))
+            except (OSError, PathError):
+                break  # not empty, gone already, or no folder of a dataset
             folder = folder.rpartition("/")[0]

@@ -8,23 +8,43 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 import msgspec
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
+from encoder.strict_json import parse_json
 from pipeline.dataset.layout import (
+    MANIFEST,
     RUNS,
     STAGING,
     final,
+    full_folder,
     is_staged,
     manifest_path,
+    own_file,
+    record_name,
     record_path,
+    relative_path,
     staged,
+)
+from pipeline.dataset.manifest_file import (
+    FORMAT,
+    Count,
+    EncoderEntry,
+    EncoderId,
+    InputEntry,
+    ManifestFile,
+    Measure,
+    Misplaced,
+    PartEntry,
+    RunId,
+    Time,
+    parse,
+    take_out_misplaced,
 )
 from pipeline.errors import JobError
 from pipeline.records import (
@@ -36,79 +56,37 @@ from pipeline.records import (
     Part,
 )
 
-FORMAT = "image-embeddings/1"
-
 
 class _LaterFields(TypedDict, total=False):
     """Fields that the records of early versions lack."""
 
-    copied: int
+    copied: Count
     computed_on: list[str]
-    renewed: int
-    rows: int
-    repeated: int
+    renewed: Count
+    rows: Count
+    repeated: Count
     notes: list[str]
 
 
 class RunRecord(_LaterFields):
     """The record of a run, as ``runs/<run_id>.json`` holds it; see docs/contracts.md."""
 
-    run_id: str
-    encoder_id: str
-    started: str
-    finished: str
+    run_id: RunId
+    encoder_id: EncoderId
+    started: Time
+    finished: Time
     inputs: list[str]
-    listed: int
-    new: int
-    changed: int
-    unchanged: int
-    deleted: int
-    embedded: int
-    failed: int
-    resumed: int
-    encoder_loads: int
-    seconds: float
-    images_per_second: float
-
-
-class _AnyFormat(msgspec.Struct):
-    """The fields that manifests of all formats have."""
-
-    format: str
-
-
-class _PartEntry(msgspec.Struct, forbid_unknown_fields=True):
-    path: str
-    rows: int
-    bytes: int
-    crc32c: str = ""
-
-
-class _InputEntry(msgspec.Struct):
-    base: str
-    pattern: str = ""
-    is_file: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-
-class _EncoderEntry(msgspec.Struct):
-    spec: dict[str, object]  # as encoder.json has it; EncoderSpec checks it
-    embeddings: list[_PartEntry]
-    failures: list[_PartEntry]
-    lists: dict[str, str] = msgspec.field(default_factory=dict)
-    inputs: list[_InputEntry] = msgspec.field(default_factory=list)
-
-
-class _ManifestFile(msgspec.Struct):
-    """``manifest.json``; the fields are written in this order."""
-
-    format: str
-    runs: dict[str, str]
-    encoders: dict[str, _EncoderEntry]
-    removed: list[str]
-    upkeep: str = ""
-    publishing: list[str] = msgspec.field(default_factory=list)
+    listed: Count
+    new: Count
+    changed: Count
+    unchanged: Count
+    deleted: Count
+    embedded: Count
+    failed: Count
+    resumed: Count
+    encoder_loads: Count
+    seconds: Measure
+    images_per_second: Measure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,30 +144,35 @@ class Manifest:
             )
         }
 
+    def named_files(self) -> set[str]:
+        """The live files, and the records of the committed runs."""
+        return self.live_files() | {record_name(run) for run in self.runs}
+
+    def removable(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Those of the paths that are neither live nor records of committed runs, in order."""
+        return tuple(sorted(set(paths) - self.named_files() - {MANIFEST}))
+
     def committing(
         self, run_id: str, token: str, state: EncoderState, removed: set[str]
     ) -> Manifest:
         """The manifest after one more run."""
-        return Manifest(
-            {**self.runs, run_id: token},
-            {**self.encoders, state.spec.id: state},
-            tuple(sorted(removed)),
-        )
+        new = Manifest({**self.runs, run_id: token}, {**self.encoders, state.spec.id: state})
+        return dataclasses.replace(new, removed=new.removable(removed))
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
         encoders = {
-            name: _EncoderEntry(
+            name: EncoderEntry(
                 spec=json.loads(state.spec.to_json()),
                 embeddings=_entries(state.of_kind(EMBEDDINGS)),
                 failures=_entries(state.of_kind(FAILURES)),
                 lists={each.list_uri: each.uris_path for each in state.lists},
-                inputs=[_InputEntry(*each) for each in state.inputs],
+                inputs=[InputEntry(*each) for each in state.inputs],
             )
             for name, state in sorted(self.encoders.items())
         }
         waiting = (final(path) for path in self.live_files() if is_staged(path))
-        file = _ManifestFile(
+        file = ManifestFile(
             FORMAT, self.runs, encoders, list(self.removed), self.upkeep or "", sorted(waiting)
         )
         return json.dumps(msgspec.to_builtins(file), indent=1)
@@ -203,23 +186,33 @@ class Manifest:
             path: the file's path, for the error.
 
         Raises:
-            JobError: the file is damaged, has another format, or a value has another type.
+            JobError: the file is damaged, has another format, a value has another type or is out
+                of its range, or a path is none of a dataset.
         """
+        manifest, misplaced = cls.salvaged(text, path)
+        if misplaced:
+            more = f", and {len(misplaced) - 1:,} more such entries" if len(misplaced) > 1 else ""
+            raise _damaged(path, f"{misplaced[0]}, which is not of this dataset{more}")
+        return manifest
+
+    @classmethod
+    def salvaged(cls, text: bytes, path: str) -> tuple[Manifest, Sequence[Misplaced]]:
+        """Like from_json, without the entries that lead somewhere else; and those entries."""
         try:
-            values = json.loads(text)
-            found = msgspec.convert(values, _AnyFormat).format
-            if found != FORMAT:
-                raise ValueError(f"format {found!r}, expected {FORMAT!r}")
-            file = msgspec.convert(values, _ManifestFile)
-            encoders = {name: _state(name, entry) for name, entry in file.encoders.items()}
-        except (ValueError, msgspec.ValidationError) as error:
-            raise JobError(
-                f"{path} is damaged ({error}); restore it from a backup, or have it rebuilt with "
-                "'python -m pipeline verify OUTPUT --repair'"
-            ) from error
-        return cls(
-            file.runs, encoders, tuple(file.removed), file.upkeep or None, tuple(file.publishing)
-        )
+            file = parse(text)
+            misplaced = take_out_misplaced(file)
+            encoders = {name: _state(entry) for name, entry in file.encoders.items()}
+        except (ValueError, msgspec.ValidationError, RecursionError) as error:
+            raise _damaged(path, str(error)) from error
+        removed, publishing = tuple(file.removed), tuple(file.publishing)
+        return cls(file.runs, encoders, removed, file.upkeep or None, publishing), misplaced
+
+
+def _damaged(path: str, found: str) -> JobError:
+    return JobError(
+        f"{path} is damaged ({found}); restore it from a backup, or have it rebuilt with "
+        "'python -m pipeline verify OUTPUT --repair'"
+    )
 
 
 def read_manifest(output: str) -> tuple[Manifest, str | None]:
@@ -238,12 +231,24 @@ def read_manifest(output: str) -> tuple[Manifest, str | None]:
     return _located(output, Manifest.from_json(data, path)), info.version
 
 
+def salvaged_manifest(output: str) -> tuple[Manifest, Sequence[Misplaced]]:
+    """The manifest without the entries that lead somewhere else; and those entries.
+
+    Raises:
+        FileNotFoundError: there is none.
+        JobError: it is damaged in another way.
+    """
+    path = manifest_path(output)
+    manifest, misplaced = Manifest.salvaged(store_for(path).read(path)[0], path)
+    return _located(output, manifest), misplaced
+
+
 def _located(output: str, manifest: Manifest) -> Manifest:
     """The manifest with the paths at which the files of its parts are now."""
     if not manifest.publishing:
         return manifest
-    folder, prefix = join(output, STAGING), join(output, "")
-    there = {info.path.removeprefix(prefix) for info in store_for(folder).list_files(folder)}
+    folder = full_folder(output, STAGING)
+    there = {relative_path(output, info.path) for info in store_for(folder).list_files(folder)}
     waiting = {path for path in manifest.publishing if staged(path) in there}
     encoders = {
         name: dataclasses.replace(
@@ -273,7 +278,7 @@ def existing_manifest(output: str) -> tuple[Manifest, str]:
 
 def is_lost(output: str) -> bool:
     """Whether a dataset without a manifest had one: it has records of runs, and published parts."""
-    folders = (join(output, RUNS), join(output, EMBEDDINGS))
+    folders = (full_folder(output, RUNS), full_folder(output, EMBEDDINGS))
     return all(store_for(each).is_folder(each) and _has_files(each) for each in folders)
 
 
@@ -284,7 +289,7 @@ def no_manifest(output: str) -> str:
             f"{output!r} has lost its manifest.json; restore it from a backup, or let 'python -m "
             "pipeline verify OUTPUT --repair' make it again"
         )
-    if any(_has_files(join(output, folder)) for folder in (STAGING, EMBEDDINGS)):
+    if any(_has_files(full_folder(output, folder)) for folder in (STAGING, EMBEDDINGS)):
         return (
             f"{output!r} is no dataset yet: no run has committed to it. What an interrupted run "
             "has finished waits there; start the run again"
@@ -332,40 +337,38 @@ def read_record(output: str, run_id: str) -> RunRecord:
         ValueError: it is damaged, or a value has another type.
     """
     path = record_path(output, run_id)
-    values = json.loads(store_for(path).read(path)[0])
+    values = parse_json(store_for(path).read(path)[0])
     try:
         return msgspec.convert(values, RunRecord)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
 def stray_records(output: str, manifest: Manifest) -> list[str]:
-    """Full paths of the run records that the manifest does not name."""
-    folder = join(output, RUNS)
-    known = {record_path(output, run) for run in manifest.runs}
-    return [info.path for info in store_for(folder).list_files(folder) if info.path not in known]
+    """Paths, relative to the output, of the run records that the manifest does not name."""
+    folder = full_folder(output, RUNS)
+    known = {record_name(run) for run in manifest.runs}
+    found = (relative_path(output, info.path) for info in store_for(folder).list_files(folder))
+    return [path for path in found if own_file(path) is not None and path not in known]
 
 
-def _entries(parts: Iterable[Part]) -> list[_PartEntry]:
+def _entries(parts: Iterable[Part]) -> list[PartEntry]:
     """The entries of parts, in order of their paths."""
     return sorted(
-        (_PartEntry(final(part.path), part.rows, part.bytes, part.crc32c or "") for part in parts),
+        (PartEntry(final(part.path), part.rows, part.bytes, part.crc32c or "") for part in parts),
         key=lambda entry: entry.path,
     )
 
 
-def _state(name: str, entry: _EncoderEntry) -> EncoderState:
-    spec = EncoderSpec.from_json(json.dumps(entry.spec))
-    if spec.id != name:
-        raise ValueError(f"the entry of encoder {name!r} holds the spec of encoder {spec.id}")
+def _state(entry: EncoderEntry) -> EncoderState:
     return EncoderState(
-        spec,
+        EncoderSpec.from_values(entry.spec),
         (*_parts(EMBEDDINGS, entry.embeddings), *_parts(FAILURES, entry.failures)),
         tuple(ListState(list_uri, path) for list_uri, path in entry.lists.items()),
         tuple(KnownInput(**msgspec.structs.asdict(each)) for each in entry.inputs),
     )
 
 
-def _parts(kind: Kind, entries: Iterable[_PartEntry]) -> Iterable[Part]:
+def _parts(kind: Kind, entries: Iterable[PartEntry]) -> Iterable[Part]:
     for entry in entries:
         yield Part(kind, entry.path, entry.rows, entry.bytes, crc32c=entry.crc32c or None)

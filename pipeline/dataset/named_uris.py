@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import uris_path
-from pipeline.dataset.manifest import removed_meanwhile
+from pipeline.dataset.layout import full_path, uris_path
+from pipeline.dataset.manifest import removed_meanwhile, unreadable
 from pipeline.records import ListState
 
 _BATCH_ROWS = 65536
@@ -53,7 +52,7 @@ class NamedUris:
         self._flush()
         self._writer.close()
         relative = uris_path(encoder_id, self._digest.hexdigest())
-        full = join(output, relative)
+        full = full_path(output, relative)
         store_for(full).create(full, self._buffer.getvalue())
         return ListState(self._list_uri, relative)
 
@@ -66,17 +65,28 @@ def read_uris(output: str, state: ListState) -> Iterator[str]:
     """The uris that a list named in an earlier run.
 
     Raises:
-        JobError: another run has removed the file.
+        JobError: another run has removed the file, or it is damaged.
     """
-    path = join(output, state.uris_path)
+    path = full_path(output, state.uris_path)
     try:
         opened = store_for(path).open(path)
     except FileNotFoundError:
         raise removed_meanwhile(state.uris_path) from None
-    with opened as file:
-        uris = pq.ParquetFile(file, page_checksum_verification=True)
-        for batch in uris.iter_batches(_BATCH_ROWS):
-            yield from batch.column(0).to_pylist()
+    try:
+        with opened as file:
+            uris = pq.ParquetFile(file, page_checksum_verification=True)
+            check_uris(uris)
+            for batch in uris.iter_batches(_BATCH_ROWS, columns=["uri"]):
+                yield from batch.column(0).to_pylist()
+    except pa.ArrowException as error:
+        raise unreadable(state.uris_path, error) from error
+
+
+def check_uris(file: pq.ParquetFile) -> None:
+    """Raise ArrowInvalid unless a file has a column of uris."""
+    schema = file.schema_arrow
+    if "uri" not in schema.names or schema.field("uri").type != pa.string():
+        raise pa.ArrowInvalid("it has no column uri of strings")
 
 
 def list_of(output: str, path: str) -> ListState | None:
@@ -84,10 +94,10 @@ def list_of(output: str, path: str) -> ListState | None:
 
     None if the file is missing, unreadable or without that metadata.
     """
-    full = join(output, path)
+    full = full_path(output, path)
     try:
         with store_for(full).open(full) as file:
             metadata = pq.read_schema(file).metadata or {}
-    except (OSError, pa.ArrowException):
+        return ListState(metadata[_LIST_KEY].decode(), path) if _LIST_KEY in metadata else None
+    except (OSError, UnicodeError, pa.ArrowException):
         return None
-    return ListState(metadata[_LIST_KEY].decode(), path) if _LIST_KEY in metadata else None

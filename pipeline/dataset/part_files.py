@@ -11,9 +11,8 @@ import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import final, is_staged, part_path, staged
+from pipeline.dataset.layout import final, full_path, is_staged, part_path, staged
 from pipeline.dataset.values import to_plain
 from pipeline.records import EMBEDDINGS, Kind, Part
 
@@ -69,7 +68,7 @@ def put_part(output: str, path: str, data: bytes) -> bytes:
     If an earlier attempt has written the same rows, its file stays, and its content is returned:
     the last bits of its vectors may differ.
     """
-    full = join(output, path)
+    full = full_path(output, path)
     store = store_for(full)
     if store.create(full, data):
         return data
@@ -87,9 +86,9 @@ def put_part(output: str, path: str, data: bytes) -> bytes:
 
 def place_of(output: str, path: str) -> str:
     """The full path of a part, which may have moved to its final path since it was listed."""
-    full = join(output, path)
+    full = full_path(output, path)
     if is_staged(path) and store_for(full).stat(full) is None:
-        return join(output, final(path))
+        return full_path(output, final(path))
     return full
 
 

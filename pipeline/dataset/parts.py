@@ -261,6 +261,7 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     """
     with opened(writer.output, part.path) as file:
         schema = file.schema_arrow.remove_metadata()
+        _check_columns(schema, schema_of(part.kind, writer.spec))
         expected = schema_of(part.kind, writer.spec, writer.extra_columns).remove_metadata()
         carries = part.kind == EMBEDDINGS and all(
             name in schema.names for name in writer.carried_names
@@ -285,6 +286,14 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     truncated = table.column(more[0]).to_pylist() if more else [False] * len(rows)
     hashes = (None if cut else row[3] for row, cut in zip(rows, truncated, strict=True))
     return Keys(rows, schema != expected, contents_of(part.path, hashes))
+
+
+def _check_columns(schema: pa.Schema, expected: pa.Schema) -> None:
+    """Raise ArrowInvalid unless the columns that all parts have are there, in their types."""
+    for field in expected:
+        found = schema.field(field.name).type if field.name in schema.names else "missing"
+        if found != field.type:
+            raise pa.ArrowInvalid(f"its column {field.name} is {found}, expected {field.type}")
 
 
 def _fitted(table: pa.Table, field: pa.Field, waiting: bool) -> pa.ChunkedArray:

@@ -8,9 +8,9 @@ import pyarrow.dataset as pa_dataset
 from pyarrow import fs
 
 from encoder.errors import InputError
-from encoder.storage.base import GCS_PREFIX, join
+from encoder.storage.base import GCS_PREFIX
 from encoder.storage.registry import is_remote
-from pipeline.dataset.layout import output_folder
+from pipeline.dataset.layout import full_path, output_folder
 from pipeline.dataset.manifest import existing_manifest
 from pipeline.dataset.schema import extra_columns_of, schema_of
 from pipeline.records import EMBEDDINGS
@@ -46,23 +46,22 @@ def open_dataset(output: str | os.PathLike[str], encoder: str | None = None) -> 
     if (encoder is None and len(names) != 1) or (encoder is not None and encoder not in names):
         raise InputError(f"encoder is {encoder!r}; the dataset has {', '.join(names) or 'none'}")
     state = manifest.encoders[encoder or names[0]]
-    filesystem, root = _arrow_filesystem(base)
     return pa_dataset.dataset(
-        [join(root, part.path) for part in state.of_kind(EMBEDDINGS)],
+        [full_path(base, part.path).removeprefix(GCS_PREFIX) for part in state.of_kind(EMBEDDINGS)],
         schema=schema_of(EMBEDDINGS, state.spec, extra_columns_of(base, state)),
         format="parquet",
-        filesystem=filesystem,
+        filesystem=_arrow_filesystem(base),
     )
 
 
-def _arrow_filesystem(path: str) -> tuple[fs.FileSystem, str]:
-    """The pyarrow filesystem for a path, and the path in that filesystem's form."""
+def _arrow_filesystem(path: str) -> fs.FileSystem:
+    """The pyarrow filesystem for a path."""
     if not is_remote(path):
-        return fs.LocalFileSystem(), path
+        return fs.LocalFileSystem()
     from encoder.storage.gcs.client import is_anonymous
 
     options: dict[str, str | bool] = {"anonymous": is_anonymous()}
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         scheme, _, host = emulator.rpartition("://")
         options |= {"endpoint_override": host, "scheme": scheme or "http"}
-    return fs.GcsFileSystem(**options), path.removeprefix(GCS_PREFIX)
+    return fs.GcsFileSystem(**options)

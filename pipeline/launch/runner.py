@@ -17,9 +17,10 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.runner import PipelineResult, PipelineRunner
 
 from encoder.errors import InputError
-from encoder.storage.base import join, temporary_name
+from encoder.storage.base import temporary_name
 from encoder.storage.registry import is_remote, store_for
 from encoder.terminal import silenced_stderr
+from pipeline.dataset.layout import RUNS, full_path
 from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
@@ -155,7 +156,7 @@ def _check_reachable(job: Job, options: PipelineOptions) -> None:
 
 def _check_output(job: Job) -> None:
     if is_remote(job.output):
-        probe = join(job.output, "runs", temporary_name("probe"))
+        probe = full_path(job.output, f"{RUNS}/{temporary_name('probe')}")
         try:
             store_for(probe).create(probe, b"")
             store_for(probe).delete(probe)

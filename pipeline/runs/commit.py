@@ -13,12 +13,12 @@ import json
 from collections.abc import Iterable
 
 from encoder.errors import ChangedError
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import lost_race, publish, remove, still_there
 from pipeline.dataset.layout import (
     encoder_folder,
     final,
+    full_path,
     is_staged,
     record_path,
     staged,
@@ -123,8 +123,8 @@ def _hide(job: Job, outcome: Outcome) -> None:
     """Move waiting parts to the staging folder that an early version wrote to their final paths."""
     for path in _kept(outcome):
         if not is_staged(path):
-            place, target = join(job.output, path), join(job.output, staged(path))
-            store_for(place).move(place, target)
+            place = full_path(job.output, path)
+            store_for(place).move(place, full_path(job.output, staged(path)))
 
 
 def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
@@ -150,7 +150,7 @@ def _live_lists(job: Job, outcome: Outcome) -> tuple[ListState, ...]:
         if not any(source.takes_as_list(path_of(each.list_uri)) for source in job.inputs)
     }
     for each in outcome.lists:
-        full = join(job.output, each.uris_path)
+        full = full_path(job.output, each.uris_path)
         if store_for(full).stat(full) is None:  # listed before this run's snapshot was taken
             raise removed_meanwhile(each.uris_path)
         lists[each.list_uri] = each
@@ -167,10 +167,7 @@ def _known_inputs(job: Job, outcome: Outcome) -> tuple[KnownInput, ...]:
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
     """Remove files that are not live any more."""
-    remove(job.output, manifest.removed)
-    for path in snapshot.stray_records:
-        if path != record_path(job.output, job.run_id):
-            store_for(path).delete(path)
+    remove(job.output, manifest.removable((*manifest.removed, *snapshot.stray_records)))
 
 
 def _lost_race(manifest: Manifest, error: ChangedError | None = None) -> JobError:

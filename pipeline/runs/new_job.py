@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from encoder.errors import InputError
-from encoder.spec import MODEL_FILE, EncoderSpec, read_spec
-from encoder.storage.base import join, settings
-from encoder.storage.registry import check_reachable, is_remote, normalize, store_for
+from encoder.spec import EncoderSpec, check_seal, read_spec
+from encoder.storage.base import settings
+from encoder.storage.registry import check_reachable, is_remote, normalize
 from encoder.storage.replacing import check_commits
 from pipeline.dataset.layout import output_folder
 from pipeline.dataset.manifest import is_lost, no_manifest, read_manifest
@@ -101,9 +101,7 @@ def _read_spec(encoder: str) -> EncoderSpec:
     try:
         check_reachable(normalize(encoder))
         spec = read_spec(encoder)
-        model = join(normalize(encoder), MODEL_FILE)
-        if store_for(model).stat(model) is None:
-            raise InputError(f"{encoder!r} is not a whole encoder bundle: it has no {MODEL_FILE}")
+        check_seal(encoder)  # a run that embeds nothing does not load the encoder
         return spec
     except (InputError, OSError) as error:
         raise InputError(f"--encoder: {error}") from error

@@ -12,8 +12,6 @@ from pipeline.dataset.layout import (
     encoder_folder,
     is_half_manifest,
     is_of_upkeep,
-    is_part,
-    is_uris,
     run_of,
     staged,
 )
@@ -42,7 +40,7 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, LISTS)
     for kind in kinds:
         for path in files_of(output, spec.id, kind):
-            if path in live or not (is_part(path) or is_uris(path) or is_temporary(path)):
+            if path in live:
                 continue
             # Removed parts were live before, so their rows are old. Failures of a run that did not
             # commit are tried again, which costs little.

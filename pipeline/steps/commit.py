@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
+from pipeline.embedding.unused_bundle import check_unused
 from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
@@ -83,4 +84,6 @@ def _commit(
         list(notes),
         sum(rows),
     )
+    if not any(part.loads for part in outcome.written):
+        check_unused(job.bundle, job.spec.id, job.options.trust)
     return commit(job, outcome)["run_id"]

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.base import join
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import encoder_folder, final, run_of
+from pipeline.dataset.layout import encoder_folder, full_path, run_of
 from pipeline.dataset.manifest import EncoderState, read_record
 from pipeline.dataset.part_files import UNREADABLE, batches_of, checksum, read_batches
 from pipeline.dataset.schema import NO_COLUMNS, SPEC_KEY, schema_of
@@ -88,9 +87,7 @@ def check_part(
         exists: whether the file exists.
     """
     checked = CheckedPart(part)
-    problem = _misplaced(state.spec, part)
-    if not problem and not exists:
-        problem = ("is missing", "the file that manifest.json names")
+    problem = None if exists else ("is missing", "the file that manifest.json names")
     findings: list[Finding] = []
     if not problem:
         try:
@@ -168,19 +165,11 @@ def spec_in(schema: pa.Schema) -> EncoderSpec | None:
         return None
 
 
-def _misplaced(spec: EncoderSpec, part: Part) -> tuple[str, str] | None:
-    folder = encoder_folder(part.kind, spec.id)
-    form = re.compile(rf"{re.escape(folder)}/run=[\w.-]+/part-[0-9a-f]+\.parquet")
-    if form.fullmatch(final(part.path)):
-        return None
-    return "is no name of a part", f"{folder}/run=RUN/part-HEX.parquet"
-
-
 def _read(
     output: str, spec: EncoderSpec, checked: CheckedPart, findings: list[Finding]
 ) -> tuple[str, str] | None:
     part = checked.part
-    full = join(output, part.path)
+    full = full_path(output, part.path)
     data = store_for(full).read(full)[0]
     crc32c = checksum(data)
     if len(data) != part.bytes and part.crc32c != crc32c:
@@ -254,7 +243,7 @@ def _uris(output: str, path: str) -> Iterator[str]:
 
 def _age(output: str, path: str) -> tuple[str, str]:
     """The times when a part's run began and when its file was written."""
-    full = join(output, path)
+    full = full_path(output, path)
     written = store_for(full).modified(full)
     return started(output, run_of(path) or ""), written.isoformat() if written else ""
 

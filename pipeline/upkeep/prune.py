@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.storage.base import FileInfo, join
+from encoder.storage.base import FileInfo
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import (
     KINDS,
@@ -20,6 +20,7 @@ from pipeline.dataset.files import (
 from pipeline.dataset.layout import (
     PRUNE,
     encoder_folder,
+    full_path,
     output_folder,
     record_name,
     run_of,
@@ -120,6 +121,6 @@ def prune_runs(
 
 
 def _is_older(output: str, info: FileInfo, limit: datetime) -> bool:
-    full = join(output, info.path)
+    full = full_path(output, info.path)
     written = store_for(full).modified(full)
     return written is not None and written < limit

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import FileInfo, is_temporary, join
+from encoder.storage.base import FileInfo
 from encoder.storage.registry import store_for
-from pipeline.dataset.layout import RUNS, is_part, is_uris
+from pipeline.dataset.layout import RUNS, OwnFile, full_path, own_file
 from pipeline.dataset.manifest import EncoderState, Manifest, read_record
 from pipeline.dataset.named_uris import list_of
 from pipeline.dataset.part_files import UNREADABLE, opened
-from pipeline.records import EMBEDDINGS, FAILURES, LISTS, Kind, ListState, Part
+from pipeline.records import EMBEDDINGS, FAILURES, LISTS, ListState, Part
 from pipeline.upkeep.checks import spec_in, started
 
-_PLACE = re.compile(r"(\w+)/encoder=([^/]+)/")
 _TOKEN = "rebuilt"
 
 
@@ -35,17 +33,16 @@ def rebuild(output: str, files: Sequence[FileInfo]) -> Manifest:
     specs: dict[str, EncoderSpec] = {}
     lists: dict[str, dict[str, tuple[str, str]]] = {}
     for info in files:
-        found = _PLACE.match(info.path)
-        if found is None or is_temporary(info.path):
+        found = own_file(info.path)
+        if found is None or found.encoder_id is None or found.staged or found.half:
             continue
-        folder, encoder_id = found.groups()
-        if folder in (EMBEDDINGS, FAILURES) and is_part(info.path):
-            kind: Kind = EMBEDDINGS if folder == EMBEDDINGS else FAILURES
+        encoder_id = found.encoder_id
+        if found.kind in (EMBEDDINGS, FAILURES):
             rows, spec = _look(output, info.path)
-            parts.setdefault(encoder_id, []).append(Part(kind, info.path, rows, info.bytes))
+            parts.setdefault(encoder_id, []).append(Part(found.kind, info.path, rows, info.bytes))
             if spec is not None and spec.id == encoder_id:
                 specs[encoder_id] = spec
-        elif folder == LISTS and is_uris(info.path):
+        elif found.kind == LISTS:
             state = list_of(output, info.path)
             if state is not None:
                 known = lists.setdefault(encoder_id, {})
@@ -72,7 +69,7 @@ def _look(output: str, path: str) -> tuple[int, EncoderSpec | None]:
 
 
 def _written(output: str, info: FileInfo) -> str:
-    full = join(output, info.path)
+    full = full_path(output, info.path)
     written = store_for(full).modified(full)
     return written.isoformat() if written else ""
 
@@ -81,8 +78,8 @@ def _runs(output: str, files: Sequence[FileInfo]) -> dict[str, str]:
     """The runs that have a valid record, oldest first."""
     runs = []
     for info in files:
-        folder, _, name = info.path.partition("/")
-        if folder == RUNS and not is_temporary(name):
+        found, name = own_file(info.path), info.path.removeprefix(f"{RUNS}/")
+        if found == OwnFile() and name != info.path:
             run = name.removesuffix(".json")
             try:
                 if read_record(output, run)["run_id"] == run:

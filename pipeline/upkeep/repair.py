@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 
-from pipeline.dataset.files import make_live
+from pipeline.dataset.files import make_live, remove_links
 from pipeline.dataset.layout import REPAIR, new_upkeep_id, output_folder, record_name
 from pipeline.dataset.manifest import EncoderState, Manifest
 from pipeline.dataset.part_files import PartStream, read_batches
@@ -55,10 +57,17 @@ def _repair(examination: Examination) -> None:
         removed |= {each.uris_path for each in found.lost_lists}
         lists = tuple(each for each in found.state.lists if each not in found.lost_lists)
         state = found.state
-        encoders[state.spec.id] = EncoderState(state.spec, tuple(parts), lists)
+        encoders[state.spec.id] = dataclasses.replace(state, parts=tuple(parts), lists=lists)
     runs = {run: token for run, token in old.runs.items() if run not in examination.lost_runs}
     new = Manifest(runs, encoders, old.removed)
-    make_live(output, REPAIR, new, examination.version, removed, written)
+    behind = [path for path in removed if _is_behind(path, examination.links)]
+    make_live(output, REPAIR, new, examination.version, removed - {*behind}, written)
+    remove_links(output, examination.links)
+
+
+def _is_behind(path: str, links: Sequence[str]) -> bool:
+    """Whether a path is that of a symbolic link, or leads through one."""
+    return any(path == link or path.startswith(f"{link}/") for link in links)
 
 
 def _rewrite(output: str, run_id: str, found: CheckedEncoder, checked: CheckedPart) -> Part | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from encoder.errors import InputError
 from pipeline.dataset.files import not_named, own_files
-from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder
+from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder, record_name
 from pipeline.dataset.manifest import (
     EncoderState,
     RunRecord,
@@ -53,10 +53,11 @@ class Reason(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A committed run, and its record; None if that can't be read."""
+    """A committed run, and its record; None if that can't be read, and why not."""
 
     run_id: str
     record: RunRecord | None
+    problem: str = ""
 
 
 class Status(NamedTuple):
@@ -103,7 +104,7 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         place,
         states,
         [reason for state in states for reason in _reasons(place, state)],
-        [Run(run, _record(place, run)) for run in manifest.runs],
+        [_run(place, run) for run in manifest.runs],
         len(left),
         sum(info.bytes for info in left),
         _rows(place, parts) if len(parts) <= _LOOKS else None,
@@ -184,11 +185,13 @@ def _reasons(output: str, state: EncoderState) -> list[Reason]:
     ]
 
 
-def _record(output: str, run_id: str) -> RunRecord | None:
+def _run(output: str, run_id: str) -> Run:
     try:
-        return read_record(output, run_id)
-    except (OSError, ValueError):
-        return None
+        return Run(run_id, read_record(output, run_id))
+    except FileNotFoundError:
+        return Run(run_id, None, "its record is missing")
+    except (OSError, ValueError) as error:
+        return Run(run_id, None, f"its record {record_name(run_id)} is damaged: {error}")
 
 
 def _encoder_table(status: Status) -> Table:
@@ -216,10 +219,10 @@ def _reason_table(status: Status) -> Table:
 def _run_table(status: Status) -> Table:
     table = _table("run", "started (UTC)", "seconds*", "listed*", "of which")
     # So that people can copy an id, unless a long one leaves no room for the rest.
-    table.columns[0].no_wrap = all(len(run) <= _LONG_ID for run, _ in status.runs[-_RUNS_SHOWN:])
-    for run_id, record in status.runs[-_RUNS_SHOWN:]:
+    table.columns[0].no_wrap = all(len(run) <= _LONG_ID for run, *_ in status.runs[-_RUNS_SHOWN:])
+    for run_id, record, problem in status.runs[-_RUNS_SHOWN:]:
         if record is None:
-            table.add_row(run_id, "", "", "", "its record is missing or damaged")
+            table.add_row(run_id, "", "", "", escape(problem))
             continue
         counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
         table.add_row(

@@ -9,10 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
-from encoder.storage.base import FileInfo, join
+from encoder.storage.base import FileInfo
 from encoder.storage.registry import store_for
-from pipeline.dataset.files import is_log, not_named, own_files
-from pipeline.dataset.layout import manifest_path, output_folder, record_name, run_of
+from pipeline.dataset.files import is_log, links_in, not_named, own_files
+from pipeline.dataset.layout import (
+    MANIFEST,
+    full_path,
+    manifest_path,
+    output_folder,
+    record_name,
+    run_of,
+)
 from pipeline.dataset.manifest import (
     EncoderState,
     Manifest,
@@ -20,7 +27,9 @@ from pipeline.dataset.manifest import (
     no_manifest,
     read_manifest,
     read_record,
+    salvaged_manifest,
 )
+from pipeline.dataset.named_uris import check_uris
 from pipeline.dataset.part_files import UNREADABLE
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
@@ -62,6 +71,7 @@ class Examination:
         manifest: the checked manifest; if rebuilt is true, it was made from the files.
         version: the version of the file manifest.json; None if there is none.
         rebuilt: whether the manifest could not be read.
+        links: symbolic links, which repair removes.
         encoders: the live files of each encoder, after the check.
         lost_runs: runs whose records can't be used.
         lost_logs: logs of changes that can't be read.
@@ -72,6 +82,7 @@ class Examination:
     manifest: Manifest
     version: str | None
     rebuilt: bool
+    links: list[str] = dataclasses.field(default_factory=list)
     encoders: list[CheckedEncoder] = dataclasses.field(default_factory=list)
     lost_runs: list[str] = dataclasses.field(default_factory=list)
     lost_logs: list[str] = dataclasses.field(default_factory=list)
@@ -100,6 +111,12 @@ def examine(output: str) -> Examination:
     """Like verify, but returns all that a repair needs."""
     files = own_files(output)
     examination = _begin(output, files)
+    examination.links = links_in(output)
+    for link in examination.links:
+        target = os.readlink(os.path.join(output, link))
+        fix = "the link is removed; what it leads to is left alone"
+        found = Finding(link, f"is a symbolic link to {target!r}", "a file or folder", fix)
+        examination.findings.append(found)
     for state in examination.manifest.encoders.values():
         examination.encoders.append(_check_encoder(examination, state, files))
     examination.findings += _check_records(examination)
@@ -127,6 +144,10 @@ def _begin(output: str, files: list[FileInfo]) -> Examination:
             manifest, version = read_manifest(output)
             return Examination(output, manifest, version, rebuilt=False)
         except JobError as error:
+            try:
+                return _salvaged(output, version, files)
+            except JobError:
+                pass  # no single entries are wrong
             found = str(error).removeprefix(f"{path} ").partition("; restore")[0]
     elif is_lost(output):
         found = "is missing"
@@ -135,8 +156,37 @@ def _begin(output: str, files: list[FileInfo]) -> Examination:
     manifest = rebuild(output, files)
     parts = count_text(sum(len(state.parts) for state in manifest.encoders.values()), "part")
     fix = f"rebuilt from {parts} and {count_text(len(manifest.runs), 'run record')}"
-    finding = Finding("manifest.json", found, "the manifest of a dataset", fix)
+    finding = Finding(MANIFEST, found, "the manifest of a dataset", fix)
     return Examination(output, manifest, version, rebuilt=True, findings=[finding])
+
+
+def _salvaged(output: str, version: str | None, files: list[FileInfo]) -> Examination:
+    """Begin with a manifest without those entries that lead out of the dataset.
+
+    Where such an entry was to name live rows, all parts that are there count instead.
+
+    Raises:
+        JobError: the manifest is damaged in another way.
+    """
+    manifest, misplaced = salvaged_manifest(output)
+    fix = "left out; nothing outside the dataset is touched. Parts that are there stay"
+    expected = "files of this dataset"
+    findings = [Finding(MANIFEST, str(each), expected, fix) for each in misplaced]
+    lacking = {each.encoder_id for each in misplaced if each.is_live}
+    if lacking:
+        encoders = dict(manifest.encoders)
+        for name, there in rebuild(output, files).encoders.items():
+            if name not in lacking:
+                continue
+            state = encoders.get(name, there)
+            known = {part.path for part in state.parts} | set(manifest.removed)
+            more = [part for part in there.parts if part.path not in known]
+            if name not in encoders:
+                state = dataclasses.replace(state, parts=())
+                more = [part for part in there.parts if part.path not in manifest.removed]
+            encoders[name] = dataclasses.replace(state, parts=(*state.parts, *more))
+        manifest = dataclasses.replace(manifest, encoders=encoders)
+    return Examination(output, manifest, version, rebuilt=False, findings=findings)
 
 
 def _version(output: str) -> str | None:
@@ -170,12 +220,13 @@ def _check_encoder(
 
 def _problem(output: str, relative: str) -> str | None:
     """Why the uris in a file can't be read; None if they can."""
-    path = join(output, relative)
-    if store_for(path).stat(path) is None:
-        return "is missing"
     try:
+        path = full_path(output, relative)
+        if store_for(path).stat(path) is None:
+            return "is missing"
         with store_for(path).open(path) as file:
             opened = pq.ParquetFile(file, page_checksum_verification=True)
+            check_uris(opened)
             for _ in opened.iter_batches(columns=["uri"]):
                 pass
     except UNREADABLE as error:
@@ -210,7 +261,7 @@ def _record_problem(output: str, run: str) -> tuple[str, str] | None:
     except FileNotFoundError:
         return "is missing", "the record of a committed run"
     except (OSError, ValueError) as error:
-        return f"can't be read ({type(error).__name__}: {error})", "the record of a run"
+        return f"can't be read ({error})", "the record of a run"
     return None
 
 

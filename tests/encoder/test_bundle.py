@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import encoder
-from encoder.spec import EncoderSpec, read_spec
+from encoder.spec import SEAL, EncoderSpec, check_seal, read_spec
 from tests.conftest import small_network
 
 
@@ -134,12 +134,72 @@ def test_a_spec_with_a_value_of_the_wrong_type(small_bundle, field, value):
 def test_an_id_that_is_none(small_bundle, wrong):
     """Ids become parts of paths."""
     values = json.loads((small_bundle / "encoder.json").read_text()) | {"id": wrong}
-    with pytest.raises(encoder.InputError, match=r"has the id .*; expected 16 of the digits"):
+    with pytest.raises(encoder.InputError, match=r"the id is .*; expected 16 of the digits"):
         EncoderSpec.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("dim", value) for value in (0, -1, 1 << 30)),
+        *(("height", value) for value in (0, 1 << 20)),
+        *(("width", value) for value in (0, 1 << 20)),
+        ("channels", 2),
+        *(("background", value) for value in ([0, 0, 256], [-1, 0, 0])),
+        ("max_difference", -1.0),
+        ("layers", []),
+        *(("slices", value) for value in ([], [[0, 8]], [[1, 16]], [[0, 16], [16, 16]])),
+        ("pooling", "gem"),  # without gem_p
+    ],
+)
+def test_a_spec_with_a_value_out_of_range(small_bundle, field, value):
+    values = json.loads((small_bundle / "encoder.json").read_text()) | {field: value}
+    name = {"pooling": "gem_p", "channels": "channels"}.get(field, field)
+    with pytest.raises(encoder.InputError, match=rf"encoder\.json is damaged: .*{name}"):
+        EncoderSpec.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"\xff", b"[" * 200_000, b'{"format":' * 200_000, b'{"id": 1, "id": 2}']
+)
+def test_a_description_that_is_none(tmp_path, text):
+    """The error names the file."""
+    (tmp_path / "encoder.json").write_bytes(text)
+    with pytest.raises(encoder.InputError, match=rf"^{tmp_path}/encoder\.json is not the desc"):
+        read_spec(tmp_path)
+
+
+def test_a_description_that_is_too_large(tmp_path):
+    with (tmp_path / "encoder.json").open("wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(encoder.InputError, match=r"it has 4,294,967,296 bytes"):
+        read_spec(tmp_path)
+
+
+def test_a_seal_covers_both_files(small_bundle, tmp_path):
+    assert check_seal(small_bundle)
+    description = json.loads((small_bundle / "encoder.json").read_text())
+    model = (small_bundle / "encoder.keras").read_bytes()
+
+    def check(values, data):
+        (tmp_path / "encoder.json").write_text(json.dumps(values))
+        (tmp_path / "encoder.keras").write_bytes(data)
+        return check_seal(tmp_path)
+
+    assert check(dict(reversed(description.items())), model)
+    with pytest.raises(encoder.InputError, match="do not belong together"):
+        check(description, model[:-1])
+    with pytest.raises(encoder.InputError, match="do not belong together"):
+        check({**description, "resize": "box"}, model)
+    with pytest.raises(encoder.InputError, match=r"files_sha256 is 'x'; expected 64 hex digits"):
+        check({**description, SEAL: "x"}, model)
+    del description[SEAL]
+    assert not check(description, model[:-1])  # a bundle of an early version
 
 
 def test_a_spec_that_says_1_for_true_keeps_its_id(small_bundle):
     values = json.loads((small_bundle / "encoder.json").read_text())
+    del values[SEAL]
     text = json.dumps({**values, "normalize": 1, "pooling": "gem", "gem_p": 3})
     spec = EncoderSpec.from_json(text)
     assert json.loads(spec.to_json()) == json.loads(text)

@@ -1,6 +1,7 @@
 """Rules of the design that import-linter (``make check``) can't check."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -55,6 +56,19 @@ def test_folders_stay_small_and_say_what_they_are_for(folder):
 def test_one_module_knows_the_object_store():
     knowing = {name_of(path) for path in SOURCES if "google.cloud" in path.read_text()}
     assert knowing == {"encoder/storage/gcs/client.py"}
+
+
+def test_one_module_makes_paths_in_the_output():
+    """Others would have to check what they join: manifests and listings may name any path."""
+    folders = ("dataset", "upkeep", "runs", "steps", "embedding", "launch", "cli")
+    joining = {
+        name_of(path)
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "pipeline")
+        and path.relative_to(ROOT / "pipeline").parts[0] in folders
+        and re.search(r"import .*\bjoin\b|\bbase\.join\b", path.read_text())
+    }
+    assert joining == {"pipeline/dataset/layout.py"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from encoder.errors import InputError
 from pipeline.dataset import layout
+from pipeline.errors import PathError
 from pipeline.records import EMBEDDINGS, FAILURES
 
 ID = "9fa23a2c560b6581"
@@ -72,3 +73,66 @@ def test_staged_parts():
     assert layout.final(waiting) == layout.final(final) == final
     assert layout.run_of(waiting) == "run-1"
     assert layout.is_part(waiting)
+
+
+OWN = [
+    "manifest.json",
+    ".manifest.json.0123abcd.tmp",
+    "runs/run-1.json",
+    "runs/.run-1.json.0123abcd.tmp",
+    "runs/.probe.0123abcd.tmp",
+    *(
+        f"{folder}/encoder={ID}/run=run-1/{name}"
+        for folder in ("embeddings", "failures", "changes", "staging/embeddings")
+        for name in ("part-0a.parquet", ".part-0a.parquet.0123abcd.tmp")
+    ),
+    f"lists/encoder={ID}/uris-0a.parquet",
+    f"lists/encoder={ID}/.uris-0a.parquet.0123abcd.tmp",
+]
+PART = f"embeddings/encoder={ID}/run=run-1/part-0a.parquet"
+OTHER = [
+    *("", ".", "..", "/", "x", "../x", "/etc/passwd", "runs", "runs/", "runs/x", "runs/../x.json"),
+    *("runs/a/b.json", "runs/.json", "runs/a\n.json", "runs/ä.json", f"runs/{'x' * 129}.json"),
+    *(f"./{PART}", f"/{PART}", f"{PART}/", f"{PART}\n", f"{PART}\0", f" {PART}", f"{PART}/.."),
+    *(f"gs://b/{PART}", f"embeddings/{PART}", f"staging/staging/{PART}", PART.replace("/", "//")),
+    *(PART.replace("/", "\\"), PART.replace(ID, ".."), PART.replace(ID, ID.upper())),
+    *(PART.replace(ID, ID[:15]), PART.replace("run-1", ".."), PART.replace("run-1", "a/../b")),
+    *(PART.replace("0a", ""), PART.replace("0a", "xy"), PART.replace("0a", "a" * 65)),
+    *("runs/.tmp", "runs/.a/../b.tmp", ".x.tmp", "runs/a.tmp", "runs/.a\n.tmp"),
+    *(PART.replace("embeddings", "elsewhere"), f"staging/lists/encoder={ID}/uris-0a.parquet"),
+    *(f"staging/changes/encoder={ID}/run=r/part-0a.parquet", PART.replace("0a", "\u0661")),
+]
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_own_paths(path, tmp_path):
+    assert layout.full_path(str(tmp_path), path) == f"{tmp_path}/{path}"
+    assert layout.full_path("gs://b/out", path) == f"gs://b/out/{path}"
+
+
+@pytest.mark.parametrize("path", OTHER, ids=repr)
+@pytest.mark.parametrize("output", ["/out", "gs://b/out"])
+def test_other_paths_are_refused(output, path):
+    with pytest.raises(PathError, match="is no path of a file in a dataset"):
+        layout.full_path(output, path)
+    if not path.startswith("runs"):
+        with pytest.raises(PathError, match="is no path of a folder in a dataset"):
+            layout.full_folder(output, path)
+
+
+def test_links_are_refused(tmp_path):
+    """The output itself may be reached through links."""
+    real = tmp_path / "real"
+    (real / "runs").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(real)
+    output = str(tmp_path / "out")
+    assert layout.full_path(output, "runs/a.json") == f"{output}/runs/a.json"
+    (real / "runs" / "a.json").symlink_to(tmp_path / "gone")
+    with pytest.raises(PathError, match=r"runs/a\.json is a symbolic link"):
+        layout.full_path(output, "runs/a.json")
+    assert layout.full_path(output, "runs/a.json", of_link=True) == f"{output}/runs/a.json"
+    (real / "embeddings").symlink_to(tmp_path)
+    with pytest.raises(PathError, match="out/embeddings is a symbolic link"):
+        layout.full_path(output, PART, of_link=True)
+    with pytest.raises(PathError, match="out/embeddings is a symbolic link"):
+        layout.full_folder(output, "embeddings")

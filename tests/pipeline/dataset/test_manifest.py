@@ -38,7 +38,7 @@ def state(small_bundle):
 
 @pytest.fixture
 def manifest(state):
-    return Manifest().committing("a", "token", state, {"y", "x"})
+    return Manifest().committing("a", "token", state, {"runs/y.json", "runs/x.json"})
 
 
 def read_back(manifest):
@@ -48,7 +48,7 @@ def read_back(manifest):
 def test_what_is_written_is_read(manifest, state):
     found = read_back(manifest)
     assert found.runs == {"a": "token"}
-    assert found.removed == ("x", "y")
+    assert found.removed == ("runs/x.json", "runs/y.json")
     (again,) = found.encoders.values()
     assert again.spec == state.spec
     assert again.lists == state.lists
@@ -58,7 +58,10 @@ def test_what_is_written_is_read(manifest, state):
 
 def test_the_text_does_not_depend_on_the_order_of_parts(manifest, state):
     turned = Manifest().committing(
-        "a", "token", EncoderState(state.spec, state.parts[::-1], state.lists), {"x", "y"}
+        "a",
+        "token",
+        EncoderState(state.spec, state.parts[::-1], state.lists),
+        {"runs/x.json", "runs/y.json"},
     )
     assert turned.to_json() == manifest.to_json()
 

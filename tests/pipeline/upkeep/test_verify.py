@@ -220,7 +220,7 @@ DAMAGES = [
     (wrong_bytes, PART + r"manifest.json says 7 bytes; expected [\d,]+, as in the file"),
     (wrong_bytes_of_a_part_without_checksum, PART + r"has [\d,]+ bytes; expected 7, as manifest"),
     (wrong_rows, PART + r"manifest.json says 7 rows; expected 2, as in the file"),
-    (wrong_path, r"^\.\./images/0\.png: is no name of a part; expected embeddings/encoder=\w+/run"),
+    (wrong_path, r"^manifest\.json: encoders\['\w+'\]\.embeddings names '\.\./images/0\.png'; exp"),
     (not_a_number, PART + r"1 vector with NaN or infinite values, such as that of /.*/1\.png; "),
     (no_value, PART + r"1 vector with NaN or infinite values"),
     (other_dimension, PART + r"has the columns uri .*\[8\].*; expected uri .*\[16\]"),
@@ -241,7 +241,7 @@ DAMAGES = [
     (manifest_that_is_no_object, r"^manifest\.json: is damaged \("),
     (cut_log_of_changes, r"^changes/encoder=\w+/run=run1/part-\w+\.parquet: can't be read \("),
     (no_record, r"^runs/run1\.json: is missing; expected the record of a committed run"),
-    (cut_record, r"^runs/run1\.json: can't be read \(JSONDecodeError"),
+    (cut_record, r"^runs/run1\.json: can't be read \(is no JSON"),
     (record_of_another_run, r"^runs/run1\.json: is the record of run run0; expected that of run1"),
     (record_that_does_not_add_up, r"^runs/run1\.json: listed is 6, but .* is 1 \+ 0 \+ 2 \+ 1; "),
 ]
@@ -413,7 +413,7 @@ def test_nothing_outside_the_dataset_is_touched(output, collection):
     edit_manifest(output, lambda values: values["runs"].update({"../../images/0": "x"}))
     repair(output)
     assert victim.exists()
-    assert verify(output)[0].note
+    assert verify(output) == []
 
 
 def test_a_commit_meanwhile(output, collection, small_bundle, monkeypatch):
