@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import report, run_command
+from encoder.terminal import report, run_command, show_logs
 from pipeline.cli.parser import build_parser
 from pipeline.errors import JobError
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if options.verbose:
-        logging.basicConfig(level=logging.INFO)
+        show_logs()
     else:
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
