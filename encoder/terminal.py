@@ -20,7 +20,7 @@ import tempfile
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from encoder.errors import InputError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 READER_LEFT = 141  # 128 + SIGPIPE, as a shell reports programs that end this way
+_IS_SET = "give it a value, or leave it out; is a variable of the shell not set?"
 _CELL = 400  # characters of a cell in a table
 _MARGIN = "  "  # before lines that are not the first of what was written at once
 # What hangs over: the rest of a line goes below its text, not below its first column.
@@ -106,6 +107,19 @@ def say_data(lines: Iterable[str]) -> None:
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, whatever the words of the command line are."""
+
+    def check_filled(self, words: Sequence[str]) -> None:
+        """Exit with the code 2 if an option is empty, as with a variable that is not set.
+
+        Args:
+            words: the command line without the program.
+        """
+        for before, word in zip(["", *words], words, strict=False):
+            option, equals, value = word.partition("=")
+            if word and not (option.startswith("--") and equals and not value):
+                continue
+            name = option or (before if before.startswith("-") else "an argument")
+            self.error(f"{name} is empty; {_IS_SET}")
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and an error, and exit with the code 2."""

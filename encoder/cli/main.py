@@ -20,7 +20,9 @@ from encoder.terminal import Parser, report, run_command, say, say_data
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code (0 done, 1 failed, 2 wrong command line)."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = build_parser().parse_args(_with_joined_layers(words))
+    parser = build_parser()
+    parser.check_filled(words)
+    options = parser.parse_args(_with_joined_layers(words))
     try:
         configure(StorageSettings(options.user_project))
         for name in ("model", "output"):  # before the slow import of TensorFlow
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(error, (InputError, CutMismatchError, OSError), options.verbose)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser for all commands and options of ``python -m encoder``."""
     parser = Parser(
         prog="python -m encoder", description="Get the encoder out of a trained Keras network."

@@ -54,7 +54,9 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         include=tuple(dict.fromkeys(arguments.include)),
         exclude=tuple(dict.fromkeys(arguments.exclude)),
     )
-    keep = [name for names in arguments.keep for name in names.split(",") if name]
+    keep = [name for names in arguments.keep for name in names.split(",")]
+    if "" in keep:
+        raise InputError(f"--keep is {','.join(arguments.keep)!r}; expected names between commas")
     return new_job(
         arguments.input, arguments.encoder, arguments.output, arguments.run_id, keep, options
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -18,7 +19,9 @@ from pipeline.errors import JobError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code (0 done, 1 the job failed, 2 wrong command line)."""
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser.check_filled(words)
+    options, rest = parser.parse_known_args(words)
     if options.verbose:
         show_logs()
     else:

@@ -27,7 +27,7 @@ from pipeline.options import (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All commands and options of ``python -m pipeline``, besides Beam's own options."""
     parser = Parser(
         prog="python -m pipeline",

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.schema import (
     FOLDER_COLUMNS,
@@ -26,7 +25,7 @@ from pipeline.dataset.schema import (
 )
 from pipeline.dataset.values import is_text, plain_type
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
+from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import find_image_column
 from pipeline.inputs.archives.parquet_files import check_carried
 from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, archive_kind, list_kind
@@ -240,7 +239,7 @@ def _types_in(
 def _schema_of(path: str) -> pa.Schema | None:
     """The columns of a Parquet file; None if it is damaged, and becomes a failure."""
     try:
-        with translated_damage(), store_for(path).open(path) as file:
+        with opened(path) as file:
             return pq.read_schema(file).remove_metadata()
     except ArchiveError:
         return None
@@ -279,8 +278,8 @@ def _check_values(file: _File, types: pa.Schema, carried: pa.Schema, options: Jo
     elif other:
         packing = Packing(carried=pa.schema(other), parsed=options.lists.parsed)
         try:
-            with translated_damage(), store_for(file.path).open(file.path) as opened:
-                check_carried(opened, file.path, packing)
+            with opened(file.path) as archive:
+                check_carried(archive, file.path, packing)
         except ArchiveError:
             return  # it becomes a failure
 

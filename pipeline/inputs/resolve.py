@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.registry import is_remote, store_for
+from encoder.storage.registry import is_remote
 from pipeline.dataset.named_uris import NamedUris
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
+from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Unreadable, list_files, look_at
@@ -104,7 +104,7 @@ def is_list(source: Input, path: str, uri_column: str, image_field: str | None) 
     if not may_be_list(path):
         return True
     try:
-        with translated_damage(), store_for(path).open(path) as file:
+        with opened(path) as file:
             return is_manifest(pq.read_schema(file), uri_column, image_field)
     except ArchiveError:
         return False  # damaged: taken as an archive, which becomes a failure

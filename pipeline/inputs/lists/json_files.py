@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from encoder.printable import cut
 from pipeline.dataset.values import is_text, text_of
 from pipeline.inputs.lists.base import (
     BATCH_ROWS,
@@ -23,6 +24,7 @@ from pipeline.inputs.lists.text_input import encoding_note, opened_text, valid_t
 from pipeline.options import ListOptions
 from pipeline.records import Note
 
+_SHOWN = 200  # characters of a uri in an error
 _MOST_NAMES = 1000  # that are remembered for an error
 
 
@@ -113,12 +115,16 @@ def _batches(found: Iterator[Row], seen: _Names) -> Iterator[list[Row]]:
 
 
 def _problem(uri: object) -> str | None:
-    return None if uri is None or isinstance(uri, str) else f"the uri is no text: {uri!r}"
+    return (
+        None
+        if uri is None or isinstance(uri, str)
+        else f"the uri is no text: {cut(repr(uri), _SHOWN)}"
+    )
 
 
 def _places(batch: list[Row], uri_column: str) -> Callable[[int], str]:
     def where(row: int) -> str:
-        return f"{batch[row].place} ({batch[row].value.get(uri_column)!r})"
+        return f"{batch[row].place} ({cut(repr(batch[row].value.get(uri_column)), _SHOWN)})"
 
     return where
 

@@ -25,7 +25,10 @@ from pipeline.options import ListOptions
 from pipeline.records import Carried, Note
 
 # Of damaged Parquet and compressed files, and of stores.
-_UNREADABLE = (pa.ArrowException, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError)
+_UNREADABLE = (
+    *(pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 _KINDS: dict[ListKind, Kind] = {
     TEXT: text_files,
     CSV: csv_files,
@@ -145,7 +148,7 @@ class _opened:  # noqa: N801 - reads like contextlib.closing
                 f"{self._path} can't be read as text: {error}. --list-encoding names its encoding"
             ) from error
         if isinstance(error, _UNREADABLE):
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()) or type(error).__name__
             raise ListError(f"{self._path} can't be read: {text}") from error
 
 
