@@ -29,7 +29,7 @@ from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import find_image_column
 from pipeline.inputs.archives.parquet_files import check_carried
 from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, archive_kind, list_kind
-from pipeline.inputs.files import Unreadable, list_files
+from pipeline.inputs.files import Linked, Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.column_types import joined, parse_types
 from pipeline.inputs.lists.registry import carried_types, check_columns, check_values
@@ -204,7 +204,8 @@ class _File(NamedTuple):
 
 def _files(inputs: Sequence[Input], options: JobOptions) -> Iterator[_File]:
     for source in filter(Input.may_hold_lists, inputs):
-        for file in list_files(source):
+        for found in list_files(source):
+            file = found.image if isinstance(found, Linked) else found
             if isinstance(file, Unreadable) or file.error:
                 continue
             path = path_of(file.uri)

@@ -1,13 +1,15 @@
 """List the files of an input, on disk or in a bucket.
 
-On disk, links are followed; a folder is never entered again from inside itself.
+On disk, links are followed; a folder is never entered again from inside itself. A file that the
+inputs of a run reach by several names, through links, is listed under one of them: the name without
+a link below an input, or else the first in the order of names.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from encoder.storage.base import join
@@ -26,7 +28,74 @@ class Unreadable(NamedTuple):
     error: str
 
 
-def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image | Unreadable]:
+class Linked(NamedTuple):
+    """A file that has another name, too.
+
+    Attributes:
+        image: the file under the name by which the input reaches it.
+        place: its path without links.
+        uri: the file's uri in this run; None if only links lead to it: then the first of these
+            names is its uri, see first_name.
+    """
+
+    image: Image
+    place: str
+    uri: str | None
+
+
+class Names:
+    """The names that the inputs of a run have for files on disk.
+
+    Args:
+        inputs: all inputs of the run.
+    """
+
+    def __init__(self, inputs: Iterable[Input]) -> None:
+        local = [each for each in inputs if not is_remote(each.base)]
+        self._roots = [(each, os.path.realpath(each.base)) for each in local]
+        linked = any(root != each.base for each, root in self._roots)
+        self._overlap = linked and len(self._roots) > 1
+
+    def of(self, path: str, image: Image, place: str | None) -> Image | Linked:
+        """A file under its name in this run, as far as the inputs tell it.
+
+        Args:
+            path: how an input reaches the file.
+            image: the file of this path.
+            place: its path without links; None if no link is between the input and the file.
+        """
+        if image.error or (place is None and not self._overlap):
+            return image
+        place = place or os.path.realpath(path)
+        name = self._without_links(place)
+        if name == path:
+            return image
+        return Linked(image, place, None if name is None else uri_of(name))
+
+    def _without_links(self, place: str) -> str | None:
+        """The first name without a link below an input, its path if that is one; None for none."""
+        found = []
+        for source, root in self._roots:
+            below = join(root, "")
+            if place == root:
+                name = source.base
+            elif place.startswith(below):
+                name = join(source.base, place.removeprefix(below))
+            else:
+                continue
+            if source.takes(name):
+                found.append(name)
+        return min(found, key=lambda name: (name != place, name.split("/")), default=None)
+
+
+def first_name(images: Iterable[Image]) -> Image:
+    """The listing of a file whose name comes first; folder by folder, in the order of names."""
+    return min(images, key=lambda image: (image.uri.split("/"), image.source))
+
+
+def list_files(
+    source: Input, aside: LeftAside | None = None, names: Names | None = None
+) -> Iterator[Image | Linked | Unreadable]:
     """The files of an input that exist now: images, archives and lists.
 
     A file that can't be an image is an Image with an error.
@@ -34,25 +103,29 @@ def list_files(source: Input, aside: LeftAside | None = None) -> Iterator[Image 
     Args:
         source: the input.
         aside: counts the files and folders that are left aside; None for no counting.
+        names: the names that all inputs of the run have for files; None if it is the only one.
 
     Raises:
         OSError: the input's own folder is missing or can't be read. The listing is then incomplete,
             and no image may be taken for deleted.
     """
-    aside = aside or LeftAside(source)
+    aside, names = aside or LeftAside(source), names or Names([source])
     if is_remote(source.base):
         yield from _list_remote(source, aside)
     elif source.is_file:
-        yield from look_at(source.base, source.text)
+        for image in look_at(source.base, source.text):
+            yield names.of(source.base, image, None)
     else:
-        for path in _walk(source, aside):
-            if isinstance(path, Unreadable):
-                yield path
+        for found in _walk(source, aside):
+            if isinstance(found, Unreadable):
+                yield found
                 continue
+            path, place = found
             verdict = source.verdict(path)
             aside.add_file(path, verdict)
             if verdict == TAKEN:
-                yield from look_at(path, source.text)
+                for image in look_at(path, source.text):
+                    yield names.of(path, image, place)
 
 
 def look_at(path: str, source: str, expected: bool = False) -> Iterator[Image]:
@@ -119,18 +192,29 @@ class _Folder(NamedTuple):
 
     Attributes:
         path: the folder's path.
+        place: its path without links, if there is a link below the input; else None.
         depth: how many levels of folders to list, this one included; None for all.
         above: (device, inode) of the folders above it.
     """
 
     path: str
+    place: str | None
     depth: int | None
     above: frozenset[tuple[int, int]]
 
 
-def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
-    """Paths of everything but folders. Not recursive: trees may be deeper than Python's stack."""
-    waiting = [_Folder(source.base, source.depth(), frozenset())]
+class _File(NamedTuple):
+    """What is no folder: its path, and its place as in _Folder."""
+
+    path: str
+    place: str | None
+
+
+def _walk(source: Input, aside: LeftAside) -> Iterator[_File | Unreadable]:
+    """Everything but folders. Not recursive: trees may be deeper than Python's stack."""
+    waiting = [_Folder(source.base, None, source.depth(), frozenset())]
+    root, by_name = join(os.path.realpath(source.base), ""), source.takes_by_name()
+    linked: set[tuple[int, int]] = set()  # (device, inode) of folders behind links
     while waiting:
         folder = waiting.pop()
         try:
@@ -149,27 +233,37 @@ def _walk(source: Input, aside: LeftAside) -> Iterator[str | Unreadable]:
         place = (state.st_dev, state.st_ino)
         if place in folder.above:
             continue
+        if by_name and folder.place:
+            # By another name there are the same files. Without this check, folders that are full of
+            # links to each other would be searched on all ways through them.
+            inside = join(folder.place, "-.jpg").removeprefix(root)
+            if place in linked or (inside[:1] != "/" and source.takes(join(source.base, inside))):
+                continue
+            linked.add(place)
         below = None if folder.depth is None else folder.depth - 1
         above = folder.above | {place}
         deeper = []
         for entry in entries:
             path = join(folder.path, entry.name)
+            inner = join(folder.place, entry.name) if folder.place else None
             try:
                 is_folder = entry.is_dir()
+                if entry.is_symlink():
+                    inner = os.path.realpath(path)
             except OSError as error:  # a circular link, or one without permission
                 is_folder = False
                 if error.errno != errno.ELOOP and not is_searched(entry.name):
                     yield Unreadable(path, str(error.strerror or error))
                     continue
             if not is_folder:
-                yield path
+                yield _File(path, inner)
             elif below == 0:
                 aside.add_unsearched(path)
             else:
                 verdict = source.folder_verdict(path)
                 aside.add_folder(path, verdict)
                 if verdict == TAKEN:
-                    deeper.append(_Folder(path, below, above))
+                    deeper.append(_Folder(path, inner, below, above))
         waiting.extend(reversed(deeper))
 
 

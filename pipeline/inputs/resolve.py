@@ -17,7 +17,7 @@ from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
-from pipeline.inputs.files import Unreadable, list_files, look_at
+from pipeline.inputs.files import Linked, Names, Unreadable, list_files, look_at
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
@@ -49,13 +49,22 @@ class ListSettings(NamedTuple):
     remember: bool = True
 
 
-Found = Image | Unreadable | ListState | ListRows | Note
+Found = Image | Linked | Unreadable | ListState | ListRows | Note
 
 
-def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
+def expand_input(
+    source: Input, packing: Packing, settings: ListSettings, names: Names | None = None
+) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
-    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside.
+    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside. A
+    file that only links lead to is Linked; a list that several lead to is read once.
+
+    Args:
+        source: the input.
+        packing: how archives are read.
+        settings: how lists are read.
+        names: the names that all inputs of the run have for files; None if it is the only one.
 
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
@@ -63,8 +72,10 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
     aside = LeftAside(source)
     is_empty = True
     before = 0
-    for found in list_files(source, aside):
+    linked_lists = set()
+    for each in list_files(source, aside, names):
         is_empty = False
+        found = each.image if isinstance(each, Linked) else each
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
             yield Image(uri, "", 0, error=found.error, source=source.text)
@@ -72,16 +83,24 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
         elif not found.error and is_list(
             source, path_of(found.uri), settings.reading.uri_column, packing.image_field
         ):
+            path = path_of(found.uri)
+            if isinstance(each, Linked):
+                if each.place in linked_lists:
+                    continue
+                linked_lists.add(each.place)
+                path = path_of(each.uri or found.uri)
             rows = 0
-            for each in _expand_list(source, path_of(found.uri), settings, before):
-                if isinstance(each, ListRows):
-                    rows = each.rows
-                yield each
+            for row in _expand_list(source, path, settings, before):
+                if isinstance(row, ListRows):
+                    rows = row.rows
+                yield row
             before += rows
             if not rows:
-                yield Note(f"--input {source.text}", "{list} without a row", 1, path_of(found.uri))
+                yield Note(f"--input {source.text}", "{list} without a row", 1, path)
+        elif isinstance(each, Linked) and each.uri:
+            yield found._replace(uri=each.uri)
         else:
-            yield found
+            yield each
     if is_empty:
         yield aside.nothing_found()
     yield from aside.notes()
