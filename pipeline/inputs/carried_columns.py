@@ -234,7 +234,10 @@ def _types_in(
     if missing:
         has = ", ".join(schema.names)
         raise ListError(f"{file.path} has no column {missing[0]!r}; it has {has}")
-    return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+    try:
+        return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+    except RecursionError as error:
+        raise ListError(f"{file.path} has a column of too many nested types") from error
 
 
 def _schema_of(path: str) -> pa.Schema | None:

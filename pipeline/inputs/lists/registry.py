@@ -110,7 +110,7 @@ def carried_types(path: str, options: ListOptions, keep: Sequence[str]) -> pa.Sc
     """
     with _opened(path) as file:
         found = _kind_of(path).carried_types(file, path, options, keep)
-    kinds = (kind if pa.types.is_null(kind) else plain_type(kind) for kind in found)
+        kinds = [kind if pa.types.is_null(kind) else plain_type(kind) for kind in found]
     # Nullable: rows of other inputs have no value.
     return pa.schema([pa.field(name, kind) for name, kind in zip(keep, kinds, strict=True)])
 

@@ -122,3 +122,33 @@ def test_values_that_do_not_fit(tmp_path, value, kind):
     message = rf"m.jsonl, line 3 \('b.png'\): the column 'v' is carried as {kind}, and '{text}'"
     with pytest.raises(ListError, match=message):
         list(read_list(str(path), ListOptions(), pa.schema([("v", kind)]), []))
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"uri": "a", "n": {DEEP}}}\n{{"uri": "b"}}\n',
+        f'{{"uri": "a", "n": {DEEP}{"]" * 200_000}}}\n{{"uri": "b"}}\n',
+        '{"a":' * 200_000 + '\n{"uri": "b"}\n',
+        f'{DEEP}\n{{"uri": "b"}}\n',
+    ],
+    ids=["open", "closed", "objects", "no object"],
+)
+def test_brackets_without_end_in_a_line_concern_that_row(tmp_path, text):
+    found = read(tmp_path / "m.jsonl", text)
+    assert found == ["a row with more than 100 levels of nested values", ("b", None)]
+
+
+@pytest.mark.parametrize("value", [DEEP, '{"a":' * 200_000, DEEP + "]" * 200_000])
+def test_brackets_without_end_in_an_array_stop_the_run(tmp_path, value):
+    text = f'[{{"uri": "a"}},\n{{"uri": "b", "n": {value}}}]'
+    with pytest.raises(ListError, match=r"m\.json has a row with more than 100 .*: row 2"):
+        read(tmp_path / "m.json", text)
+
+
+def test_values_in_errors_are_cut(tmp_path):
+    text = json.dumps({"uri": ["x" * 1_000_000]}) + '\n{"uri": "b"}\n'
+    assert len(read(tmp_path / "m.jsonl", text)[0]) < 300
