@@ -47,6 +47,7 @@ PURPOSES = {
     "encoder.storage": "local files and Google Cloud Storage",
     "encoder.terminal": "one line per error, exit codes",
     "encoder.errors": "errors that a user can act on",
+    "encoder.printable": "escapes for control characters",
 }
 
 # Pixels.
