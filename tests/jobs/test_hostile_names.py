@@ -141,3 +141,33 @@ def test_columns_and_values_of_lists(tmp_path, small_bundle):
         words = ("--encoder", small_bundle, "--output", tmp_path / "out")
         shown = output_of("pipeline", "run", "--input", tmp_path / name, *words, code=None)
         assert r"\x1b[2J" in shown
+
+
+LAYER = "layer\x1b[2J\nerror: forged\x9b\u202e[red]x"
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m\x1b[2J.keras"])
+def test_names_in_models(name, tmp_path):
+    keras = pytest.importorskip("keras")
+    image = keras.Input((32, 32, 3), name="input")
+    values = keras.layers.Conv2D(4, 3, name=LAYER)(image)
+    values = keras.layers.Conv2DTranspose(3, 3, name="up")(keras.layers.MaxPooling2D()(values))
+    keras.Model(image, values, name=f"model{LAYER}").save(tmp_path / name)
+    shown = output_of("encoder", "inspect", tmp_path / name, "--plot", tmp_path / "p.svg")
+    assert r"layer\x1b[2J\nerror: forged\x9b\u202e[red]x" in shown
+    assert "\x1b" not in (tmp_path / "p.svg").read_text()
+    layers = json.loads(output_of("encoder", "inspect", tmp_path / name, "--json"))["layers"]
+    assert LAYER in [layer["name"] for layer in layers]
+    words = ("--output", tmp_path / "b\x1b[2J", "--layer", LAYER)
+    shown = output_of("encoder", "extract", tmp_path / name, *words, code=None)
+    assert r"layer\x1b[2J\nerror: forged" in shown
+    code, lines = at_a_terminal("encoder", "inspect", tmp_path / name)
+    assert code == 0
+    check("\n".join(lines))
+
+
+def test_fields_of_manifests_and_records(photos, output):
+    (record,) = (output / "runs").iterdir()
+    changed = json.loads(record.read_text()) | {"started": "\x1b[2J\nerror: forged"}
+    record.write_text(json.dumps(changed))
+    assert r"\x1b[2J\nerror:" in output_of("pipeline", "status", output)
