@@ -51,10 +51,16 @@ class Names:
     """
 
     def __init__(self, inputs: Iterable[Input]) -> None:
-        local = [each for each in inputs if not is_remote(each.base)]
-        self._roots = [(each, os.path.realpath(each.base)) for each in local]
-        linked = any(root != each.base for each, root in self._roots)
-        self._overlap = linked and len(self._roots) > 1
+        self._at: dict[str, list[Input]] = {}  # by their place, which is their base without links
+        for each in inputs:
+            if not is_remote(each.base):
+                self._at.setdefault(os.path.realpath(each.base), []).append(each)
+        self._overlap = any(
+            name != source.base
+            for place, sources in self._at.items()
+            for source in sources
+            for _, name in self._names_of(place)
+        )
 
     def of(self, path: str, image: Image, place: str | None) -> Image | Linked:
         """A file under its name in this run, as far as the inputs tell it.
@@ -62,7 +68,7 @@ class Names:
         Args:
             path: how an input reaches the file.
             image: the file of this path.
-            place: its path without links; None if no link is between the input and the file.
+            place: its path without links; None if no link is below the input.
         """
         if image.error or (place is None and not self._overlap):
             return image
@@ -74,18 +80,19 @@ class Names:
 
     def _without_links(self, place: str) -> str | None:
         """The first name without a link below an input, its path if that is one; None for none."""
-        found = []
-        for source, root in self._roots:
-            below = join(root, "")
-            if place == root:
-                name = source.base
-            elif place.startswith(below):
-                name = join(source.base, place.removeprefix(below))
-            else:
-                continue
-            if source.takes(name):
-                found.append(name)
+        found = [name for source, name in self._names_of(place) if source.takes(name)]
         return min(found, key=lambda name: (name != place, name.split("/")), default=None)
+
+    def _names_of(self, place: str) -> Iterator[tuple[Input, str]]:
+        """The names of a place, seen from each input at it or above it."""
+        above = place
+        while True:
+            inside = place[len(above) :].strip("/")
+            for source in self._at.get(above or "/", ()):
+                yield source, join(source.base, inside) if inside else source.base
+            if not above.strip("/"):
+                return
+            above = above.rpartition("/")[0]
 
 
 def first_name(images: Iterable[Image]) -> Image:

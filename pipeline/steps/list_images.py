@@ -174,12 +174,15 @@ class _List(StorageDoFn):
         self._packing = packing
         self._lists = lists
 
+    def setup(self) -> None:
+        super().setup()
+        self._names = Names(self._inputs)
+
     def process(self, element: Input) -> Iterator[Packed | TaggedOutput]:
         batches: Batches[int, Image] = Batches()
-        names = Names(self._inputs)
-        for found in expand_input(element, self._packing, self._lists, names):
+        for found in expand_input(element, self._packing, self._lists, self._names):
             if isinstance(found, Linked):
-                yield TaggedOutput("linked", (found.place, found.image))
+                yield TaggedOutput("linked", (uri_of(found.place), found.image))
             elif isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):

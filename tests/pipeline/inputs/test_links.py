@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.inputs.files import Linked, Names, first_name, list_files
 from pipeline.inputs.source import parse_input
+from pipeline.records import Image
 from tests.conftest import write_image
 
 
@@ -142,6 +143,23 @@ def test_what_differs_only_by_a_pattern_is_found(tree):
     found = short(listed(tree / "in", include=("/b/*.odd",)), tree)
     assert "in/b/x.odd" in found
     assert short(listed(f"{tree}/in/b/*.odd"), tree) == {"in/b/x.odd"}
+
+
+def test_names_that_are_not_utf8(tree):
+    for name in (b"a\xff", b"b\xff"):
+        os.symlink(b"../out", os.fsencode(tree / "in") + b"/" + name)
+    found = listed(tree / "in")
+    assert len(found) == 4
+    assert sum("a%FF/deep/" in uri for uri in found) == 2
+
+
+def test_an_input_of_everything(tree):
+    source = parse_input("/")
+    (tree / "link").symlink_to("in")
+    names = Names([source, parse_input(str(tree / "link"))])
+    image = Image(f"{tree}/link/real/0.jpg", "", 1)
+    found = names.of(image.uri, image, None)
+    assert found == Linked(image, f"{tree}/in/real/0.jpg", f"{tree}/in/real/0.jpg")
 
 
 def test_broken_links_and_hard_links_keep_their_names(tree):
