@@ -67,7 +67,15 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     options, storage, tally = job.options, job.storage, job.tally_folder
     calls = CallSettings(options.batch_size, job.spec.height, job.spec.width)
     writer = job.writer
-    reading = Reading(job.spec, options.limits, options.max_bytes, job.packing, options.reads)
+    reading = Reading(
+        job.spec,
+        options.limits,
+        options.max_bytes,
+        job.packing,
+        options.reads,
+        options.read_timeout,
+        options.decode_timeout,
+    )
     handler = EncoderHandler(
         bundle=job.bundle,
         encoder_id=job.spec.id,

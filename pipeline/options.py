@@ -19,6 +19,9 @@ DEFAULT_BATCH_SIZE = 8  # images
 DEFAULT_MAX_BYTES = 512 << 20  # bytes of one image file or record
 DEFAULT_MAX_FAILURE_RATIO = 0.5
 DEFAULT_READS = 32  # at the same time
+DEFAULT_READ_TIMEOUT = 300.0  # seconds, for one image; see docs/images.md
+DEFAULT_DECODE_TIMEOUT = 120.0  # seconds of processor time, for one image; likewise
+_LONGEST_TIMEOUT = 86_400.0  # seconds
 MAX_READS = 1024
 DEFAULT_TARGET_SIZE = 128 << 20  # bytes of a merged part at most
 DEFAULT_URI_COLUMN = "uri"
@@ -68,6 +71,8 @@ class JobOptions:
     Attributes:
         batch_size: images per call of the encoder; see pipeline.embedding.call_sizes.
         reads: images that a worker reads at the same time.
+        read_timeout: seconds that reading one image may take; a slower one is a failure.
+        decode_timeout: seconds of processor time that decoding one image may take, likewise.
         max_failure_ratio: the share of the listed images that may fail, 0 to 1.
         allow_empty: accept an input that lists no image, and delete its rows.
         allow_deletes: accept that more than half of the known images were deleted.
@@ -94,6 +99,8 @@ class JobOptions:
 
     batch_size: int = DEFAULT_BATCH_SIZE
     reads: int = DEFAULT_READS
+    read_timeout: float = DEFAULT_READ_TIMEOUT
+    decode_timeout: float = DEFAULT_DECODE_TIMEOUT
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     allow_empty: bool = False
     allow_deletes: bool = False
@@ -129,6 +136,13 @@ class JobOptions:
                 raise InputError(f"--{option} is {value}; expected at least 1")
         if self.reads > MAX_READS:
             raise InputError(f"--reads-in-flight is {self.reads}; expected at most {MAX_READS}")
+        timeouts = {"read-timeout": self.read_timeout, "decode-timeout": self.decode_timeout}
+        for option, seconds in timeouts.items():
+            if not 0 < seconds <= _LONGEST_TIMEOUT:
+                raise InputError(
+                    f"--{option} is {seconds:g}; expected seconds, above 0 and up to "
+                    f"{_LONGEST_TIMEOUT:g}"
+                )
         if self.list_delimiter is not None:
             _check_delimiter(self.list_delimiter)
         if self.list_quoting not in QUOTINGS:

@@ -49,6 +49,7 @@ _TWO_IMAGES = (
 _UNKNOWN = "?"  # the decoder reports no warning
 _FEW, _ALL = 1, 16  # fillers
 
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
@@ -187,8 +188,9 @@ def read_header(data: bytes) -> JpegFile:
     """
     frame, jfif, adobe = b"", False, -1
     kept: list[bytes] = []
-    metadata: dict[str, bytes] = {}
-    gap, last = False, 2
+    exif: list[bytes] = []
+    xmp: list[bytes] = []
+    gap, last, starts = False, 2, 1
     for code, start, end in markers(data):
         if end < 0:
             raise TruncatedError(_NO_PIXELS)
@@ -196,8 +198,10 @@ def read_header(data: bytes) -> JpegFile:
         gap, last = gap or bool(data[last:start].strip(b"\xff")), end
         if code == SOS and frame:
             break
-        if code == SOI and data[2:start].replace(b"\xff\xd8", b""):
-            raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
+        if code == SOI:
+            if start != 2 * starts:  # there is something else before it
+                raise ValueError(f"the JPEG file is damaged: {_TWO_IMAGES}")
+            starts += 1
         if code in (EOI, SOS):
             raise ValueError("the JPEG file has no frame header")
         if code in FRAMES:
@@ -206,7 +210,10 @@ def read_header(data: bytes) -> JpegFile:
         if code == _APP14 and segment.startswith(b"Adobe", 4) and len(segment) >= 16:
             adobe = segment[15]
         if code == _APP1:
-            _add_metadata(segment, metadata)
+            if segment.startswith(_EXIF, 4):  # long ones go on in the next segment
+                exif.append(segment[4 + len(_EXIF) :])
+            elif segment.startswith(_XMP, 4):
+                xmp.append(segment[4 + len(_XMP) :])
         if not (_APP0 <= code <= 0xEF or code == _COM or code in ALONE):
             kept.append(segment)
     else:
@@ -220,21 +227,15 @@ def read_header(data: bytes) -> JpegFile:
     if adobe >= 0:  # with a transform that libjpeg supports, else it warns
         head.append(_ADOBE + bytes([min(adobe, 1 if frame[9] == 3 else 2)]))
     stream = b"".join([*head, *kept, data[start:]])
+    metadata = {"exif": b"".join([_EXIF, *exif])} if exif else {}
+    if xmp:
+        metadata["xmp"] = xmp[0]
     return JpegFile(width, height, frame[9], adobe >= 0, stream, metadata)
 
 
 def check_stream(data: bytes) -> None:
     """Raise TruncatedError or ValueError if a JPEG stream inside a TIFF file is incomplete."""
     read_header(data).load(allow_truncated=False)
-
-
-def _add_metadata(segment: bytes, metadata: dict[str, bytes]) -> None:
-    exif, xmp = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-    if segment.startswith(exif, 4):  # long ones go on in the next segment
-        content = segment[4 + len(exif) :]
-        metadata["exif"] = metadata.get("exif", exif) + content
-    elif segment.startswith(xmp, 4):
-        metadata.setdefault("xmp", segment[4 + len(xmp) :])
 
 
 def _by_pillow(stream: bytes) -> NDArray[np.uint8]:

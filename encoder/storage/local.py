@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, check_size, join, temporary_name
+from encoder.storage.file_systems import open_regular, special_file_system
 
 
 class LocalStore:
@@ -21,7 +22,9 @@ class LocalStore:
             state = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return _local_info(path, state) if stat_module.S_ISREG(state.st_mode) else None
+        if not stat_module.S_ISREG(state.st_mode) or special_file_system(state):
+            return None
+        return _local_info(path, state)
 
     def modified(self, path: str) -> datetime | None:
         try:
@@ -56,7 +59,7 @@ class LocalStore:
         return data, after
 
     def open(self, path: str, version: str | None = None) -> BinaryIO:
-        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        file = open_regular(path)
         if version not in (None, _local_info(path, os.fstat(file.fileno())).version):
             file.close()
             raise ChangedError(f"{path} has changed since it was listed")

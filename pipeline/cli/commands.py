@@ -35,6 +35,8 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
     options = JobOptions(
         batch_size=batch_size if arguments.batch_size is None else arguments.batch_size,
         reads=arguments.reads_in_flight,
+        read_timeout=arguments.read_timeout,
+        decode_timeout=arguments.decode_timeout,
         max_failure_ratio=arguments.max_failure_ratio,
         allow_empty=arguments.allow_empty,
         allow_deletes=arguments.allow_deletes,

@@ -11,8 +11,10 @@ from encoder.terminal import Parser
 from pipeline.cli import commands
 from pipeline.options import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_DECODE_TIMEOUT,
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_FAILURE_RATIO,
+    DEFAULT_READ_TIMEOUT,
     DEFAULT_READS,
     DEFAULT_TARGET_SIZE,
     DEFAULT_URI_COLUMN,
@@ -217,6 +219,22 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_READS,
         metavar="N",
         help=f"images that a worker reads at the same time; default {DEFAULT_READS}",
+    )
+    parser.add_argument(
+        "--read-timeout",
+        type=float,
+        default=DEFAULT_READ_TIMEOUT,
+        metavar="SECONDS",
+        help="an image that takes longer to read is a failure, and tried again in the next run; "
+        f"default {DEFAULT_READ_TIMEOUT:g}",
+    )
+    parser.add_argument(
+        "--decode-timeout",
+        type=float,
+        default=DEFAULT_DECODE_TIMEOUT,
+        metavar="SECONDS",
+        help="an image that takes more processor time to decode is a failure; default "
+        f"{DEFAULT_DECODE_TIMEOUT:g}",
     )
     parser.add_argument(
         "--max-failure-ratio",

@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+import numpy as np
+
 from encoder.errors import TooLargeError
-from encoder.images.decode import decode_image
 from encoder.images.limits import Limits
 from encoder.spec import EncoderSpec
 from encoder.storage.base import check_size
 from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
+from pipeline.embedding.decoder_process import Refusal, Settings
+from pipeline.embedding.decoders import Decoders
+from pipeline.errors import JobError
 from pipeline.inputs.archives.base import Packing
-from pipeline.options import DEFAULT_MAX_BYTES, DEFAULT_READS
+from pipeline.options import (
+    DEFAULT_DECODE_TIMEOUT,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_READ_TIMEOUT,
+    DEFAULT_READS,
+)
 from pipeline.records import DECODE, Checked, Decoded, Embedded, Failure, Todo, Touched, failure_of
 
 Outcome = Decoded | Embedded | Failure | Touched | Checked
@@ -29,6 +38,8 @@ class Reading:
         max_bytes: of one image file.
         packing: how archives are read.
         reads: how many images are read at the same time.
+        read_timeout: seconds that reading one image may take.
+        decode_timeout: seconds of processor time that decoding one image may take.
     """
 
     spec: EncoderSpec
@@ -36,10 +47,27 @@ class Reading:
     max_bytes: int = DEFAULT_MAX_BYTES
     packing: Packing = dataclasses.field(default_factory=Packing)
     reads: int = DEFAULT_READS
+    read_timeout: float = DEFAULT_READ_TIMEOUT
+    decode_timeout: float = DEFAULT_DECODE_TIMEOUT
+
+    def decoders(self, processes: int) -> Decoders:
+        """Processes that decode as set here; the caller has to close them."""
+        settings = Settings(
+            self.spec.to_json(),
+            self.limits.max_pixels,
+            self.limits.allow_truncated,
+            self.decode_timeout,
+        )
+        return Decoders.shared(settings, processes)
 
 
 def decode(
-    todo: Todo, data: bytes, reading: Reading, pixels: Budget, index: VectorIndex
+    todo: Todo,
+    data: bytes,
+    reading: Reading,
+    decoders: Decoders,
+    pixels: Budget,
+    index: VectorIndex,
 ) -> Outcome:
     """Decode one image; any error becomes a Failure.
 
@@ -49,9 +77,13 @@ def decode(
     Args:
         todo: the image, and its old row.
         data: the image file.
-        reading: how images are decoded.
+        reading: how images are read and decoded.
+        decoders: processes that decode.
         pixels: bounds the pixels that are decoded at the same time.
         index: finds vectors by content.
+
+    Raises:
+        JobError: nothing can be decoded, since no process can be started.
     """
     image = todo.image._replace(bytes=len(data))
     try:
@@ -84,9 +116,16 @@ def decode(
             load=None,
         )
     try:
-        decoded = decode_image(data, reading.spec, reading.limits, pixels.hold)
-    except Exception as error:  # a decoder may raise anything
+        decoded = decoders.decode(data, pixels.hold)
+    except JobError:
+        raise
+    except Exception as error:  # an image that takes too long, or crashes its decoder
         return failure_of(image, DECODE, error)
+    if isinstance(decoded, Refusal):
+        return Failure(
+            image.uri, image.version, image.bytes, DECODE, decoded.error, decoded.message
+        )
+    spec = reading.spec
     return Decoded(
         uri=image.uri,
         version=image.version,
@@ -96,5 +135,7 @@ def decode(
         height=decoded.stored_height,
         truncated=decoded.truncated,
         carried=image.carried,
-        pixels=decoded.pixels,
+        pixels=np.frombuffer(decoded.pixels, np.uint8).reshape(
+            spec.height, spec.width, spec.channels
+        ),
     )

@@ -16,6 +16,7 @@ from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Outcome, Reading, decode
+from pipeline.embedding.readers import GivenUp, Readers, Watch
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
@@ -31,7 +32,8 @@ class ReadAhead:
     """Reads and decodes images while the encoder is busy.
 
     Outcomes come in the order in which they are ready: a slow object holds up no other. Reading and
-    decoding have threads of their own, so that decoding never waits for a slow read.
+    decoding have threads of their own, so that decoding never waits for a slow read. A read that
+    takes longer than it may is a failure.
 
     Args:
         reading: how images are read and decoded.
@@ -48,7 +50,9 @@ class ReadAhead:
         cores = usable_cores()
         self._bytes = Budget(BYTES_HELD)
         self._pixels = Budget(PIXELS_PER_CORE * cores)
-        self._readers = ThreadPoolExecutor(reading.reads, thread_name_prefix="read-image")
+        self._readers = Readers(reading.reads, reading.read_timeout)
+        self._processes = reading.decoders(cores)
+        # Each of these threads waits for a process that decodes.
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
         self._timeouts = ConsecutiveTimeouts(2 * reading.reads)
         self._flight = _Flight(self._window)
@@ -56,13 +60,15 @@ class ReadAhead:
     def put(self, todo: Todo) -> Iterator[Outcome]:
         """Start to read an image in its own file. Yields outcomes that no longer fit the window."""
         self._flight.expect(1)
-        _start(self._readers, self._flight, self._read_file, todo)
+        flight = self._flight
+        self._readers.submit(lambda watch: _passing_on(flight, self._read_file, watch, todo))
         yield from self._flight.outcomes(self._window)
 
     def put_segment(self, todos: Sequence[Todo]) -> Iterator[Outcome]:
         """Start to read images of one segment of an archive, in the order of their places."""
         self._flight.expect(len(todos))
-        _start(self._readers, self._flight, self._read_segment, todos)
+        flight = self._flight
+        self._readers.submit(lambda watch: _passing_on(flight, self._read_segment, watch, todos))
         yield from self._flight.outcomes(self._window)
 
     def drain(self) -> Iterator[Outcome]:
@@ -77,55 +83,83 @@ class ReadAhead:
     def close(self) -> None:
         """End the threads."""
         self.clear()
-        self._readers.shutdown(cancel_futures=True)
+        self._readers.close()
         self._decoders.shutdown(cancel_futures=True)
+        self._processes.close()
 
-    def _read_file(self, flight: _Flight, todo: Todo) -> None:
+    def _read_file(self, flight: _Flight, watch: Watch, todo: Todo) -> None:
         image = todo.image
         if image.error:
             flight.land(_listed_failure(image))
             return
         amount = min(image.bytes, self._reading.max_bytes)
-        self._bytes.take(amount)
-        try:
-            data, read = read_file(image, self._reading.max_bytes)
-        except Exception as error:  # a store may raise anything; a single image never stops the job
+
+        def fail(error: Exception) -> None:
             self._bytes.give_back(amount)
             self._timeouts.record(error)
             flight.land(failure_of(image, _stage_of(error), error))
+
+        def give_up() -> None:
+            _passing_on(flight, lambda _: fail(self._too_slow()))
+
+        self._bytes.take(amount)
+        try:
+            with watch.limited(give_up):
+                data, read = read_file(image, self._reading.max_bytes)
+        except Exception as error:  # a store may raise anything; a single image never stops the job
+            fail(error)
             return
         self._timeouts.record()
         self._decode_later(flight, todo._replace(image=read), data, amount)
 
-    def _read_segment(self, flight: _Flight, todos: Sequence[Todo]) -> None:
+    def _read_segment(self, flight: _Flight, watch: Watch, todos: Sequence[Todo]) -> None:
         waiting: deque[Todo] = deque()
         rest = iter(todos)
 
         def wanted() -> Iterator[Image]:
-            for todo in rest:
-                image = todo.image
-                if not flight.has_room():
-                    return
-                if image.error:
-                    flight.land(_listed_failure(image), in_room=True)
-                    continue
-                try:
-                    check_size(image.bytes, self._reading.max_bytes)
-                except TooLargeError as error:
-                    flight.land(failure_of(image, DECODE, error), in_room=True)
-                    continue
-                self._bytes.take(image.bytes)
-                waiting.append(todo)
+            while True:
+                with watch.paused():
+                    todo = next(rest, None)
+                    if todo is None or not flight.has_room():
+                        return
+                    image = todo.image
+                    if image.error:
+                        flight.land(_listed_failure(image), in_room=True)
+                        continue
+                    try:
+                        check_size(image.bytes, self._reading.max_bytes)
+                    except TooLargeError as error:
+                        flight.land(failure_of(image, DECODE, error), in_room=True)
+                        continue
+                    self._bytes.take(image.bytes)
+                    waiting.append(todo)
                 yield image
+
+        def fail_rest(error: Exception) -> None:
+            self._timeouts.record(error)
+            for todo in waiting:
+                self._bytes.give_back(todo.image.bytes)
+                flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
+            for todo in rest:
+                flight.land(failure_of(todo.image, _stage_of(error), error))
+
+        def give_up() -> None:
+            _passing_on(flight, lambda _: fail_rest(self._too_slow()))
 
         try:
             first = todos[0].image
-            for image, data in read_archive(
+            members = read_archive(
                 first.archive or "",
                 archive_version(first.version),
                 wanted(),
                 self._reading.packing,
-            ):
+            )
+            while True:
+                with watch.limited(give_up):
+                    found = next(members, None)
+                if found is None:
+                    break
+                image, data = found
                 todo = waiting.popleft()
                 if isinstance(data, bytes):
                     amount = image.bytes
@@ -137,24 +171,27 @@ class ReadAhead:
                     self._bytes.give_back(image.bytes)
                     flight.land(failure_of(image, _stage_of(data), data), in_room=True)
         except Exception as error:  # as above; images that were not reached fail
-            for todo in waiting:
-                self._bytes.give_back(todo.image.bytes)
-                flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
-            for todo in rest:
-                flight.land(failure_of(todo.image, _stage_of(error), error))
-            self._timeouts.record(error)
+            fail_rest(error)
+
+    def _too_slow(self) -> TimeoutError:
+        return TimeoutError(
+            f"reading did not end within the {self._reading.read_timeout:g} s that --read-timeout "
+            "allows; it is tried again in the next run"
+        )
 
     def _decode_later(
         self, flight: _Flight, todo: Todo, data: bytes, amount: int, in_room: bool = False
     ) -> None:
         def work(flight: _Flight) -> None:
             try:
-                outcome = decode(todo, data, self._reading, self._pixels, self.index)
+                outcome = decode(
+                    todo, data, self._reading, self._processes, self._pixels, self.index
+                )
             finally:
                 self._bytes.give_back(amount)
             flight.land(outcome, in_room)
 
-        _start(self._decoders, flight, work)
+        self._decoders.submit(_passing_on, flight, work)
 
 
 class _Flight:
@@ -203,16 +240,14 @@ class _Flight:
 
 
 # Any: the arguments of `work`, which has its own types.
-def _start(
-    pool: ThreadPoolExecutor, flight: _Flight, work: Callable[..., None], *arguments: Any
-) -> None:
-    def run() -> None:
-        try:
-            work(flight, *arguments)
-        except BaseException as error:  # raised again in the thread that fetches
-            flight.land(error)
-
-    pool.submit(run)
+def _passing_on(flight: _Flight, work: Callable[..., None], *arguments: Any) -> None:
+    """Do a piece of work; its error is raised again in the thread that fetches outcomes."""
+    try:
+        work(flight, *arguments)
+    except GivenUp:
+        raise
+    except BaseException as error:
+        flight.land(error)
 
 
 def read_file(image: Image, most: int) -> tuple[bytes, Image]:

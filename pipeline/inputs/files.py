@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from encoder.storage.base import join
+from encoder.storage.file_systems import describe_special
 from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.left_aside import LeftAside
@@ -170,7 +171,7 @@ def _problem_with(path: str, expected: bool) -> str | None:
     if os.path.isdir(path):
         return "a folder, not a file"
     if os.path.exists(path):
-        return "not a regular file"
+        return f"not a regular file: {describe_special(path)}"
     if os.path.islink(path):
         return f"broken link to {readable(os.readlink(path))!r}"
     return f"there is no such file{_packed_hint(path)}" if expected else None

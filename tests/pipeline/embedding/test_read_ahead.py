@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import tarfile
@@ -12,11 +13,13 @@ from PIL import Image as PillowImage
 
 from encoder.images.limits import Limits
 from encoder.spec import read_spec
-from pipeline.embedding import decode as decoding
+from encoder.storage.local import LocalStore
 from pipeline.embedding import read_ahead as reading
+from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
+from pipeline.inputs.archives import registry as archive_registry
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.records import Decoded, Failure, Image, OldRow, Todo, Touched
 from tests.conftest import write_image
@@ -128,7 +131,7 @@ def test_one_that_takes_long_holds_up_nothing_within_the_window(spec, monkeypatc
     started = []
     release = threading.Event()
 
-    def read(self, flight, item):
+    def read(self, flight, watch, item):
         started.append(item)
         if item == 0:
             release.wait(10)
@@ -141,14 +144,14 @@ def test_one_that_takes_long_holds_up_nothing_within_the_window(spec, monkeypatc
     assert [*ahead.put(4), *ahead.put(5), *ahead.put(6)] == [1, 2, 3]
     release.set()
     assert sorted(ahead.drain()) == [0, 4, 5, 6]
-    assert started == list(range(7))
+    assert sorted(started) == list(range(7))
     ahead.close()
 
 
 def test_so_many_are_read_at_the_same_time(spec, monkeypatch):
     now, most, lock = [0], [0], threading.Lock()
 
-    def read(self, flight, item):
+    def read(self, flight, watch, item):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
@@ -166,7 +169,7 @@ def test_so_many_are_read_at_the_same_time(spec, monkeypatch):
 
 
 def test_an_unforeseen_error_reaches_the_caller(spec, monkeypatch):
-    def read(self, flight, item):
+    def read(self, flight, watch, item):
         raise ZeroDivisionError
 
     monkeypatch.setattr(ReadAhead, "_read_file", read)
@@ -221,23 +224,20 @@ def test_a_segment_is_read_in_bounded_memory(tmp_path, spec, monkeypatch):
 def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeypatch):
     """On eight cores with large and small images, the pixels in memory stay within the limit."""
     now, most, lock = [0], [0], threading.Lock()
-    decode_image = decoding.decode_image
+    hold = Budget.hold
 
-    def counting(data, spec, limits, admit):
-        @contextlib.contextmanager
-        def admitting(pixels):
-            with admit(pixels):
-                with lock:
-                    now[0] += pixels
-                    most[0] = max(most[0], now[0])
-                time.sleep(0.002)
-                yield
-                with lock:
-                    now[0] -= pixels
+    @contextlib.contextmanager
+    def counting(self, pixels):
+        with hold(self, pixels):
+            with lock:
+                now[0] += pixels
+                most[0] = max(most[0], now[0])
+            time.sleep(0.002)
+            yield
+            with lock:
+                now[0] -= pixels
 
-        return decode_image(data, spec, limits, admitting)
-
-    monkeypatch.setattr(decoding, "decode_image", counting)
+    monkeypatch.setattr(Budget, "hold", counting)
     monkeypatch.setattr(reading, "usable_cores", lambda: 8)
     monkeypatch.setattr(reading, "PIXELS_PER_CORE", 2500)  # 20,000 pixels in all: two large images
     ahead = ReadAhead(Reading(spec), window=64)
@@ -277,3 +277,93 @@ def test_a_reader_that_nobody_listens_to_ends(tmp_path, spec):
     assert list(ahead.put(todo("/none"))) == []
     assert [each.uri for each in ahead.drain()] == ["/none"]
     ahead.close()
+
+
+class Hanging:
+    """A store whose files with "dead" in their name never answer, as on a dead mount."""
+
+    def __init__(self, release):
+        self._release = release
+        self._store = LocalStore()
+
+    def read(self, path, *others):
+        if "dead" in path:
+            self._release.wait(60)
+        return self._store.read(path, *others)
+
+    def open(self, path, *others):
+        file = self._store.open(path, *others)
+        return Slow(file, self._release) if "dead" in path else file
+
+
+class Slow(io.BufferedReader):
+    """A file that hangs behind its first 100 kB."""
+
+    def __init__(self, file, release):
+        super().__init__(file.detach())
+        self._release = release
+
+    def read(self, *size):
+        if self.tell() > 100_000:
+            self._release.wait(60)
+        return super().read(*size)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    release = threading.Event()
+    for module in (reading, archive_registry):
+        monkeypatch.setattr(module, "store_for", lambda path: Hanging(release))
+    yield
+    release.set()
+
+
+def test_a_read_that_hangs_is_a_failure_and_the_others_go_on(tmp_path, spec, hanging):
+    """More hang than there are threads."""
+    ahead = ReadAhead(Reading(spec, reads=2, read_timeout=0.3), window=2)
+    dead, found = {1, 4, 7, 10}, []
+    for n in range(12):
+        name = "dead" if n in dead else "alive"
+        found += ahead.put(todo(write_image(tmp_path / f"{name}-{n}.png", n)))
+    found += ahead.drain()
+    ahead.close()
+    assert len(found) == 12
+    failures = [each for each in found if isinstance(each, Failure)]
+    assert len(failures) == len(dead)
+    for each in failures:
+        assert "dead" in each.uri
+        assert (each.stage, each.error) == ("read", "TimeoutError")
+        assert "0.3 s that --read-timeout allows" in each.message
+    assert ahead._bytes._held == 0
+
+
+def test_an_archive_that_hangs_fails_the_images_that_were_not_reached(tmp_path, spec, hanging):
+    path, todos = packed(tmp_path, 60, size=(60, 60))
+    path.rename(tmp_path / "dead.tar")
+    todos = [
+        Todo(each.image._replace(archive=str(tmp_path / "dead.tar"), uri=f"dead.tar#{n}"))
+        for n, each in enumerate(todos)
+    ]
+    alive = write_image(tmp_path / "alive.png", 1)
+    ahead = ReadAhead(Reading(spec, reads=1, read_timeout=0.3), window=80)
+    found = [*ahead.put_segment(todos), *ahead.put(todo(alive)), *ahead.drain()]
+    ahead.close()
+    assert len(found) == 61
+    decoded = [each.uri for each in found if isinstance(each, Decoded)]
+    failed = [each for each in found if isinstance(each, Failure)]
+    assert str(alive) in decoded
+    assert len(decoded) > 3
+    assert len(failed) > 3
+    assert {(each.stage, each.error) for each in failed} == {("read", "TimeoutError")}
+    assert ahead._bytes._held == 0
+
+
+def test_an_image_that_takes_long_to_decode_is_a_failure(tmp_path, outcome):
+    data = io.BytesIO()
+    PillowImage.new("L", (8, 8)).save(data, "GIF")
+    head, _, rest = data.getvalue().partition(b"\x2c")
+    path = tmp_path / "a.gif"
+    path.write_bytes(head + b"\x21\xfe" + (b"\xff" + b"c" * 255) * 40_000 + b"\0\x2c" + rest)
+    found = outcome(todo(path), decode_timeout=0.5)
+    assert (found.stage, found.error) == ("decode", "DecodeTimeoutError")
+    assert "0.5 s of processor time that --decode-timeout allows" in found.message

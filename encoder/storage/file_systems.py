@@ -1,0 +1,103 @@
+"""Open only regular files on real file systems.
+
+Reading anything else may wait forever, or never end: a pipe, a device, a socket, and what the
+system makes up while it is read, in /proc and /sys.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import BinaryIO
+
+_MOUNTS = "/proc/self/mountinfo"
+# What these hold is not stored anywhere.
+_SPECIAL = frozenset(
+    [
+        *("autofs", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "cpuset"),
+        *("debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "mqueue", "nsfs", "pipefs"),
+        *("proc", "pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "sockfs"),
+        *("sysfs", "tracefs"),
+    ]
+)
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+_types: dict[int, str] = {}  # device number -> type of the file system
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it can't be opened, or it is not a regular file.
+    """
+    _check(path, os.stat(path))  # opening some devices has effects
+    # If something else has taken the file's place meanwhile, opening that does not wait.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check(path, os.fstat(descriptor))
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def describe_special(path: str) -> str:
+    """What a path that is not a regular file is, in words.
+
+    Raises:
+        OSError: there is nothing, or it is not accessible.
+    """
+    return _problem(os.stat(path)) or "a file"
+
+
+def special_file_system(state: os.stat_result) -> str:
+    """The type of the file system that a file is on, if files are made up there; else ""."""
+    kind = _type_of(state.st_dev)
+    return kind if kind in _SPECIAL else ""
+
+
+def _check(path: str, state: os.stat_result) -> None:
+    problem = _problem(state)
+    if problem:
+        raise OSError(f"{path} is not a regular file: {problem}")
+
+
+def _problem(state: os.stat_result) -> str:
+    kind = stat.S_IFMT(state.st_mode)
+    if kind != stat.S_IFREG:
+        return _KINDS.get(kind, "of an unknown kind")
+    special = special_file_system(state)
+    return f"the system makes up what is in it ({special})" if special else ""
+
+
+def _type_of(device: int) -> str:
+    if device not in _types:
+        _types.update(_mounted())
+        _types.setdefault(device, "")  # such as a part of a btrfs file system
+    return _types[device]
+
+
+def _mounted() -> dict[int, str]:
+    """The types of all mounted file systems, by device number; empty where the system isn't Linux.
+
+    Source: proc_pid_mountinfo(5).
+    """
+    try:
+        with open(_MOUNTS, "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        before, _, after = line.partition(b" - ")
+        major, _, minor = before.split(b" ", 3)[2].partition(b":")
+        found[os.makedev(int(major), int(minor))] = after.split(b" ", 1)[0].decode()
+    return found
