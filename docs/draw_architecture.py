@@ -48,6 +48,7 @@ PURPOSES = {
     "encoder.strict_json": "JSON with one meaning, or an error",
     "encoder.terminal": "one line per error, exit codes",
     "encoder.errors": "errors that a user can act on",
+    "encoder.printable": "escapes for control characters",
 }
 
 # Pixels.

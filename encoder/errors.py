@@ -1,10 +1,18 @@
 """Errors that a user can act on."""
 
+from encoder.printable import escaped
+
 _LONGEST_MESSAGE = 300
 
 
 class InputError(ValueError):
-    """An argument is wrong; the message contains what was found, what was expected, what to do."""
+    """An argument is wrong; the message contains what was found, what was expected, what to do.
+
+    The message is one line: a name in it can't begin another one.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(message))
 
 
 class CutMismatchError(RuntimeError):

@@ -1,10 +1,16 @@
-"""Terminal output: one line per error, and none of the libraries' own messages."""
+"""All output to the terminal: one line per error, and none of the libraries' own messages.
+
+Whatever is shown goes through this module, so that names of files and messages can neither control
+the terminal nor begin a line of their own; see encoder.printable.
+"""
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
 import gc
+import logging
 import os
 import re
 import select
@@ -12,19 +18,26 @@ import shutil
 import sys
 import tempfile
 import textwrap
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from encoder.errors import InputError
+from encoder.printable import escaped, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
+    from rich.style import Style
+    from rich.text import Text
 
 READER_LEFT = 141  # 128 + SIGPIPE, as a shell reports programs that end this way
+_IS_SET = "give it a value, or leave it out; is a variable of the shell not set?"
+_CELL = 400  # characters of a cell in a table
+_MARGIN = "  "  # before lines that are not the first of what was written at once
 # What hangs over: the rest of a line goes below its text, not below its first column.
 _FIRST_COLUMN = re.compile(r" *(?:\S+ {2,})?")
-_NOT_PROSE = re.compile(r'\s*["{}\[\]]|.*\x1b')  # JSON, which people copy, and coloured tables
+_NOT_PROSE = re.compile(r'\s*["{}\[\]]')  # JSON, which people copy
 
 
 @contextlib.contextmanager
@@ -43,7 +56,8 @@ def silenced_stderr(tell_errors: bool = False) -> Iterator[None]:
         except BaseException:
             if tell_errors:
                 held_back.seek(0)
-                os.write(stderr, held_back.read())
+                text = held_back.read().decode(errors="replace")
+                os.write(stderr, "\n".join(map(printable, text.split("\n"))).encode())
             raise
         finally:
             os.dup2(stderr, 2)
@@ -59,23 +73,67 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
         verbose: whether to print the traceback, too.
     """
     if isinstance(error, KeyboardInterrupt):
-        print("interrupted; start it again to go on where it was", file=sys.stderr)
+        say("interrupted; start it again to go on where it was", sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError) and _reader_left():
         return READER_LEFT
     if verbose:
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+            say(_MARGIN + line, sys.stderr)
     if isinstance(error, foreseen):
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
     else:
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        print("this was not foreseen; --verbose shows where it came from", file=sys.stderr)
+        say(f"error: {type(error).__name__}: {error}", sys.stderr)
+        say("this was not foreseen; --verbose shows where it came from", sys.stderr)
     return 2 if isinstance(error, InputError) else 1
 
 
+def say(text: str, stream: TextIO | None = None, at_once: bool = False) -> None:
+    """Print text as one line, escaped and cut.
+
+    Args:
+        text: the line; names in it may contain anything.
+        stream: where to; None for stdout.
+        at_once: flush the stream.
+    """
+    print(printable(text), file=stream, flush=at_once)
+
+
+def say_data(lines: Iterable[str]) -> None:
+    """Print lines for programs on stdout, uncut; from encoder.printable.json_text."""
+    for line in lines:
+        print(line)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, whatever the words of the command line are."""
+
+    def check_filled(self, words: Sequence[str]) -> None:
+        """Exit with the code 2 if an option is empty, as with a variable that is not set.
+
+        Args:
+            words: the command line without the program.
+        """
+        for before, word in zip(["", *words], words, strict=False):
+            option, equals, value = word.partition("=")
+            if word and not (option.startswith("--") and equals and not value):
+                continue
+            name = option or (before if before.startswith("-") else "an argument")
+            self.error(f"{name} is empty; {_IS_SET}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and an error, and exit with the code 2."""
+        super().error(printable(message))
+
+
+def show_logs() -> None:
+    """Print the logs of all libraries to stderr."""
+    logging.basicConfig(level=logging.INFO)
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run the main function of a command and exit with its code; at a terminal, wrap its lines."""
-    sys.stdout, sys.stderr = _wrapped(sys.stdout), _wrapped(sys.stderr)
+    """Run the main function of a command and exit with its code."""
+    guard_output()
     try:
         code = main()
     except SystemExit as error:  # argparse, after --help or for a wrong command line
@@ -101,15 +159,64 @@ def finish(code: int) -> NoReturn:
     os._exit(code)
 
 
-def console() -> Console:
-    """A console for tables on stdout. If the reader has exited, it raises BrokenPipeError."""
+def guard_output() -> None:
+    """Escape what anything in this process prints; at a terminal, wrap the lines, too.
+
+    This is a second wall behind ``say``, for libraries, their logs and their tracebacks.
+    """
+    sys.stdout = _guarded(sys.stdout, for_data=True)
+    sys.stderr = _guarded(sys.stderr, for_data=False)
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console for tables, whose cells are shown as they are: escaped, cut, without markup.
+
+    If the reader has exited, it raises BrokenPipeError.
+
+    Args:
+        stream: where to; None for stdout.
+    """
     from rich.console import Console
 
-    class _Plain(Console):
+    class _Literal(Console):
         def on_broken_pipe(self) -> None:  # rich would exit with the code 1
             raise BrokenPipeError
 
-    return _Plain()
+        def render_str(
+            self,
+            text: str,
+            *,
+            style: str | Style = "",
+            justify: JustifyMethod | None = None,
+            overflow: OverflowMethod | None = None,
+            emoji: bool | None = None,
+            markup: bool | None = None,
+            highlight: bool | None = None,
+            highlighter: HighlighterType | None = None,
+        ) -> Text:
+            return super().render_str(
+                printable(text, _CELL),
+                style=style,
+                justify=justify,
+                overflow=overflow,
+                emoji=False,
+                markup=False,
+                highlight=False,
+            )
+
+    return _Literal(file=_unguarded(sys.stdout if stream is None else stream))
+
+
+@contextlib.contextmanager
+def copy_of_stderr() -> Iterator[TextIO]:
+    """A copy of the descriptor of stderr, which may be redirected meanwhile."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except OSError:  # stderr is not a file
+        yield sys.stderr
+        return
+    with os.fdopen(descriptor, "w") as opened:
+        yield opened
 
 
 def wrap(line: str, width: int) -> str:
@@ -133,35 +240,64 @@ def wrap(line: str, width: int) -> str:
     )
 
 
-class _Wrapped:
-    """A terminal's stream that breaks long lines between words."""
+class _Guarded:
+    """A stream that only lines of visible characters leave.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: where the lines go.
+        for_data: lines stay as long as they are, and all begin at the margin. Otherwise, lines are
+            cut, and of what is written at once only the first line begins at the margin: the
+            message of an error can't forge a line.
+    """
+
+    def __init__(self, stream: TextIO, for_data: bool) -> None:
         self._stream = stream
+        self._for_data = for_data
+        self._wraps = stream.isatty()
         self._begun = ""  # a line without its end
+        self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write the lines that are complete, and keep the rest."""
-        *lines, self._begun = (self._begun + text).split("\n")
-        width = shutil.get_terminal_size().columns
-        self._stream.write("".join(wrap(line, width) + "\n" for line in lines))
+        first, *others = text.split("\n")
+        if not self._for_data:
+            others = [_MARGIN + line if line else line for line in others]
+        with self._lock:
+            *lines, self._begun = (self._begun + first, *others)
+            self._stream.write("".join(f"{self._shaped(line)}\n" for line in lines))
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Write everything."""
-        begun, self._begun = self._begun, ""
-        self._stream.write(begun)
-        self._stream.flush()
+        with self._lock:
+            begun, self._begun = self._begun, ""
+            self._stream.write(escaped(begun))
+            self._stream.flush()
+
+    def _shaped(self, line: str) -> str:
+        shown = escaped(line) if self._for_data else printable(line)
+        return wrap(shown, shutil.get_terminal_size().columns) if self._wraps else shown
 
 
-def _wrapped(stream: TextIO) -> TextIO:
-    if not stream.isatty():
-        return stream
-    wrapped: TextIO = _Wrapped(stream)  # type: ignore[assignment]  # all else is the stream's
-    return wrapped
+def _guarded(stream: TextIO, for_data: bool) -> TextIO:
+    guarded: TextIO = _Guarded(stream, for_data)  # type: ignore[assignment]  # else the stream's
+    return guarded
+
+
+def _unguarded(stream: TextIO) -> TextIO:
+    """The stream itself, for tables: colours are escape sequences, too."""
+    if isinstance(stream, _Guarded):
+        stream.flush()
+        return stream._stream
+    return stream
 
 
 def _reader_left() -> bool:

@@ -6,6 +6,8 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
+from encoder.printable import cut
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -381,7 +383,7 @@ class _HasUri(Protocol):
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """The type's name and a one-line message, for a failure row."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(cut(str(error)).split()) or type(error).__name__
     return type(error).__name__, message.encode("utf-8", "backslashreplace").decode()
 
 

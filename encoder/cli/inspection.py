@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from encoder.compute.engines.registry import backend
@@ -15,6 +14,7 @@ from encoder.errors import InputError
 from encoder.network.backbones import recognize
 from encoder.network.graph import Graph, Step, makers_of, trace
 from encoder.network.taps import auto_tap
+from encoder.terminal import console, say
 
 if TYPE_CHECKING:
     import keras
@@ -99,31 +99,30 @@ def describe(
     }
 
 
-def print_description(description: Description, console: Console) -> None:
+def print_description(description: Description) -> None:
     """Print the description as a table.
 
     On a narrow terminal, columns are left out before long names are folded. A file or another
     program gets the whole table.
     """
-    wide = console.options.update(width=_WIDEST)
-    if not console.is_terminal:
-        console.width = max(
-            console.width, console.measure(_table(description, ()), options=wide).maximum
+    shown_on = console()
+    wide = shown_on.options.update(width=_WIDEST)
+    if not shown_on.is_terminal:
+        shown_on.width = max(
+            shown_on.width, shown_on.measure(_table(description, ()), options=wide).maximum
         )
     for left_out in ((), ("parameters",), ("parameters", "from end")):
         table = _table(description, left_out)
-        if console.measure(table, options=wide).maximum <= console.width:
+        if shown_on.measure(table, options=wide).maximum <= shown_on.width:
             break
-    console.print(table)
+    shown_on.print(table)
     if left_out:
-        text = f"{console.width} characters a line are too few for: {', '.join(left_out)}"
-        console.print(text, markup=False, highlight=False)
-    console.print(f"auto: {description['auto']['reason']}", markup=False, highlight=False)
+        say(f"{shown_on.width} characters a line are too few for: {', '.join(left_out)}")
+    say(f"auto: {description['auto']['reason']}")
     found = description["preprocess"]
-    text = f"preprocess {found['mode']}: {found['reason']}"
-    console.print(text, markup=False, highlight=False)
+    say(f"preprocess {found['mode']}: {found['reason']}")
     gain = precision_gain(backend().devices()[0].is_gpu)
-    console.print(f"precision: {gain}", markup=False, highlight=False)
+    say(f"precision: {gain}")
 
 
 def _table(description: Description, left_out: Collection[str]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -11,16 +10,19 @@ from collections.abc import Sequence
 from encoder import __version__
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import CutMismatchError, InputError
+from encoder.printable import json_text
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage.base import StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import console, report, run_command
+from encoder.terminal import Parser, report, run_command, say, say_data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code (0 done, 1 failed, 2 wrong command line)."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = build_parser().parse_args(_with_joined_layers(words))
+    parser = build_parser()
+    parser.check_filled(words)
+    options = parser.parse_args(_with_joined_layers(words))
     try:
         configure(StorageSettings(options.user_project))
         for name in ("model", "output"):  # before the slow import of TensorFlow
@@ -35,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(error, (InputError, CutMismatchError, OSError), options.verbose)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser for all commands and options of ``python -m encoder``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m encoder", description="Get the encoder out of a trained Keras network."
     )
     parser.add_argument(
@@ -139,9 +141,9 @@ def _inspect(options: argparse.Namespace) -> int:
 
         plot(description, options.plot)
     if options.json:
-        print(json.dumps(description, indent=2))
+        say_data([json_text(description, indent=2)])
     else:
-        print_description(description, console())
+        print_description(description)
     return 0
 
 
@@ -170,7 +172,7 @@ def _extract(options: argparse.Namespace) -> int:
     ).spec
     _print_bundle(spec, options.output)
     for decision in decisions:
-        print(f"  {decision}")
+        say(f"  {decision}")
     return 0
 
 
@@ -189,15 +191,15 @@ def _print_bundle(spec: EncoderSpec, output: str) -> None:
     from encoder.compute.machine import precision_gain
 
     gain = precision_gain(backend().devices()[0].is_gpu)
-    print(f"encoder {spec.id} -> {output}")
-    print(f"  layers      {', '.join(spec.layers)}")
-    print(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
-    print(
-        f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, ", end=""
+    say(f"encoder {spec.id} -> {output}")
+    say(f"  layers      {', '.join(spec.layers)}")
+    say(f"  embedding   {spec.dim} values, pooling {spec.pooling}, float32")
+    say(
+        f"  input       {spec.height}x{spec.width}x{spec.channels}, resize {spec.resize}, "
+        f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}"
     )
-    print(f"fit {spec.fit}, decode {spec.decode}, preprocess {spec.preprocess}")
-    print(f"  precision   {spec.precision}; {gain}")
-    print(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
+    say(f"  precision   {spec.precision}; {gain}")
+    say(f"  proof       differs from the original network by {spec.max_difference:.1g} at most")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from encoder.errors import InputError
+from encoder.printable import printable
 
 if TYPE_CHECKING:
     from encoder.cli.inspection import Description, LayerRow, Role
@@ -24,6 +25,7 @@ _COLORS: dict[Role, str] = {
 }
 _INK = "#333333"
 _LEGEND: tuple[Role, ...] = ("encoder", "tap", "cut off")
+_LONGEST = 200  # characters of a name or the title
 _SHARPNESS = 2  # PNG pixels per unit
 
 
@@ -53,7 +55,7 @@ def plot(description: Description, file: str | os.PathLike[str]) -> None:
     if ending not in (".svg", ".png"):
         raise InputError(f"--plot {path!r}: expected a name that ends in .svg or .png")
     bars = layout(description["layers"])
-    title = f"{description['name']}: {description['auto']['reason']}"
+    title = printable(f"{description['name']}: {description['auto']['reason']}", _LONGEST)
     try:
         if ending == ".svg":
             with open(path, "w", encoding="utf-8") as opened:
@@ -80,8 +82,9 @@ def layout(layers: list[LayerRow]) -> list[Bar]:
         size = "x".join("?" if side is None else str(side) for side in shape[1:])
         spatial = size.rpartition("x")[0]
         labelled = spatial != before or row["role"] in ("input", "tap") or place == len(layers) - 1
+        name = printable(row["name"], _LONGEST)
         bars.append(
-            Bar(left, width, max(height, _FLAT), row["role"], row["name"], size if labelled else "")
+            Bar(left, width, max(height, _FLAT), row["role"], name, size if labelled else "")
         )
         left, before = left + width + _GAP, spatial
     return bars

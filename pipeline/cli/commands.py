@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from encoder.compute.keras_setup import check_backend
 from encoder.errors import InputError
 from encoder.spec import check_id
-from encoder.terminal import console, quick_imports
+from encoder.terminal import quick_imports, say, say_data
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
@@ -57,7 +57,9 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         exclude=tuple(dict.fromkeys(arguments.exclude)),
         allow_root=tuple(dict.fromkeys(arguments.allow_root)),
     )
-    keep = [name for names in arguments.keep for name in names.split(",") if name]
+    keep = [name for names in arguments.keep for name in names.split(",")]
+    if "" in keep:
+        raise InputError(f"--keep is {','.join(arguments.keep)!r}; expected names between commas")
     return new_job(
         arguments.input, arguments.encoder, arguments.output, arguments.run_id, keep, options
     )
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     job = _described(options, rest, settings.batch_size)
     from dataclasses import replace
 
-    from pipeline.cli.summary import summarize
+    from pipeline.cli.summary import summary_lines
     from pipeline.dataset.manifest import read_manifest
     from pipeline.records import FAILURES
     from pipeline.runs.progress import live_progress
@@ -83,10 +85,11 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     with live_progress(beam.is_in_process(beam_options)) as tally_folder:
         record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
-        print("dry run: the job was built, and not started")
+        say("dry run: the job was built, and not started")
         return 0
     state = read_manifest(job.output)[0].encoders[job.spec.id]
-    print(summarize(record, job.output, state.of_kind(FAILURES)))
+    for line in summary_lines(record, job.output, state.of_kind(FAILURES)):
+        say(line)
     return 0
 
 
@@ -101,7 +104,8 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.runs.accounting import check_plan
 
     foreseen = runner.plan(job, parse_beam_options(rest))
-    print("\n".join(foreseen_lines(foreseen)))
+    for line in foreseen_lines(foreseen):
+        say(line)
     try:
         check_plan(job, foreseen.counts, foreseen.notes)
     except JobError as error:
@@ -114,31 +118,29 @@ def status(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.upkeep.status import print_status, read_status
 
     _no_more(rest, "status")
-    print_status(read_status(options.output), console())
+    print_status(read_status(options.output))
     return 0
 
 
 def changes(options: argparse.Namespace, rest: list[str]) -> int:
     """List what runs changed."""
     import io
-    import sys
 
     from encoder.storage.registry import normalize, store_for
-    from pipeline.dataset.changes import changes_since, write_json_lines, write_parquet
+    from pipeline.dataset.changes import changes_since, json_lines, write_parquet
 
     _no_more(rest, "changes")
     found = changes_since(output_folder(options.output), options.since, options.encoder)
     if not options.to:
-        write_json_lines(found, sys.stdout)
+        say_data(json_lines(found))
         return 0
     if not options.to.endswith((".parquet", ".jsonl")):
         raise InputError(f"--to {options.to!r}: expected a name that ends in .parquet or .jsonl")
-    data, text = io.BytesIO(), io.StringIO()
+    data = io.BytesIO()
     if options.to.endswith(".parquet"):
         write_parquet(found, data)
     else:
-        write_json_lines(found, text)
-        data.write(text.getvalue().encode())
+        data.writelines(f"{line}\n".encode() for line in json_lines(found))
     path = normalize(options.to)
     store_for(path).write(path, data.getvalue())
     return 0
@@ -155,15 +157,15 @@ def verify(options: argparse.Namespace, rest: list[str]) -> int:
     mending = options.repair and not options.dry_run
     findings = repair(options.output) if mending else check(options.output)
     for finding in findings:
-        print(finding)
+        say(str(finding))
     wrong = sum(not finding.note for finding in findings)
     if not wrong:
-        print(f"{options.output} is whole")
+        say(f"{options.output} is whole")
         return 0
     if mending:
-        print(f"{count_text(wrong, 'finding')}, all repaired; a run embeds what is missing now")
+        say(f"{count_text(wrong, 'finding')}, all repaired; a run embeds what is missing now")
         return 0
-    print(f"{count_text(wrong, 'finding')}; --repair does what is said above")
+    say(f"{count_text(wrong, 'finding')}; --repair does what is said above")
     return 1
 
 
@@ -175,13 +177,13 @@ def compact(options: argparse.Namespace, rest: list[str]) -> int:
     merges = merge(options.output, options.target_size, options.dry_run)
     for each in merges:
         size = size_text(sum(part.bytes for group in each.groups for part in group))
-        print(
+        say(
             f"{each.kind} of encoder {each.encoder_id}: {each.merged:,} of {each.parts:,} parts "
             f"({size}) {'would be ' if options.dry_run else ''}merged into {len(each.groups):,}"
         )
     if not merges:
         size = size_text(options.target_size)
-        print(f"nothing to do: no two parts fit together into {size}")
+        say(f"nothing to do: no two parts fit together into {size}")
     return 0
 
 
@@ -196,9 +198,9 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
     if options.uri_prefix is not None:
         found = prune_uris(options.output, options.uri_prefix, options.dry_run)
         if not found.parts:
-            print(f"nothing to do: no row is below {options.uri_prefix}")
+            say(f"nothing to do: no row is below {options.uri_prefix}")
             return 0
-        print(
+        say(
             f"{'would remove' if options.dry_run else 'removed'} "
             f"{count_text(found.embeddings, 'embedding')} and "
             f"{count_text(found.failures, 'failure')} below {options.uri_prefix}"
@@ -211,9 +213,9 @@ def prune(options: argparse.Namespace, rest: list[str]) -> int:
         pruned = prune_runs(options.output, options.runs_older_than, options.dry_run)
         what = count_text(len(pruned.runs), "run")
         if not pruned.files:
-            print("nothing to do: no run is that old")
+            say("nothing to do: no run is that old")
             return 0
-    print(
+    say(
         f"{'would remove' if options.dry_run else 'removed'} {what}: "
         f"{count_text(len(pruned.files), 'file')}, {size_text(pruned.bytes)}"
     )
@@ -227,7 +229,7 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
     _no_more(rest, "doctor")
     code = 0
     for what, finding in examine(options.encoder, options.trust):
-        print(f"{what:<12} {finding}", flush=True)
+        say(f"{what:<12} {finding}", at_once=True)
         code = code or what == "problem"
     return int(code)
 

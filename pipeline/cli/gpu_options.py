@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from encoder.errors import InputError
+from encoder.terminal import Parser
 from pipeline.embedding.call_sizes import visible_gpus
 from pipeline.options import (
     DATAFLOW,
@@ -86,7 +87,7 @@ def _accelerator(gpu: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     """The parser of the Beam options that this module sets or reads."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--runner", default=IN_PROCESS[0])
     for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):
         parser.add_argument(f"--{name}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 
 from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import report, run_command
+from encoder.terminal import report, run_command, show_logs
 from pipeline.cli.parser import build_parser
 from pipeline.errors import JobError
 
@@ -18,9 +19,11 @@ from pipeline.errors import JobError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code (0 done, 1 the job failed, 2 wrong command line)."""
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser.check_filled(words)
+    options, rest = parser.parse_known_args(words)
     if options.verbose:
-        logging.basicConfig(level=logging.INFO)
+        show_logs()
     else:
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")

@@ -7,6 +7,7 @@ import argparse
 from encoder import __version__
 from encoder.images.limits import Limits
 from encoder.storage.base import StorageSettings
+from encoder.terminal import Parser
 from pipeline.cli import commands
 from pipeline.options import (
     DEFAULT_BATCH_SIZE,
@@ -28,9 +29,9 @@ from pipeline.options import (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All commands and options of ``python -m pipeline``, besides Beam's own options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pipeline",
         description="Embed an image collection with an encoder bundle, and keep it up to date.",
         allow_abbrev=False,

@@ -16,7 +16,7 @@ _Done = Literal["embedded", "failed", "deleted", "resumed"]
 _DONE: tuple[_Done, ...] = get_args(_Done)
 
 
-def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
+def summary_lines(record: RunRecord, output: str, failures: Sequence[Part]) -> list[str]:
     """The run record in a few lines."""
     encoder_id, run_id = record["encoder_id"], record["run_id"]
     lines = [
@@ -44,7 +44,7 @@ def summarize(record: RunRecord, output: str, failures: Sequence[Part]) -> str:
         lines.append(f"{waiting:,} that failed before wait for a new version (--retry-failures)")
     lines.extend(f"note: {each}" for each in record.get("notes", []))
     lines.append(f"dataset      {output}/{encoder_folder(EMBEDDINGS, encoder_id)}/")
-    return "\n".join(lines)
+    return lines
 
 
 def foreseen_lines(foreseen: Foreseen) -> list[str]:

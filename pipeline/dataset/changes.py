@@ -6,14 +6,14 @@ several runs are folded into one change per uri, to update an index, for instanc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, Literal, NamedTuple, TextIO, get_args
+from typing import BinaryIO, Final, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from encoder.errors import InputError
+from encoder.printable import json_text
 from encoder.storage.registry import store_for
 from pipeline.dataset.layout import encoder_folder, full_folder, full_path, is_part, relative_path
 from pipeline.dataset.manifest import no_manifest, read_manifest, unreadable
@@ -104,10 +104,10 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
             yield Change(uri, change)
 
 
-def write_json_lines(changes: Iterable[Change], file: TextIO) -> None:
-    """Write one JSON object per line, with the keys uri and change."""
+def json_lines(changes: Iterable[Change]) -> Iterator[str]:
+    """A JSON object for each change, in one line, with the keys uri and change."""
     for each in changes:
-        file.write(json.dumps(each._asdict(), ensure_ascii=False) + "\n")
+        yield json_text(each._asdict())
 
 
 def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:

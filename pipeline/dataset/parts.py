@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from encoder.printable import cut
 from encoder.spec import EncoderSpec
 from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
@@ -115,9 +116,8 @@ class PartWriter:
     def write_failures(self, rows: Sequence[Failure]) -> Part:
         """Write failed images as one part."""
         schema = schema_of(FAILURES, self.spec)
-        return self.write(
-            FAILURES, pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
-        )
+        columns = [{**row._asdict(), "message": cut(row.message)} for row in rows]
+        return self.write(FAILURES, pa.Table.from_pylist(columns, schema=schema))
 
     def write_changes(self, changes: Sequence[Change]) -> Part:
         """Write changes as one file of the run's log of changes."""

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
-from encoder.storage.registry import store_for
 from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.schema import (
     FOLDER_COLUMNS,
@@ -26,11 +25,11 @@ from pipeline.dataset.schema import (
 )
 from pipeline.dataset.values import is_text, plain_type
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
+from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import find_image_column
 from pipeline.inputs.archives.parquet_files import check_carried
 from pipeline.inputs.file_kinds import CSV, PARQUET, TEXT, archive_kind, list_kind
-from pipeline.inputs.files import Unreadable, list_files
+from pipeline.inputs.files import Linked, Unreadable, list_files
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.column_types import joined, parse_types
 from pipeline.inputs.lists.registry import carried_types, check_columns, check_values
@@ -206,7 +205,8 @@ class _File(NamedTuple):
 
 def _files(inputs: Sequence[Input], options: JobOptions) -> Iterator[_File]:
     for source in filter(Input.may_hold_lists, inputs):
-        for file in list_files(source, roots=Roots(options.allow_root, tuple(inputs))):
+        for found in list_files(source, roots=Roots(options.allow_root, tuple(inputs))):
+            file = found.image if isinstance(found, Linked) else found
             if isinstance(file, Unreadable) or file.error:
                 continue
             path = path_of(file.uri)
@@ -235,13 +235,16 @@ def _types_in(
     if missing:
         has = ", ".join(schema.names)
         raise ListError(f"{file.path} has no column {missing[0]!r}; it has {has}")
-    return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+    try:
+        return pa.schema([pa.field(name, plain_type(schema.field(name).type)) for name in keep])
+    except RecursionError as error:
+        raise ListError(f"{file.path} has a column of too many nested types") from error
 
 
 def _schema_of(path: str) -> pa.Schema | None:
     """The columns of a Parquet file; None if it is damaged, and becomes a failure."""
     try:
-        with translated_damage(), store_for(path).open(path) as file:
+        with opened(path) as file:
             return pq.read_schema(file).remove_metadata()
     except ArchiveError:
         return None
@@ -280,8 +283,8 @@ def _check_values(file: _File, types: pa.Schema, carried: pa.Schema, options: Jo
     elif other:
         packing = Packing(carried=pa.schema(other), parsed=options.lists.parsed)
         try:
-            with translated_damage(), store_for(file.path).open(file.path) as opened:
-                check_carried(opened, file.path, packing)
+            with opened(file.path) as archive:
+                check_carried(archive, file.path, packing)
         except ArchiveError:
             return  # it becomes a failure
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.registry import is_remote, store_for
+from encoder.storage.registry import is_remote
 from pipeline.dataset.named_uris import NamedUris
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import ArchiveError, Packing, translated_damage
+from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
-from pipeline.inputs.files import Unreadable, list_files, look_at
+from pipeline.inputs.files import Linked, Names, Unreadable, list_files, look_at
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
@@ -55,13 +55,22 @@ class ListSettings(NamedTuple):
     roots: Roots = Roots()
 
 
-Found = Image | Unreadable | ListState | ListRows | Note
+Found = Image | Linked | Unreadable | ListState | ListRows | Note
 
 
-def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Iterator[Found]:
+def expand_input(
+    source: Input, packing: Packing, settings: ListSettings, names: Names | None = None
+) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
-    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside.
+    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside. A
+    file that only links lead to is Linked; a list that several lead to is read once.
+
+    Args:
+        source: the input.
+        packing: how archives are read.
+        settings: how lists are read.
+        names: the names that all inputs of the run have for files; None if it is the only one.
 
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
@@ -69,8 +78,10 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
     aside = LeftAside(source)
     is_empty = True
     before = 0
-    for found in list_files(source, aside, settings.roots, settings.seconds):
+    linked_lists = set()
+    for each in list_files(source, aside, names, settings.roots, settings.seconds):
         is_empty = False
+        found = each.image if isinstance(each, Linked) else each
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
             yield Image(uri, "", 0, error=found.error, source=source.text)
@@ -78,16 +89,24 @@ def expand_input(source: Input, packing: Packing, settings: ListSettings) -> Ite
         elif not found.error and is_list(
             source, path_of(found.uri), settings.reading.uri_column, packing.image_field
         ):
+            path = path_of(found.uri)
+            if isinstance(each, Linked):
+                if each.place in linked_lists:
+                    continue
+                linked_lists.add(each.place)
+                path = path_of(each.uri or found.uri)
             rows = 0
-            for each in _expand_list(source, path_of(found.uri), settings, before):
-                if isinstance(each, ListRows):
-                    rows = each.rows
-                yield each
+            for row in _expand_list(source, path, settings, before):
+                if isinstance(row, ListRows):
+                    rows = row.rows
+                yield row
             before += rows
             if not rows:
-                yield Note(f"--input {source.text}", "{list} without a row", 1, path_of(found.uri))
+                yield Note(f"--input {source.text}", "{list} without a row", 1, path)
+        elif isinstance(each, Linked) and each.uri:
+            yield found._replace(uri=each.uri)
         else:
-            yield found
+            yield each
     if is_empty:
         yield aside.nothing_found()
     yield from aside.notes()
@@ -110,7 +129,7 @@ def is_list(source: Input, path: str, uri_column: str, image_field: str | None) 
     if not may_be_list(path):
         return True
     try:
-        with translated_damage(), store_for(path).open(path) as file:
+        with opened(path) as file:
             return is_manifest(pq.read_schema(file), uri_column, image_field)
     except ArchiveError:
         return False  # damaged: taken as an archive, which becomes a failure

@@ -150,6 +150,11 @@ class Input(NamedTuple):
             return False
         return self.is_file or extension_of(path) in self._extensions()
 
+    def takes_by_name(self) -> bool:
+        """Whether the names of folders and files alone decide, and not where they are."""
+        patterns = (*self.include, *self.exclude)
+        return not self.pattern and not any("/" in each.rstrip("/") for each in patterns)
+
     def may_hold_lists(self) -> bool:
         """Whether files of the input can be lists."""
         if self.is_file:

@@ -20,7 +20,7 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandler,
 )
 
-from encoder.terminal import finish
+from encoder.terminal import finish, guard_output
 from pipeline.errors import JobError
 
 WORKER_ENDED = (
@@ -81,6 +81,7 @@ def main() -> None:
     """Run a worker process, as a child of the process whose id is the last argument."""
     from apache_beam.runners.worker import sdk_worker_main
 
+    guard_output()
     parent = int(sys.argv.pop())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     sdk_worker_main.main(sys.argv)

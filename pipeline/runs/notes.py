@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
+from encoder.printable import cut
 from encoder.storage.registry import is_remote
 from pipeline.inputs.uris import archive_of, path_of, readable
 from pipeline.options import count_text
@@ -65,4 +66,4 @@ class Remarks:
 
 def _line(subject: str, text: str, count: int, example: str) -> str:
     told = _NOUN.sub(lambda noun: count_text(count, noun[1]), text, count=1)
-    return readable(f"{subject}: {told}" + (f", such as {example}" if example else ""))
+    return readable(cut(f"{subject}: {told}" + (f", such as {example}" if example else "")))

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from rich.console import Console
-
-from encoder.terminal import wrap
+from encoder.printable import escaped, printable
+from encoder.terminal import console, copy_of_stderr, say, wrap
 
 PLANNED, EMBEDDED, FAILED = "planned", "embedded", "failed"
 _LINES = "lines"
@@ -58,7 +56,7 @@ class Tally:
         """Show a line in the terminal of the run; equal lines are shown once."""
         if self._folder:
             with contextlib.suppress(FileNotFoundError), open(self._path(_LINES), "a") as file:
-                file.write(line + "\n")
+                file.write(escaped(line) + "\n")
 
     def announced(self) -> list[str]:
         """The lines so far, without repetitions."""
@@ -85,7 +83,7 @@ def live_progress(enabled: bool) -> Iterator[str | None]:
     if not enabled:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="embed-images-") as folder, _own_stderr() as stderr:
+    with tempfile.TemporaryDirectory(prefix="embed-images-") as folder, copy_of_stderr() as stderr:
         stop = threading.Event()
         thread = threading.Thread(target=_show, args=(Tally(folder), stderr, stop), daemon=True)
         thread.start()
@@ -94,18 +92,6 @@ def live_progress(enabled: bool) -> Iterator[str | None]:
         finally:
             stop.set()
             thread.join()
-
-
-@contextlib.contextmanager
-def _own_stderr() -> Iterator[TextIO]:
-    """A copy of the descriptor, since stderr itself may be redirected while the job runs."""
-    try:
-        descriptor = os.dup(sys.stderr.fileno())
-    except OSError:  # stderr is not a file
-        yield sys.stderr
-        return
-    with os.fdopen(descriptor, "w") as opened:
-        yield opened
 
 
 class Rate:
@@ -143,16 +129,17 @@ class Pace:
 
 def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
     shown, ended = 0, False
-    console = Console(file=stderr, soft_wrap=True, highlight=False, markup=False)
+    shown_on = console(stderr)
     began, rate, pace = time.monotonic(), Rate(), Pace()
-    line = console.status("listing images") if stderr.isatty() else contextlib.nullcontext()
+    line = shown_on.status("listing images") if stderr.isatty() else contextlib.nullcontext()
     with line as status:
         while not ended:
             ended = stop.wait(_REFRESH_SECONDS)  # the last lines are shown, too
             lines = tally.announced()
             for text in lines[shown:]:
                 if status:
-                    console.print(wrap(text, console.width))
+                    for each in wrap(printable(text), shown_on.width).split("\n"):
+                        shown_on.print(each, soft_wrap=True)
                 else:
                     _print(text)
             shown = len(lines)
@@ -167,7 +154,7 @@ def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
 
 def _print(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # the reader has exited, and the run goes on
-        print(text, flush=True)
+        say(text, at_once=True)
 
 
 def progress_line(planned: int, done: int, failed: int, elapsed: float, rate: float) -> str:

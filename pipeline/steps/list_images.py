@@ -14,7 +14,7 @@ from encoder.storage.base import StorageSettings
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import list_members
 from pipeline.inputs.file_kinds import archive_kind
-from pipeline.inputs.files import Unreadable
+from pipeline.inputs.files import Linked, Names, Unreadable, first_name
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
 from pipeline.inputs.uris import archive_of, uri_of
@@ -89,7 +89,8 @@ class Members(NamedTuple):
 class ListImages(beam.PTransform):  # type: ignore[misc]
     """List the files of the inputs: PBegin -> Listing.
 
-    A listing that fails fails the job: nothing may be concluded from half of it.
+    A listing that fails fails the job: nothing may be concluded from half of it. A file that
+    several links lead to, maybe from several inputs, is listed under one name.
 
     Attributes:
         inputs: the run's inputs.
@@ -104,17 +105,24 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
     storage: StorageSettings
 
     def expand(self, begin: PBegin) -> Listing:
+        look = _List(self.inputs, self.packing, self.lists, self.storage)
         found = (
             begin
             | "Inputs" >> beam.Create(list(self.inputs))
             | "List"
-            >> beam.ParDo(_List(self.packing, self.lists, self.storage)).with_outputs(
-                "archives", "unreadable", "lists", "notes", "rows", main="images"
+            >> beam.ParDo(look).with_outputs(
+                *("archives", "linked", "unreadable", "lists", "notes", "rows"), main="images"
             )
         )
+        linked = (
+            found.linked
+            | "ByPlace" >> beam.GroupByKey()
+            | "UnderOneName"
+            >> beam.FlatMapTuple(_under_one_name).with_outputs("archives", main="images")
+        )
         return Listing(
-            images=found.images,
-            archives=found.archives,
+            images=(found.images, linked.images) | "Images" >> beam.Flatten(),
+            archives=(found.archives, linked.archives) | "Archives" >> beam.Flatten(),
             unreadable=found.unreadable,
             lists=found.lists,
             notes=found.notes,
@@ -154,15 +162,28 @@ class ListMembers(beam.PTransform):  # type: ignore[misc]
 
 
 class _List(StorageDoFn):
-    def __init__(self, packing: Packing, lists: ListSettings, storage: StorageSettings) -> None:
+    def __init__(
+        self,
+        inputs: tuple[Input, ...],
+        packing: Packing,
+        lists: ListSettings,
+        storage: StorageSettings,
+    ) -> None:
         super().__init__(storage)
+        self._inputs = inputs
         self._packing = packing
         self._lists = lists
 
+    def setup(self) -> None:
+        super().setup()
+        self._names = Names(self._inputs)
+
     def process(self, element: Input) -> Iterator[Packed | TaggedOutput]:
         batches: Batches[int, Image] = Batches()
-        for found in expand_input(element, self._packing, self._lists):
-            if isinstance(found, Unreadable):
+        for found in expand_input(element, self._packing, self._lists, self._names):
+            if isinstance(found, Linked):
+                yield TaggedOutput("linked", (uri_of(found.place), found.image))
+            elif isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
                 yield TaggedOutput("lists", found)
@@ -178,6 +199,17 @@ class _List(StorageDoFn):
                     yield partition, listed_batch(element.text, images)
         for partition, images in batches.rest():
             yield partition, listed_batch(element.text, images)
+
+
+def _under_one_name(place: str, images: Iterable[Image]) -> Iterator[Packed | TaggedOutput]:
+    """A file as each input lists it, all under the same name."""
+    listed = list(images)
+    uri = first_name(listed).uri
+    for image in (each._replace(uri=uri) for each in listed):
+        if is_archive(image):
+            yield TaggedOutput("archives", (uri, image))
+        else:
+            yield partition_of(uri), listed_batch(image.source, [image])
 
 
 class _OfArchive(TypedDict):

@@ -7,11 +7,10 @@ from collections import Counter
 from typing import Literal, NamedTuple, get_args
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from encoder.errors import InputError
+from encoder.terminal import console, say
 from pipeline.dataset.files import not_named, own_files
 from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder, record_name
 from pipeline.dataset.manifest import (
@@ -130,36 +129,32 @@ def _rows(output: str, parts: list[str]) -> int:
     return rows
 
 
-def print_status(status: Status, console: Console) -> None:
+def print_status(status: Status) -> None:
     """Print a status as tables."""
-    _print_line(console, f"dataset {status.output}")
+    shown_on = console()
+    say(f"dataset {status.output}")
     waiting = "some images" if status.waiting is None else count_text(status.waiting, "image")
     if not status.runs:
-        _print_line(
-            console,
+        say(
             f"no run has committed yet; {waiting} finished by an interrupted run wait for it: "
-            "start it again",
+            "start it again"
         )
         return
-    console.print(_encoder_table(status))
+    shown_on.print(_encoder_table(status))
     if status.reasons:
-        _print_line(console, "failures")
-        console.print(_reason_table(status))
-    _print_line(console, "runs")
-    console.print(_run_table(status))
+        say("failures")
+        shown_on.print(_reason_table(status))
+    say("runs")
+    shown_on.print(_run_table(status))
     earlier = len(status.runs) - _RUNS_SHOWN
     if earlier > 0:
-        _print_line(console, f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
+        say(f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
     if status.waiting != 0:
-        _print_line(
-            console,
-            f"{waiting} embedded by runs that did not commit wait for a run that lists them",
-        )
+        say(f"{waiting} embedded by runs that did not commit wait for a run that lists them")
     if status.left_files:
-        _print_line(
-            console,
+        say(
             f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
-            "manifest: a run goes on, or did not commit",
+            "manifest: a run goes on, or did not commit"
         )
 
 
@@ -212,7 +207,7 @@ def _reason_table(status: Status) -> Table:
     for reason in status.reasons[:_REASONS_SHOWN]:
         first = (reason.encoder_id,) if several else ()
         example = f"{reason.uri}: {reason.message}"
-        table.add_row(*first, reason.stage, reason.error, f"{reason.images:,}", escape(example))
+        table.add_row(*first, reason.stage, reason.error, f"{reason.images:,}", example)
     return table
 
 
@@ -222,7 +217,7 @@ def _run_table(status: Status) -> Table:
     table.columns[0].no_wrap = all(len(run) <= _LONG_ID for run, *_ in status.runs[-_RUNS_SHOWN:])
     for run_id, record, problem in status.runs[-_RUNS_SHOWN:]:
         if record is None:
-            table.add_row(run_id, "", "", "", escape(problem))
+            table.add_row(run_id, "", "", "", problem)
             continue
         counts = [f"{record[name]:,} {name}" for name in _COUNTS if record[name]]
         table.add_row(
@@ -250,7 +245,3 @@ def _table(*columns: str) -> Table:
             no_wrap=numeric or name not in (columns[0], columns[-1]),
         )
     return table
-
-
-def _print_line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

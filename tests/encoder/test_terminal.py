@@ -1,12 +1,16 @@
+import io
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+from rich.table import Table
 
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import InputError
-from encoder.terminal import report, silenced_stderr, wrap
+from encoder.printable import LONGEST, escaped
+from encoder.terminal import Parser, _Guarded, console, report, silenced_stderr, wrap
 
 
 @pytest.mark.parametrize(
@@ -142,3 +146,90 @@ def test_tensorflow_is_quiet_from_python_too(level, small_bundle):
     )
     assert ("oneDNN" in done.stderr) == bool(level)  # a user who wants the messages gets them
     assert level or (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--output", ""], "--output"),
+        (["--output="], "--output"),
+        (["x", ""], "an argument"),
+        (["--output", "a", ""], "an argument"),
+    ],
+)
+def test_options_that_a_shell_left_empty(words, name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        Parser(prog="p").check_filled(words)
+    assert ended.value.code == 2
+    assert f"p: error: {name} is empty" in capsys.readouterr().err
+
+
+def test_words_with_blanks_are_no_empty_ones():
+    Parser().check_filled(["--list-delimiter", " ", "--list-delimiter=\t", "a=", "--x", "y="])
+
+
+@pytest.mark.parametrize("for_data", [True, False])
+def test_nothing_but_visible_characters_leaves_a_guarded_stream(for_data):
+    stream = io.StringIO()
+    guarded = _Guarded(stream, for_data)
+    message = "".join(map(chr, (*range(0x300), *range(0x2000, 0x2100))))
+    print("begun", end="", file=guarded)
+    print(f" \x1b[2J{message}\nerror: forged\n\n", file=guarded)
+    guarded.writelines(["a\r", "b"])
+    guarded.flush()
+    first, *others = stream.getvalue().split("\n")
+    assert first.startswith("begun \\x1b[2J\\x00\\x01")
+    assert [line for line in others if line][-1] == "a\\rb"
+    assert ("error: forged" in others) == for_data  # a log's message begins no line of its own
+    assert all(len(escaped(line)) == len(line) for line in (first, *others))
+
+
+def test_lines_of_errors_are_cut_and_those_of_data_are_not():
+    cut, whole = io.StringIO(), io.StringIO()
+    print("x" * 10_000, file=_Guarded(cut, False))
+    print("x" * 10_000, file=_Guarded(whole, True))
+    assert (len(cut.getvalue()), len(whole.getvalue())) == (LONGEST + 1, 10_001)
+
+
+def test_threads_lose_no_lines():
+    stream = io.StringIO()
+    guarded = _Guarded(stream, True)
+
+    def write(letter):
+        for _ in range(2000):
+            guarded.write(f"{letter}\n")
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(stream.getvalue()) == sorted("a\nb\nc\nd\n" * 2000)
+
+
+def test_cells_are_shown_as_they_are():
+    stream = io.StringIO()
+    table = Table("[red]head[/red]\x1b[2J", title="[b]title\x07")
+    table.add_row("[/red][link=x]:smile: \x1b[31m\nerror: forged" + "x" * 5000)
+    shown_on = console(stream)
+    shown_on.width = 1000
+    shown_on.print(table)
+    text = stream.getvalue()
+    assert r"[red]head[/red]\x1b[2J" in text
+    assert r"[/red][link=x]:smile: \x1b[31m\nerror: forgedx" in text
+    assert r"[b]title\x07" in text
+    assert "…" in text
+    assert max(map(len, text.splitlines())) < 500
+
+
+def test_a_traceback_forges_no_line(capsys):
+    try:
+        raise ValueError("x\nerror: forged\x1b[2J")
+    except ValueError as caught:
+        caught.__notes__ = ["error: forged"]
+        report(caught, (), verbose=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error:")] == [
+        r"error: ValueError: x\nerror: forged\x1b[2J"
+    ]
+    assert r"  error: forged\x1b[2J" in lines

@@ -9,7 +9,7 @@ import sys
 import pyarrow.dataset as ds
 import pytest
 
-from pipeline.__main__ import main
+from pipeline.__main__ import build_parser, main
 from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
 
@@ -363,3 +363,36 @@ def test_copies_are_named_in_the_summary(shell, images):
     out = shell()[1]
     assert "embedded   1 in" in out
     assert "copied     1 (of the embedded" in out
+
+
+VALUES = [
+    (command, option)
+    for commands in build_parser()._actions
+    for command, parser in (getattr(commands, "choices", None) or {}).items()
+    for action in parser._actions
+    if action.nargs is None
+    for option in action.option_strings
+]
+
+
+@pytest.mark.parametrize(("command", "option"), VALUES)
+def test_no_option_is_empty(command, option, capsys):
+    """As with "$VARIABLE" that is not set: the current folder, say, is not meant."""
+    for words in ([option, ""], [f"{option}="]):
+        with pytest.raises(SystemExit) as ended:
+            main([command, *words])
+        assert ended.value.code == 2
+        assert f"error: {option} is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--runner", "--region"])
+def test_no_option_of_beam_is_empty(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", option, ""])
+    assert f"error: {option} is empty" in capsys.readouterr().err
+
+
+def test_names_to_keep_are_not_empty(shell):
+    code, _, err = shell("--keep", "a,,b")
+    assert code == 2
+    assert "--keep is 'a,,b'" in err

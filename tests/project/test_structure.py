@@ -103,3 +103,15 @@ def test_the_version_has_one_place(capsys):
             [sys.executable, "-m", package, "--version"], capture_output=True, text=True, check=True
         )
         assert done.stdout == f"image-collection-embeddings {encoder.__version__}\n"
+
+
+OUTPUT = re.compile(
+    r"(?<![.\w])print\(|sys\.(stdout|stderr)|\bConsole\(|basicConfig|StreamHandler|rich\.markup"
+    r"|traceback\.print|(?<!Beam)ArgumentParser\("
+)
+
+
+def test_one_module_writes_to_the_terminal():
+    """It escapes what names of files could do there; see encoder.terminal."""
+    writing = {name_of(path) for path in SOURCES if OUTPUT.search(path.read_text())}
+    assert writing == {"encoder/terminal.py"}

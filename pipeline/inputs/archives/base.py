@@ -7,49 +7,90 @@ one item of work, read from front to back.
 from __future__ import annotations
 
 import contextlib
-import gzip
-import lzma
-import struct
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 import pyarrow as pa
 
+from encoder.storage.registry import store_for
 from pipeline.dataset.schema import NO_COLUMNS
+from pipeline.errors import JobError
 from pipeline.inputs.roots import Roots
 from pipeline.options import DEFAULT_MAX_BYTES
 from pipeline.records import Carried, Image
 
 SEGMENT_BYTES = 256 << 20  # bytes of a segment, in archives that can be read from any place
 
+_ANYWHERE = Roots()
+
 
 class ArchiveError(ValueError):
     """The content of an archive is damaged or invalid; reading it again won't help."""
 
 
-# What the libraries that read archives raise for damaged content.
-_DAMAGED = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, struct.error, UnicodeDecodeError, NotImplementedError, pa.ArrowException),
-)
+class _Watched:
+    """An archive's file, which remembers an error of its store: a library may hide it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: Exception | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except (OverflowError, MemoryError):
+            raise  # damage: no file has so many bytes
+        except Exception as error:
+            self.error = error
+            raise
 
 
 @contextlib.contextmanager
-def translated_damage() -> Iterator[None]:
-    """Turn errors about damaged content into ArchiveError; errors of a store stay as they are."""
-    try:
-        yield
-    except ArchiveError:
-        raise
-    except _DAMAGED as error:
-        raise ArchiveError(f"{type(error).__name__}: {error}") from error
-    except OSError as error:
-        if type(error) is OSError and error.errno is None:  # raised by bz2 and pyarrow
-            raise ArchiveError(str(error)) from error
-        raise
+def opened(path: str, version: str | None = None, roots: Roots = _ANYWHERE) -> Iterator[BinaryIO]:
+    """Open an archive. In the block, errors about its content become ArchiveError.
+
+    Damaged bytes can make the libraries that read archives raise anything. So whatever does not
+    come from reading the file is damage; the errors of the store stay as they are.
+
+    Args:
+        path: absolute, or an address such as gs://.
+        version: the version to open; None for the present one.
+        roots: what links may reach.
+
+    Raises:
+        RefusedError: a link leads out of the roots.
+        ArchiveError: the content is damaged.
+        OSError, ChangedError: it can't be read now; the store may raise other errors, too.
+    """
+    with store_for(path).open(path, version) as file:
+        roots.check_opened(file, path)
+        watched = cast(BinaryIO, _Watched(file))
+        try:
+            yield watched
+        except JobError:
+            raise
+        except Exception as error:
+            raise damage_in(watched, error) from error
+
+
+def damage_in(file: BinaryIO, error: Exception) -> ArchiveError:
+    """What an error says about an archive's content.
+
+    Args:
+        file: the archive, from ``opened``.
+        error: what reading it has raised.
+
+    Raises:
+        Exception: the error of the store that stands behind it.
+    """
+    if isinstance(file, _Watched) and file.error is not None:
+        raise file.error
+    if isinstance(error, ArchiveError):
+        return error
+    return ArchiveError(f"{type(error).__name__}: {error}")
 
 
 class Member(NamedTuple):
@@ -109,7 +150,7 @@ class Kind(Protocol):
             packing: how to read it.
 
         Raises:
-            ArchiveError: the archive is damaged; or another error, see translated_damage.
+            ArchiveError: the archive is damaged; or another error, see opened.
         """
 
     def read(
@@ -124,5 +165,5 @@ class Kind(Protocol):
             packing: how to read the archive.
 
         Raises:
-            ArchiveError: the archive is damaged; or another error, see translated_damage.
+            ArchiveError: the archive is damaged; or another error, see opened.
         """

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from encoder.storage.registry import store_for
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
-from pipeline.inputs.archives.base import Kind, Member, Packing, Skipped, translated_damage
+from pipeline.inputs.archives.base import Kind, Member, Packing, Skipped, opened
 from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, ArchiveKind, archive_kind
 from pipeline.inputs.uris import path_of
 from pipeline.records import Image
@@ -35,8 +34,7 @@ def index_archive(
     """
     path = path_of(archive.uri)
     name, kind = _kind_of(path)
-    with translated_damage(), store_for(path).open(path, archive.version) as file:
-        packing.roots.check_opened(file, path)
+    with opened(path, archive.version, packing.roots) as file:
         members = _images_only(kind.index(file, packing), skip)
         if name in (TFRECORD, PARQUET):
             yield from _numbered(members)
@@ -59,8 +57,7 @@ def read_archive(
         ArchiveError, OSError, ChangedError: see index_archive.
     """
     path = path_of(archive)
-    with translated_damage(), store_for(path).open(path, version) as file:
-        packing.roots.check_opened(file, path)
+    with opened(path, version, packing.roots) as file:
         yield from _kind_of(path)[1].read(file, wanted, packing)
 
 

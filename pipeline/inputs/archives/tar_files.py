@@ -62,14 +62,32 @@ def read(
 _END_MARK = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NOTHING_LEFT = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 _BAD_HEADER = tarfile.HeaderError
+# Headers that go on behind their block: pax, and GNU's long names. tarfile holds them in memory.
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_LONGEST_EXTENSION = 1 << 20  # bytes
 
 
 class _StrictHeader(tarfile.TarInfo):
     """Distinguishes a damaged archive from its end; tarfile takes both for the end."""
 
     @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictHeader:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0:
+            raise ArchiveError(f"the file {info.name!r} has a negative size, {info.size}")
+        if info.type in _EXTENSIONS and info.size > _LONGEST_EXTENSION:
+            raise ArchiveError(
+                f"a header of {info.size:,} bytes; expected {_LONGEST_EXTENSION:,} at most"
+            )
+        return info
+
+    @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _StrictHeader:
         archive = cast(_StrictTar, tarfile)
+        start = archive.offset
         try:
             info = super().fromtarfile(archive)
         except _END_MARK:
@@ -85,6 +103,8 @@ class _StrictHeader(tarfile.TarInfo):
             if archive.has_ended:
                 raise _NOTHING_LEFT from None  # padding, or junk that other tars ignore, too
             raise ArchiveError(f"damaged at byte {archive.offset}: {error}") from error
+        if info.size < 0 or archive.offset <= start:  # it would be read again and again
+            raise ArchiveError(f"damaged at byte {start}: the next header would be before it")
         archive.has_ended = False
         return info
 

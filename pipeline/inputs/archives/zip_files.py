@@ -8,14 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from encoder.images.kinds import HEAD_BYTES, looks_like_image
-from pipeline.inputs.archives.base import (
-    SEGMENT_BYTES,
-    ArchiveError,
-    Member,
-    Packing,
-    Skipped,
-    translated_damage,
-)
+from pipeline.inputs.archives.base import SEGMENT_BYTES, Member, Packing, Skipped, damage_in
 from pipeline.inputs.file_kinds import has_no_extension, is_image_name
 from pipeline.records import Image
 
@@ -26,7 +19,7 @@ def index(file: BinaryIO, packing: Packing) -> Iterator[Member | Skipped]:
     """Every image, by its name or else by its first bytes; see base.Kind."""
     with zipfile.ZipFile(file) as archive:
         for number, info in enumerate(archive.infolist()):
-            if _is_image(archive, info):
+            if _is_image(file, archive, info):
                 yield Member(
                     name=info.filename,
                     bytes=info.file_size,
@@ -47,23 +40,24 @@ def read(
         for image in wanted:
             info = infos[image.place]
             try:
-                with translated_damage(), archive.open(info) as content:
+                with archive.open(info) as content:
                     # The limit protects against content that inflates to more than it should.
                     data: bytes | Exception = content.read(info.file_size)
-            except (ArchiveError, RuntimeError) as error:
-                data = error if isinstance(error, ArchiveError) else ArchiveError(str(error))
+            except Exception as error:  # see base.opened; it concerns this image alone
+                data = damage_in(file, error)
             yield image, data
 
 
-def _is_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+def _is_image(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     if info.is_dir():
         return False
     if is_image_name(info.filename) or not has_no_extension(info.filename):
         return is_image_name(info.filename)
     try:
-        with translated_damage(), archive.open(info) as content:
+        with archive.open(info) as content:
             return looks_like_image(content.read(HEAD_BYTES))
-    except (ArchiveError, RuntimeError):
+    except Exception as error:
+        damage_in(file, error)  # an error of the store goes on
         return False
 
 

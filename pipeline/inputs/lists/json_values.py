@@ -16,6 +16,7 @@ Object = dict[str, object]
 
 _CHUNK = 1 << 16  # characters
 _DEEPEST = 100  # levels of nested values in a row
+_TOO_DEEP = f"a row with more than {_DEEPEST} levels of nested values"
 _EXPECTED = "Expected an object in each line, or an array of objects"
 _BLANK = re.compile(r"[ \t\r\n]*")
 _ARRAY = re.compile(r"\s*\[\s*(\{|\]|$)")
@@ -66,12 +67,13 @@ def objects_of(text: Text, path: str) -> Iterator[Row]:
         yield from _stream(_Buffer(text, "".join(line for _, line in first)), path, False)
         return
     for number, line in itertools.chain(first, filled):
+        place = f"line {number}"
         try:
-            value = _DECODER.decode(line)
-        except (ValueError, RecursionError) as error:
-            yield Row(f"line {number}", {}, valid_text(f"a row that is no JSON: {error}"))
-            continue
-        yield _row(f"line {number}", value)
+            yield _row(place, _DECODER.decode(line))
+        except ValueError as error:
+            yield Row(place, {}, valid_text(f"a row that is no JSON: {error}"))
+        except RecursionError:
+            yield Row(place, {}, _TOO_DEEP)
 
 
 def _begins_object(line: str) -> bool:
@@ -83,7 +85,7 @@ def _row(place: str, value: object) -> Row:
     if not isinstance(value, dict):
         return Row(place, {}, "a row that is no JSON object")
     if _is_deep(value):
-        return Row(place, {}, f"a row with more than {_DEEPEST} levels of nested values")
+        return Row(place, {}, _TOO_DEEP)
     return Row(place, value)
 
 
@@ -146,7 +148,9 @@ class _Buffer:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._held, self._place)
-            except (ValueError, RecursionError) as error:
+            except RecursionError as error:
+                raise ListError(f"{path} has {_TOO_DEEP}: {place}. {_EXPECTED}") from error
+            except ValueError as error:
                 if self.ended or len(self._held) - self._place > LONGEST:
                     raise ListError(
                         valid_text(

@@ -27,7 +27,10 @@ from pipeline.records import Carried, Note
 # Paths have at most 4,096 bytes, names in a bucket 1,024; percent-encoding makes three of each.
 _LONGEST_URI = 16_384  # characters
 # Of damaged Parquet and compressed files, and of stores.
-_UNREADABLE = (pa.ArrowException, OverflowError, OSError, EOFError, zlib.error, lzma.LZMAError)
+_UNREADABLE = (
+    *(pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 _KINDS: dict[ListKind, Kind] = {
     TEXT: text_files,
     CSV: csv_files,
@@ -109,7 +112,7 @@ def carried_types(path: str, options: ListOptions, keep: Sequence[str]) -> pa.Sc
     """
     with _opened(path) as file:
         found = _kind_of(path).carried_types(file, path, options, keep)
-    kinds = (kind if pa.types.is_null(kind) else plain_type(kind) for kind in found)
+        kinds = [kind if pa.types.is_null(kind) else plain_type(kind) for kind in found]
     # Nullable: rows of other inputs have no value.
     return pa.schema([pa.field(name, kind) for name, kind in zip(keep, kinds, strict=True)])
 
@@ -147,7 +150,7 @@ class _opened:  # noqa: N801 - reads like contextlib.closing
                 f"{self._path} can't be read as text: {error}. --list-encoding names its encoding"
             ) from error
         if isinstance(error, _UNREADABLE):
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()) or type(error).__name__
             raise ListError(f"{self._path} can't be read: {text}") from error
 
 

@@ -17,8 +17,8 @@ from pipeline.dataset.changes import (
     Change,
     changes_since,
     folded,
+    json_lines,
     kind_of,
-    write_json_lines,
     write_parquet,
 )
 
@@ -66,9 +66,9 @@ def test_folding_is_what_the_runs_amount_to():
 
 def test_formats():
     changes = [Change("/a\n.jpg", ADDED), Change("/b.jpg", REMOVED)]
-    text = io.StringIO()
-    write_json_lines(changes, text)
-    assert [json.loads(line) for line in text.getvalue().splitlines()] == [
+    lines = list(json_lines(changes))
+    assert not any("\n" in line for line in lines)
+    assert [json.loads(line) for line in lines] == [
         {"uri": "/a\n.jpg", "change": "added"},
         {"uri": "/b.jpg", "change": "removed"},
     ]

@@ -19,7 +19,7 @@ from pipeline.embedding.budget import Budget
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
-from pipeline.inputs.archives import registry as archive_registry
+from pipeline.inputs.archives import base as archives
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.records import Decoded, Failure, Image, OldRow, Todo, Touched
 from tests.conftest import write_image
@@ -310,7 +310,7 @@ class Slow(io.BufferedReader):
 @pytest.fixture
 def hanging(monkeypatch):
     release = threading.Event()
-    for module in (reading, archive_registry):
+    for module in (reading, archives):
         monkeypatch.setattr(module, "store_for", lambda path: Hanging(release))
     yield
     release.set()

@@ -1,9 +1,9 @@
+import contextlib
 import io
 import json
 import shutil
 
 import pytest
-from rich.console import Console
 
 import encoder
 from pipeline.__main__ import main
@@ -14,9 +14,10 @@ from tests.support.damage import edit_manifest, parts, run
 
 
 def text_of(output, width=160):
-    console = Console(file=io.StringIO(), width=width)
-    print_status(read_status(output), console)
-    return console.file.getvalue()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as shown:
+        patch.setenv("COLUMNS", str(width))
+        print_status(read_status(output))
+    return shown.getvalue()
 
 
 def cells(output, first, width=160):

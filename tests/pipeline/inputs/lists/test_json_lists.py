@@ -135,3 +135,33 @@ def test_small_objects_behind_a_large_one_are_not_copied():
         buffer = rows.gi_yieldfrom.gi_frame.f_locals["buffer"]
         held = {id(buffer._held): buffer._held for _ in range(19_000) if next(rows)}
     assert len(held) == 1
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"uri": "a", "n": {DEEP}}}\n{{"uri": "b"}}\n',
+        f'{{"uri": "a", "n": {DEEP}{"]" * 200_000}}}\n{{"uri": "b"}}\n',
+        '{"a":' * 200_000 + '\n{"uri": "b"}\n',
+        f'{DEEP}\n{{"uri": "b"}}\n',
+    ],
+    ids=["open", "closed", "objects", "no object"],
+)
+def test_brackets_without_end_in_a_line_concern_that_row(tmp_path, text):
+    found = read(tmp_path / "m.jsonl", text)
+    assert found == ["a row with more than 100 levels of nested values", ("b", None)]
+
+
+@pytest.mark.parametrize("value", [DEEP, '{"a":' * 200_000, DEEP + "]" * 200_000])
+def test_brackets_without_end_in_an_array_stop_the_run(tmp_path, value):
+    text = f'[{{"uri": "a"}},\n{{"uri": "b", "n": {value}}}]'
+    with pytest.raises(ListError, match=r"m\.json has a row with more than 100 .*: row 2"):
+        read(tmp_path / "m.json", text)
+
+
+def test_values_in_errors_are_cut(tmp_path):
+    text = json.dumps({"uri": ["x" * 1_000_000]}) + '\n{"uri": "b"}\n'
+    assert len(read(tmp_path / "m.jsonl", text)[0]) < 300
