@@ -17,8 +17,7 @@ import keras
 from encoder.model_files.keras2 import OPERATION_CLASSES, operation_classes
 
 # A list and not "all of keras.layers but these": a later Keras may add a layer that reads files.
-LAYERS = frozenset(
-    """
+_LAYER_NAMES = """
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
     AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add
     AdditiveAttention AlphaDropout Attention AugMix AutoContrast Average AveragePooling1D
@@ -44,19 +43,22 @@ LAYERS = frozenset(
     SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells Subtract TimeDistributed
     UnitNormalization UpSampling1D UpSampling2D UpSampling3D Wrapper ZeroPadding1D ZeroPadding2D
     ZeroPadding3D
-    """.split()
-)
+    """
+LAYERS = frozenset(_LAYER_NAMES.split())
 MODELS = ("Functional", "Model", "Sequential")
 # What Keras and its JSON write for values: tensors, slices, tuples. They make no object of a class
 # that the file chooses.
 VALUES = frozenset(
-    ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__", "__tuple__")
-    + ("TensorShape",)
+    [
+        *("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__", "__tuple__"),
+        "TensorShape",
+    ]
 )
 # Where Keras 2 has the classes that it writes with their modules.
 _KERAS2_MODULES = {
-    **{"Functional": "engine.functional", "Model": "engine.training"},
-    **{"Sequential": "engine.sequential"},
+    "Functional": "engine.functional",
+    "Model": "engine.training",
+    "Sequential": "engine.sequential",
     **dict.fromkeys(OPERATION_CLASSES, "layers.core.tf_op_layer"),
 }
 _KERAS2_PACKAGES = ("keras", "keras.src", "tf_keras", "tf_keras.src")

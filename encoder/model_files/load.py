@@ -73,13 +73,17 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
         return _load_hdf5(converted, folder, name, trust=False)
     if not _is_archive(file, name):
         return _load_hdf5(file, folder, name, trust=False)
+    description = archive.read_description(file, name)
+    config = _checked(parse_config(description.config, name), name)
     clean = os.path.join(folder, "clean")
     os.mkdir(clean)
-    parts = archive.unpack(file, clean, name)
-    hdf5.check_hdf5(parts.weights, name, os.path.getsize(file))
-    config = _checked(parse_config(parts.config, name), name)
-    if parts.is_keras2:
-        return _load_keras2(config, parts.weights, folder, name)
+    weights = archive.extract_weights(file, clean, name)
+    hdf5.check_hdf5(weights, name, os.path.getsize(file))
+    if description.is_keras2:
+        packed, converted = (os.path.join(folder, each) for each in ("c.keras", "c.h5"))
+        archive.pack(json.dumps(config), weights, packed)
+        saved_model.convert_file(packed, converted, name)
+        return _load_hdf5(converted, folder, name, trust=False)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
     return _load_by_keras(clean, name, trust=False)
@@ -92,18 +96,11 @@ def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
         saved_model.convert_file(file, converted, name)
     elif not _is_archive(file, name):
         return _load_hdf5(file, folder, name, trust=True)
-    elif archive.unpack(file, folder, name).is_keras2:
+    elif archive.read_description(file, name).is_keras2:
         saved_model.convert_file(file, converted, name)
     else:
         return _load_by_keras(file, name, trust=True)
     return _load_hdf5(converted, folder, name, trust=True)
-
-
-def _load_keras2(config: Config, weights: str, folder: str, name: str) -> keras.Model:
-    clean, converted = (os.path.join(folder, each) for each in ("clean.keras", "converted.h5"))
-    archive.pack(json.dumps(config), weights, clean)
-    saved_model.convert_file(clean, converted, name)
-    return _load_hdf5(converted, folder, name, trust=False)
 
 
 def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import Config
+from encoder.model_files.keras2 import OPERATION_CLASSES, Config, is_allowed
 from encoder.model_files.known_classes import MODELS, VALUES, foreign_names, is_known, is_own
 
 _DEEPEST = 300  # levels of brackets; a model nested 20 times has about 100
@@ -105,9 +105,12 @@ def _foreign(config: Config, path: str) -> Iterator[str]:
 
 
 def _layer_name(config: Config) -> str:
+    return str(_setting(config, "name") or config.get("name") or "")
+
+
+def _setting(config: Config, key: str) -> object:
     inner = config.get("config")
-    name = inner.get("name") if isinstance(inner, dict) else None
-    return str(name or config.get("name") or "")
+    return inner.get(key) if isinstance(inner, dict) else None
 
 
 def _foreign_kind(config: Config) -> str:
@@ -126,6 +129,11 @@ def _foreign_kind(config: Config) -> str:
         return ""
     if registered not in (None, "", kind) or ">" in kind:
         return f"the custom class {registered or kind!r}"
+    if kind in OPERATION_CLASSES and not is_allowed(_setting(config, "function")):
+        return (
+            f"the function tf.{_setting(config, 'function')}, which is not among the operations "
+            "that can be taken over from a Keras 2 file"
+        )
     if kind not in foreign_names() and is_known(kind, module):
         return ""
     return f"the class {module}.{kind}" if module else f"the custom class {kind!r}"
@@ -133,10 +141,9 @@ def _foreign_kind(config: Config) -> str:
 
 def _foreign_value(config: Config) -> str:
     """What is odd about an array: a dtype of text or objects may take any amount of memory."""
-    inner = config.get("config")
     if config["class_name"] not in ("__tensor__", "__numpy__"):
         return ""
-    dtype = inner.get("dtype") if isinstance(inner, dict) else None
+    dtype = _setting(config, "dtype")
     is_number = isinstance(dtype, str) and dtype.rstrip("0123456789") in _NUMBERS
     return "" if is_number else f"an array of the dtype {dtype!r}"
 

@@ -8,6 +8,7 @@ read and write files.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -49,7 +50,7 @@ def read_saved_model(path: str, name: str) -> str:
     roots = [node.metadata for node in found.nodes if node.node_id == 0]
     if not roots:
         raise InputError(f"{description!r} does not describe a model; save the model again")
-    return roots[-1]
+    return str(roots[-1])
 
 
 def convert_saved_model(path: str, config: Config, target: str, name: str) -> None:
@@ -82,13 +83,12 @@ def convert_file(path: str, target: str, name: str) -> None:
 
 def _tf_keras(name: str) -> ModuleType:
     try:
-        import tf_keras
+        return importlib.import_module("tf_keras")
     except ImportError as error:
         raise InputError(
             f"{name!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
             "(or this package with the extra [savedmodel]). It is needed once, not for the bundle"
         ) from error
-    return tf_keras
 
 
 @contextlib.contextmanager
