@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, Config, is_allowed
+from encoder.model_files.keras2 import OPERATION_CLASSES, Config, TensorFlowOperation, is_allowed
 from encoder.model_files.known_classes import MODELS, VALUES, foreign_names, is_known, is_own
 
 _DEEPEST = 300  # levels of brackets; a model nested 20 times has about 100
+# Classes that call the function of TensorFlow that their config names.
+_CALLING = (*OPERATION_CLASSES, TensorFlowOperation.__name__)
 _NUMBERS = ("float", "int", "uint", "bool", "bfloat", "complex")
 
 
@@ -125,15 +127,15 @@ def _foreign_kind(config: Config) -> str:
         return "a Lambda"
     if kind in ("function", "__lambda__"):
         return f"the function {config.get('config')!r}"
-    if is_own(kind, module, registered):
-        return ""
-    if registered not in (None, "", kind) or ">" in kind:
-        return f"the custom class {registered or kind!r}"
-    if kind in OPERATION_CLASSES and not is_allowed(_setting(config, "function")):
+    if kind.removeprefix("encoder>") in _CALLING and not is_allowed(_setting(config, "function")):
         return (
             f"the function tf.{_setting(config, 'function')}, which is not among the operations "
             "that can be taken over from a Keras 2 file"
         )
+    if is_own(kind, module, registered):
+        return ""
+    if registered not in (None, "", kind) or ">" in kind:
+        return f"the custom class {registered or kind!r}"
     if kind not in foreign_names() and is_known(kind, module):
         return ""
     return f"the class {module}.{kind}" if module else f"the custom class {kind!r}"
