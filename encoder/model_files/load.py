@@ -54,7 +54,7 @@ def load_model(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         if builder is not None:
             model = _build(builder)
-            load_weights(model, file)
+            load_weights(model, _weights(file, folder, name))
         elif trust:
             model = _load_trusted(file, folder, name)
         else:
@@ -146,6 +146,13 @@ def _checked(config: Config, name: str) -> Config:
     drop_training(config)
     check_code(config, name)
     return config
+
+
+def _weights(file: str, folder: str, name: str) -> str:
+    """The file itself, or the extracted weights of a .keras file."""
+    with open(file, "rb") as opened:
+        is_archive = opened.read(2) == b"PK"
+    return archive.extract_weights(file, folder, name) if is_archive else file
 
 
 def _is_archive(file: str, name: str) -> bool:
