@@ -68,9 +68,7 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
         text = saved_model.read_saved_model(file, name)
         described = parse_config(text, name)
         config = _checked({key: described.get(key) for key in ("class_name", "config")}, name)
-        converted = os.path.join(folder, "converted.h5")
-        saved_model.convert_saved_model(file, config, converted, name)
-        return _load_hdf5(converted, folder, name, trust=False)
+        return _load_converted(file, config, folder, name)
     if not _is_archive(file, name):
         return _load_hdf5(file, folder, name, trust=False)
     description = archive.read_description(file, name)
@@ -80,24 +78,31 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
     weights = archive.extract_weights(file, clean, name)
     hdf5.check_hdf5(weights, name, os.path.getsize(file))
     if description.is_keras2:
-        packed, converted = (os.path.join(folder, each) for each in ("c.keras", "c.h5"))
+        packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)
-        saved_model.convert_file(packed, converted, name)
-        return _load_hdf5(converted, folder, name, trust=False)
+        return _load_converted(packed, None, folder, name)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
     return _load_by_keras(clean, name, trust=False)
+
+
+def _load_converted(source: str, config: Config | None, folder: str, name: str) -> keras.Model:
+    """Load what only tf-keras reads; what comes back from it is checked as any other file."""
+    converted = os.path.join(folder, "converted", "model.h5")
+    os.mkdir(os.path.dirname(converted))
+    saved_model.convert(source, config, converted, name)
+    return _load_hdf5(converted, folder, name, trust=False)
 
 
 def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
     """Load a model whose code may run, just as Keras loads it."""
     converted = os.path.join(folder, "converted.h5")
     if os.path.isdir(file):
-        saved_model.convert_file(file, converted, name)
+        saved_model.convert_trusted(file, converted, name)
     elif not _is_archive(file, name):
         return _load_hdf5(file, folder, name, trust=True)
     elif archive.read_description(file, name).is_keras2:
-        saved_model.convert_file(file, converted, name)
+        saved_model.convert_trusted(file, converted, name)
     else:
         return _load_by_keras(file, name, trust=True)
     return _load_hdf5(converted, folder, name, trust=True)

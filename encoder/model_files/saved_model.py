@@ -7,20 +7,18 @@ read and write files.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from encoder.errors import InputError, shortened
+from encoder.model_files import converter
+from encoder.model_files.converter import Request
 from encoder.model_files.keras2 import Config
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 _DESCRIPTION = "keras_metadata.pb"
 
@@ -37,7 +35,7 @@ def read_saved_model(path: str, name: str) -> str:
             f"{name!r} is a SavedModel without Keras' description of its layers, so there is "
             "nothing to cut at; save the model with model.save('model.keras')"
         )
-    _tf_keras(name)
+    _tf_keras_version(name)
     from google.protobuf.message import DecodeError
     from tf_keras.protobuf import saved_metadata_pb2
 
@@ -53,38 +51,67 @@ def read_saved_model(path: str, name: str) -> str:
     return str(roots[-1])
 
 
-def convert_saved_model(path: str, config: Config, target: str, name: str) -> None:
-    """Write the network of a config, with the variables of a SavedModel folder, as an .h5 file.
+def convert(source: str, config: Config | None, target: str, name: str) -> None:
+    """Write a checked model as an .h5 file, in a process of its own (see ``converter``).
+
+    Args:
+        source: a SavedModel folder, or, without a config, a .keras file of Keras 2.
+        config: the network to make, which takes the folder's variables.
+        target: the .h5 file, alone in its folder.
+        name: the model file's path, for messages.
 
     Raises:
-        InputError: tf-keras can't make the network, or the variables do not fit.
+        InputError: tf-keras is not installed, can't make the network, or the variables do not fit.
     """
-    tf_keras = _tf_keras(name)
-    with _quiet(tf_keras, name):
-        model = tf_keras.models.model_from_json(json.dumps(config))
-        status = model.load_weights(os.path.join(path, "variables", "variables"))
-        status.assert_existing_objects_matched()
-        status.expect_partial()  # without a warning: the state of the optimizer stays behind
-        model.save(target, save_format="h5", include_optimizer=False)
+    version = _tf_keras_version(name)
+    request: Request = {
+        "config": None if config is None else json.dumps(config),
+        "source": source if config is None else os.path.join(source, "variables", "variables"),
+        "target": target,
+    }
+    result = subprocess.run(
+        [sys.executable, converter.__file__],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",  # its messages matter for training only
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TMPDIR": os.path.dirname(target),  # it can't write elsewhere
+        },
+    )
+    if result.returncode != 0:
+        reason = result.stdout.strip() or result.stderr.strip()[-300:]
+        raise _not_converted(version, name, reason or f"it ended with {result.returncode}")
 
 
-def convert_file(path: str, target: str, name: str) -> None:
-    """Write the model in a file or folder as an .h5 file, just as tf-keras reads it.
+def convert_trusted(path: str, target: str, name: str) -> None:
+    """Write the model in a file or folder as an .h5 file, in this process, where its classes are.
 
-    For folders this runs code in them: the caller has to trust them.
+    This may run code in the model.
 
     Raises:
         InputError: tf-keras is not installed, or can't read it as a model with layers.
     """
-    tf_keras = _tf_keras(name)
-    with _quiet(tf_keras, name):
-        model = tf_keras.models.load_model(path, compile=False)
-        model.save(target, save_format="h5", include_optimizer=False)
-
-
-def _tf_keras(name: str) -> ModuleType:
+    version = _tf_keras_version(name)
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel("ERROR")  # its warnings matter for training only
     try:
-        return importlib.import_module("tf_keras")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converter.convert({"config": None, "source": path, "target": target})
+    except Exception as error:  # many types; all mean that it can't be converted
+        raise _not_converted(version, name, shortened(error)) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _tf_keras_version(name: str) -> str:
+    try:
+        return str(importlib.import_module("tf_keras").__version__)
     except ImportError as error:
         raise InputError(
             f"{name!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
@@ -92,21 +119,9 @@ def _tf_keras(name: str) -> ModuleType:
         ) from error
 
 
-@contextlib.contextmanager
-def _quiet(tf_keras: ModuleType, name: str) -> Iterator[None]:
-    """While tf-keras converts: no warnings that matter for training only, and clear errors."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # .h5 is outdated, but Keras 3 can read it
-            yield
-    except Exception as error:  # many types; all mean that it can't be converted
-        raise InputError(
-            f"tf-keras {tf_keras.__version__} can't take {name!r} as a model with layers: "
-            f"{shortened(error)}. If it is a subclassed model, build the same layers as a "
-            "functional model, load the weights into it, and save that"
-        ) from error
-    finally:
-        logger.setLevel(level)
+def _not_converted(version: str, name: str, reason: str) -> InputError:
+    return InputError(
+        f"tf-keras {version} can't take {name!r} as a model with layers: {reason[:300]}. If it is "
+        "a subclassed model, build the same layers as a functional model, load the weights into "
+        "it, and save that"
+    )

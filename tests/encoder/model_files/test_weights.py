@@ -5,6 +5,7 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
+from encoder.model_files.load import load_model
 from tests.conftest import small_network
 
 BUILDER = """
