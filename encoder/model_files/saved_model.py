@@ -7,7 +7,8 @@ read and write files.
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -110,13 +111,13 @@ def convert_trusted(path: str, target: str, name: str) -> None:
 
 
 def _tf_keras_version(name: str) -> str:
-    try:
-        return str(importlib.import_module("tf_keras").__version__)
-    except ImportError as error:
+    """The version of tf-keras, which is not imported here: it would share names with Keras 3."""
+    if importlib.util.find_spec("tf_keras") is None:
         raise InputError(
             f"{name!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
             "(or this package with the extra [savedmodel]). It is needed once, not for the bundle"
-        ) from error
+        )
+    return importlib.metadata.version("tf-keras")
 
 
 def _not_converted(version: str, name: str, reason: str) -> InputError:
