@@ -8,6 +8,7 @@ TensorFlowOperation, which names one function of TensorFlow and its constants.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeGuard
@@ -23,8 +24,10 @@ _Reference: TypeAlias = list[Any]
 
 OPERATION_CLASSES = ("TFOpLambda", "SlicingOpLambda")
 # The operations that are allowed: arithmetic on tensors. None can run code or open files.
-_MODULES = ("math", "nn", "linalg", "__operators__")
+_MODULES = ("math", "nn", "linalg")
+_OPERATORS = "__operators__"
 _FUNCTIONS = {
+    *(f"{_OPERATORS}.{name}" for name in ("add", "eq", "getitem", "ne")),
     *("cast", "clip_by_value", "concat", "expand_dims", "identity", "image.resize", "pad"),
     *("reshape", "squeeze", "stack", "tile", "transpose"),
 }
@@ -67,11 +70,11 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
             return tensors[value[_TENSOR]] if set(value) == {_TENSOR} else value
 
         first, options = json.loads(self.arguments, object_hook=with_tensor)
-        if self.function == "__operators__.getitem":
+        if self.function == f"{_OPERATORS}.getitem":
             return first[tuple(_slice(each) for each in options["slice_spec"])]
-        module, _, name = self.function.removeprefix("__operators__.").rpartition(".")
-        owner = getattr(tf, module) if module else tf
-        function = getattr(owner if hasattr(owner, name) else tf.math, name)
+        function = functools.reduce(getattr, self.function.split("."), tf)
+        if not inspect.isfunction(function):  # tf.linalg and tf.nn have classes too
+            raise _refused(self.function, self.name)
         options.pop("name", None)
         return function(first, **options)
 
@@ -88,11 +91,22 @@ def _check_backend(layer: str) -> None:
 
 
 def _check_function(function: str, layer: str) -> None:
-    if function not in _FUNCTIONS and function.rpartition(".")[0] not in _MODULES:
-        raise InputError(
-            f"layer {layer!r} calls tf.{function}, which is not among the operations that can be "
-            "taken over from a Keras 2 file"
-        )
+    if not is_allowed(function):
+        raise _refused(function, layer)
+
+
+def _refused(function: object, layer: str) -> InputError:
+    return InputError(
+        f"layer {layer!r} calls tf.{function}, which is not among the operations that can be "
+        "taken over from a Keras 2 file"
+    )
+
+
+def is_allowed(function: object) -> bool:
+    """Whether a function of TensorFlow, such as "math.truediv", only computes with tensors."""
+    return isinstance(function, str) and (
+        function in _FUNCTIONS or function.rpartition(".")[0] in _MODULES
+    )
 
 
 def modernize(config: object) -> bool:

@@ -1,4 +1,8 @@
-"""Load a trained model from a file of any supported format, without running code from the file."""
+"""Load a trained model from a file of any supported format, without running code from the file.
+
+What is checked is what is loaded. A file is read once; from the description of the layers that was
+checked, and from the weights, a new file is written, and Keras loads that.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,22 @@ import contextlib
 import hashlib
 import importlib
 import json
-import logging
 import os
-import shutil
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Iterator
 
-import h5py
 import keras
 
 from encoder.errors import InputError, shortened
+from encoder.model_files import archive, hdf5, saved_model
 from encoder.model_files.keras2 import Config, modernize, name_operations, operation_objects
-from encoder.model_files.safety import check_archive, check_code
+from encoder.model_files.safety import check_code, drop_training, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, normalize, store_for
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SAVED_MODEL = "saved_model.pb"
 
 
@@ -48,37 +48,92 @@ def load_model(
         InputError: there is no such file, it is not a whole model, it contains code, or its weights
             do not fit the builder's network.
     """
+    name = os.fspath(path)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_local_copy(normalize(path)))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         if builder is not None:
             model = _build(builder)
-            load_weights(model, file)
-            return model, _sha256(file)
-        source = file
-        if os.path.isdir(file) or _is_keras2_archive(file):
-            if not trust:
-                _check_saved_code(file)
-            source = to_keras3(file, folder)
-        return _load(source, folder, trust, os.fspath(path)), _sha256(file)
+            load_weights(model, _weights(file, folder, name))
+        elif trust:
+            model = _load_trusted(file, folder, name)
+        else:
+            model = _load_checked(file, folder, name)
+        return model, _sha256(file)
 
 
-def _load(file: str, folder: str, trust: bool, name: str) -> keras.Model:
-    config = _model_config(file)
+def _load_checked(file: str, folder: str, name: str) -> keras.Model:
+    """Load a model whose file may be hostile."""
+    if os.path.isdir(file):
+        text = saved_model.read_saved_model(file, name)
+        described = parse_config(text, name)
+        config = _checked({key: described.get(key) for key in ("class_name", "config")}, name)
+        return _load_converted(file, config, folder, name)
+    if not _is_archive(file, name):
+        return _load_hdf5(file, folder, name, trust=False)
+    description = archive.read_description(file, name)
+    config = _checked(parse_config(description.config, name), name)
+    clean = os.path.join(folder, "clean")
+    os.mkdir(clean)
+    weights = archive.extract_weights(file, clean, name)
+    hdf5.check_hdf5(weights, name, os.path.getsize(file))
+    if description.is_keras2:
+        packed = os.path.join(folder, "clean.keras")
+        archive.pack(json.dumps(config), weights, packed)
+        return _load_converted(packed, None, folder, name)
+    with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
+        json.dump(config, opened)
+    return _load_by_keras(clean, name, trust=False)
+
+
+def _load_converted(source: str, config: Config | None, folder: str, name: str) -> keras.Model:
+    """Load what only tf-keras reads; what comes back from it is checked as any other file."""
+    converted = os.path.join(folder, "converted", "model.h5")
+    os.mkdir(os.path.dirname(converted))
+    saved_model.convert(source, config, converted, name)
+    return _load_hdf5(converted, folder, name, trust=False)
+
+
+def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
+    """Load a model whose code may run, just as Keras loads it."""
+    converted = os.path.join(folder, "converted.h5")
+    if os.path.isdir(file):
+        saved_model.convert_trusted(file, converted, name)
+    elif not _is_archive(file, name):
+        return _load_hdf5(file, folder, name, trust=True)
+    elif archive.read_description(file, name).is_keras2:
+        saved_model.convert_trusted(file, converted, name)
+    else:
+        return _load_by_keras(file, name, trust=True)
+    return _load_hdf5(converted, folder, name, trust=True)
+
+
+def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model:
+    text = hdf5.read_config(file, name)
+    if text is None:
+        raise InputError(
+            f"{name!r} holds weights only, no architecture; name the function that builds the "
+            "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"
+        )
+    config = parse_config(text, name)
     if not trust:
-        check_code(config, name)
+        hdf5.check_hdf5(file, name, os.path.getsize(file))
+        config = _checked(config, name)
     try:
-        rewritten = h5py.is_hdf5(file) and any([modernize(config), name_operations(config)])
+        modernize(config)
+        name_operations(config)
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{name!r} does not describe its layers as Keras does: {error!r}"
         ) from error
-    if rewritten:
-        file = shutil.copy(file, os.path.join(folder, "rewritten.h5"))
-        with h5py.File(file, "r+") as archive:
-            archive.attrs["model_config"] = json.dumps(config)
+    clean = os.path.join(folder, "clean.h5")
+    hdf5.write_model(file, json.dumps(config), clean, name)
+    return _load_by_keras(clean, name, trust=trust)
+
+
+def _load_by_keras(file: str, name: str, *, trust: bool) -> keras.Model:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about arguments from older versions
@@ -91,79 +146,30 @@ def _load(file: str, folder: str, trust: bool, name: str) -> keras.Model:
         ) from error
 
 
-def _model_config(file: str) -> Config:
-    """The model's architecture in the file, read without Keras."""
+def _checked(config: Config, name: str) -> Config:
+    """The config without what the model was compiled with, if it needs no code."""
+    drop_training(config)
+    check_code(config, name)
+    return config
+
+
+def _weights(file: str, folder: str, name: str) -> str:
+    """The file itself, or the extracted weights of a .keras file."""
     with open(file, "rb") as opened:
-        start = opened.read(len(_HDF5_SIGNATURE))
-    if start == _HDF5_SIGNATURE:
-        return _hdf5_config(file)
-    if start[:2] == b"PK":
-        return _zip_json(file, "config.json")
-    raise InputError(
-        f"{file!r} is not a model saved by Keras: expected a .keras or .h5 file or a SavedModel "
-        f"folder, found a file that starts with {start!r}"
-    )
+        is_archive = opened.read(2) == b"PK"
+    return archive.extract_weights(file, folder, name) if is_archive else file
 
 
-def _zip_json(file: str, name: str) -> Config:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            check_archive(archive, file)
-            return _as_object(archive.read(name))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file!r} is not a whole .keras file: {error}") from error
-
-
-def _is_keras2_archive(file: str) -> bool:
-    """Whether a file is a ``.keras`` file of Keras 2."""
-    if not zipfile.is_zipfile(file):
-        return False
-    return str(_zip_json(file, "metadata.json").get("keras_version", "")).startswith("2.")
-
-
-def _check_saved_code(path: str) -> None:
-    """Refuse Lambda layers in a file that only tf-keras can read: loading would run their code."""
-    if not os.path.isdir(path):
-        check_code(_zip_json(path, "config.json"), path)
-        return
-    metadata = os.path.join(path, "keras_metadata.pb")
-    if not os.path.exists(metadata):
+def _is_archive(file: str, name: str) -> bool:
+    """Whether it is a .keras file; else it is an .h5 file."""
+    with open(file, "rb") as opened:
+        start = opened.read(len(hdf5.SIGNATURE))
+    if start != hdf5.SIGNATURE and start[:2] != b"PK":
         raise InputError(
-            f"{path!r} is a SavedModel without Keras' description of its layers, so there is "
-            "nothing to cut at; save the model with model.save('model.keras')"
+            f"{name!r} is not a model saved by Keras: expected a .keras or .h5 file or a "
+            f"SavedModel folder, found a file that starts with {start!r}"
         )
-    with open(metadata, "rb") as opened:
-        if b'"class_name": "Lambda"' in opened.read():
-            raise InputError(
-                f"{path!r} has a Lambda layer, which would run code from the file. If you trust "
-                "it, allow it with --trust (trust=True)"
-            )
-
-
-def _hdf5_config(file: str) -> Config:
-    try:
-        with h5py.File(file, "r") as archive:
-            config = archive.attrs.get("model_config")
-    except OSError as error:
-        raise InputError(f"{file!r} is not a whole .h5 file: {error}") from error
-    if config is None:
-        raise InputError(
-            f"{file!r} holds weights only, no architecture; name the function that builds the "
-            "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"
-        )
-    try:
-        return _as_object(config)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file!r} has a damaged description of its layers: {error}") from error
-
-
-def _as_object(text: str | bytes) -> Config:
-    values = json.loads(text)
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, found {type(values).__name__}")
-    return values
+    return start != hdf5.SIGNATURE
 
 
 def _build(builder: str) -> keras.Model:
@@ -218,43 +224,3 @@ def _sha256(path: str) -> str:
         while block := opened.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def to_keras3(path: str, folder: str) -> str:
-    """Convert a SavedModel folder or a Keras 2 ``.keras`` file to an .h5 file.
-
-    Args:
-        path: the model, on this machine.
-        folder: where to write the .h5 file.
-
-    Returns:
-        The path of the .h5 file.
-
-    Raises:
-        InputError: tf-keras is not installed, or can't read the file as a model with layers.
-    """
-    try:
-        import tf_keras
-    except ImportError as error:
-        raise InputError(
-            f"{path!r} was saved by Keras 2, which only tf-keras can read: pip install tf-keras "
-            "(or this package with the extra [savedmodel]). It is needed once, not for the bundle"
-        ) from error
-    target = os.path.join(folder, "converted.h5")
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel("ERROR")  # its warnings matter for training only
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # .h5 is outdated, but Keras 3 can read it
-            model = tf_keras.models.load_model(path, compile=False)
-            model.save(target, save_format="h5", include_optimizer=False)
-    except Exception as error:  # many types; all mean that it can't be converted
-        raise InputError(
-            f"tf-keras {tf_keras.__version__} can't take {path!r} as a model with layers: {error}. "
-            "If it is a subclassed model, build the same layers as a functional model, load the "
-            "weights into it, and save that"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    return target

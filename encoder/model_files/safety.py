@@ -1,40 +1,57 @@
-"""Check a model file for code that it would run, and for zip bombs, before loading it."""
+"""Check a model's config for code that it would run, before anything is made of it."""
 
 from __future__ import annotations
 
-import zipfile
+import json
 from collections.abc import Iterator
 
-import keras
-
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, Config, operation_classes
+from encoder.model_files.keras2 import OPERATION_CLASSES, Config, TensorFlowOperation, is_allowed
+from encoder.model_files.known_classes import MODELS, VALUES, foreign_names, is_known, is_own
 
-_MODELS = ("Functional", "Model", "Sequential")
-_OWN_PACKAGE = "encoder>"
-# A .keras file holds weights uncompressed; compressed text keeps at least a tenth of its size.
-_LARGEST_EXPANSION = 50
-_HARMLESS_BYTES = 64 << 20
+_DEEPEST = 300  # levels of brackets; a model nested 20 times has about 100
+# Classes that call the function of TensorFlow that their config names.
+_CALLING = (*OPERATION_CLASSES, TensorFlowOperation.__name__)
+_NUMBERS = ("float", "int", "uint", "bool", "bfloat", "complex")
+
+
+def parse_config(text: str | bytes, path: str) -> Config:
+    """The JSON object in which Keras describes a model.
+
+    Raises:
+        InputError: it is no JSON object; the message names the file.
+    """
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path!r} has a damaged description of its layers: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{path!r} has a damaged description of its layers: expected a JSON object, found "
+            f"{type(config).__name__}"
+        )
+    return config
 
 
 def check_code(config: Config, path: str) -> None:
-    """Refuse a model config with Lambda layers, custom classes or custom functions.
+    """Refuse a model config that names anything but the known classes.
 
     Args:
-        config: the model's config.
+        config: the model's config, as the JSON parser gave it. Exactly this is to be loaded.
         path: the model file's path, for the message.
 
     Raises:
-        InputError: there are any; the message names the layers, and how to allow them.
+        InputError: it has Lambda layers, custom classes, functions, or classes that read files; the
+            message names the layers, and how to allow them.
     """
-    if config.get("class_name") not in _MODELS:
+    if config.get("class_name") not in MODELS:
         raise InputError(
             f"{path!r} holds a model of the class {config.get('class_name')!r}, a subclass of "
             "keras.Model, which has no graph of layers to cut in. Build the same layers as a "
             "functional or Sequential model, load the weights into it "
             "(new.set_weights(old.get_weights())), and save that"
         )
-    found = list(dict.fromkeys(_foreign(config, "the model")))
+    found = list(dict.fromkeys(_foreign(config, path)))
     if found:
         raise InputError(
             f"{path!r} needs code that is not part of Keras: {'; '.join(found)}. If you trust the "
@@ -43,58 +60,95 @@ def check_code(config: Config, path: str) -> None:
         )
 
 
-def check_archive(archive: zipfile.ZipFile, path: str) -> None:
-    """Refuse a zip bomb: an archive with a file that expands more than a model's files do.
+def drop_training(config: object) -> None:
+    """Remove what models were compiled with (optimizer, losses, metrics) from a config, in place.
 
-    Raises:
-        InputError: there is such a file.
+    Keras compiles a model inside another one even if it is called with compile=False.
     """
-    for member in archive.infolist():
-        largest = max(_HARMLESS_BYTES, _LARGEST_EXPANSION * member.compress_size)
-        if member.file_size > largest:
-            raise InputError(
-                f"{path!r} is no model file: {member.filename!r} in it expands from "
-                f"{member.compress_size:,} to {member.file_size:,} bytes"
-            )
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if "class_name" in part:
+                part.pop("compile_config", None)
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
 
 
-def _foreign(config: object, layer: str) -> Iterator[str]:
+def _foreign(config: Config, path: str) -> Iterator[str]:
     """Descriptions of everything in a config that is not part of Keras or of this package."""
-    if isinstance(config, list):
-        for inner in config:
-            yield from _foreign(inner, layer)
-    if not isinstance(config, dict):
-        return
-    inner_config = config.get("config")
-    if "class_name" in config:
-        inner_name = inner_config.get("name") if isinstance(inner_config, dict) else None
-        layer = str(inner_name or config.get("name") or layer)
-        kind = _foreign_kind(config)
-        if kind:
-            yield f"layer {layer!r} has {kind}"
-            return
-    for key, inner in config.items():
-        if key != "compile_config":  # losses and metrics, which are not loaded
-            yield from _foreign(inner, layer)
+    registered = foreign_names()
+    waiting: list[tuple[object, str, int]] = [(config, "the model", 0)]
+    while waiting:
+        part, layer, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise InputError(
+                f"{path!r} nests the description of its layers more than {_DEEPEST} levels deep, "
+                "which no model saved by Keras does"
+            )
+        if isinstance(part, str):
+            if part in registered:
+                yield f"layer {layer!r} has the custom object {part!r}"
+            continue
+        if isinstance(part, list):
+            waiting.extend((inner, layer, depth + 1) for inner in reversed(part))
+        if not isinstance(part, dict):
+            continue
+        if "class_name" in part:
+            layer = _layer_name(part) or layer
+            kind = _foreign_kind(part)
+            if kind:
+                yield f"layer {layer!r} has {kind}"
+                continue
+        waiting.extend(
+            (inner, layer, depth + 1) for key, inner in reversed(part.items()) if key != "name"
+        )
+
+
+def _layer_name(config: Config) -> str:
+    return str(_setting(config, "name") or config.get("name") or "")
+
+
+def _setting(config: Config, key: str) -> object:
+    inner = config.get("config")
+    return inner.get(key) if isinstance(inner, dict) else None
 
 
 def _foreign_kind(config: Config) -> str:
     """What an object that is not part of Keras or of this package is; "" for known objects."""
-    kind, module = str(config["class_name"]), config.get("module")
-    registered = str(config.get("registered_name") or "")
+    kind, module = config["class_name"], config.get("module")
+    registered = config.get("registered_name")
+    if not (isinstance(kind, str) and _is_text(module) and _is_text(registered)):
+        return f"a class without a name: {kind!r}"
+    if kind in VALUES:
+        return _foreign_value(config)
     if kind == "Lambda":
         return "a Lambda"
     if kind in ("function", "__lambda__"):
         return f"the function {config.get('config')!r}"
-    if _OWN_PACKAGE in kind + registered:
+    if kind.removeprefix("encoder>") in _CALLING and not is_allowed(_setting(config, "function")):
+        return (
+            f"the function tf.{_setting(config, 'function')}, which is not among the operations "
+            "that can be taken over from a Keras 2 file"
+        )
+    if is_own(kind, module, registered):
         return ""
-    if ">" in kind + registered:
+    if registered not in (None, "", kind) or ">" in kind:
         return f"the custom class {registered or kind!r}"
-    if module is not None:
-        known_package = str(module).partition(".")[0] in ("keras", "tf_keras")
-        return "" if known_package else f"the class {module}.{kind}"
-    # .h5 files and Keras 2 write class names without a module: of layers, of operations, and of
-    # objects that need no check (slices, initializers). Only layers have a name of their own.
-    is_layer = "name" in (config.get("config") or {}) and "inbound_nodes" in config
-    known = (*_MODELS, *OPERATION_CLASSES, *dir(keras.layers), *operation_classes())
-    return f"the custom class {kind!r}" if is_layer and kind not in known else ""
+    if kind not in foreign_names() and is_known(kind, module):
+        return ""
+    return f"the class {module}.{kind}" if module else f"the custom class {kind!r}"
+
+
+def _foreign_value(config: Config) -> str:
+    """What is odd about an array: a dtype of text or objects may take any amount of memory."""
+    if config["class_name"] not in ("__tensor__", "__numpy__"):
+        return ""
+    dtype = _setting(config, "dtype")
+    is_number = isinstance(dtype, str) and dtype.rstrip("0123456789") in _NUMBERS
+    return "" if is_number else f"an array of the dtype {dtype!r}"
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)

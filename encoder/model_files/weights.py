@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import io
-import json
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import InputError, shortened
+from encoder.model_files.hdf5 import check_hdf5
+from encoder.model_files.safety import parse_config
 
 if TYPE_CHECKING:
     import keras
@@ -36,8 +34,8 @@ def load_weights(model: keras.Model, file: str) -> None:
         raise InputError(
             "the builder gives a model that is not built yet; give its first layer an Input"
         )
-    if file.endswith(".weights.json"):
-        _check_shards(file)
+    for each in _files(file):
+        check_hdf5(each, file, os.path.getsize(each))
     try:
         model.load_weights(file)
     except Exception as error:  # Keras raises many types; all mean that the weights don't fit
@@ -57,15 +55,8 @@ def load_weights(model: keras.Model, file: str) -> None:
 
 def _stored(file: str) -> Iterator[NDArray[np.generic]]:
     """The network's weights in a file, or in all shards of a ``.weights.json``."""
-    files = [file]
-    if file.endswith(".weights.json"):
-        files = sorted(glob.glob(glob.escape(file.removesuffix(".weights.json")) + "_*.weights.h5"))
-    for each in files:
-        source: str | io.BytesIO = each
-        if zipfile.is_zipfile(each):
-            with zipfile.ZipFile(each) as whole:
-                source = io.BytesIO(whole.read("model.weights.h5"))
-        with h5py.File(source, "r") as archive:
+    for each in _files(file):
+        with h5py.File(each, "r") as archive:
             root = archive.get("model_weights", archive)
             found: list[NDArray[np.generic]] = []
 
@@ -81,13 +72,25 @@ def _stored(file: str) -> Iterator[NDArray[np.generic]]:
             yield from found
 
 
-def _check_shards(file: str) -> None:
+def _files(file: str) -> list[str]:
+    """The HDF5 files that hold the weights: the file itself, or the shards beside an index."""
+    if not file.endswith(".weights.json"):
+        return [file]
     with open(file, "rb") as opened:
-        index = json.load(opened)
-    names = {name for shards in index.get("weight_map", {}).values() for name in _listed(shards)}
-    missing = sorted(n for n in names if not os.path.exists(os.path.join(os.path.dirname(file), n)))
+        index = parse_config(opened.read(), file)
+    try:
+        shards = index["weight_map"].values()
+        names = {name for shard in shards for name in _listed(shard)}
+        outside = sorted(name for name in names if name != os.path.basename(name))
+    except (KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{file!r} is no index of shards of weights: {error!r}") from error
+    if outside:
+        raise InputError(f"{file!r} names shards in another folder: {', '.join(outside)}")
+    paths = sorted(os.path.join(os.path.dirname(file), name) for name in names)
+    missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
     if missing:
         raise InputError(f"{file!r} names shards that are not there: {', '.join(missing)}")
+    return paths
 
 
 def _listed(value: str | list[str]) -> list[str]:

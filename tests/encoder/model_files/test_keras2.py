@@ -1,5 +1,6 @@
 """Files written by Keras 2 (the real tf-keras), against the values that tf-keras computes."""
 
+import functools
 import json
 import pathlib
 import shutil
@@ -119,21 +120,33 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def extracted(folder, tmp_path_factory):
+    """The encoder of a file. Each file is converted once: that starts a process."""
+
+    @functools.cache
+    def of(file):
+        output = tmp_path_factory.mktemp("bundle")
+        return encoder.extract(folder / file, output, layer="pool8", preprocess="none")
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("kind", "ending"),
     [(k, e) for k in KINDS for e in ENDINGS if (k, e) != ("preprocessed", ".keras")],
 )
-def test_it_computes_what_keras_2_computes(folder, kind, ending, tmp_path):
-    made = encoder.extract(folder / f"{kind}{ending}", tmp_path, layer="pool8", preprocess="none")
+def test_it_computes_what_keras_2_computes(folder, extracted, kind, ending):
+    made = extracted(f"{kind}{ending}")
     vectors = made.embed(np.load(folder / "images.npy"))
     expected = np.load(folder / f"{kind}.npy")
     np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_id_is_the_same_in_every_format(folder, kind, tmp_path):
+def test_the_id_is_the_same_in_every_format(folder, extracted, kind):
     ids = {
-        encoder.extract(folder / f"{kind}{ending}", tmp_path).spec.id
+        extracted(f"{kind}{ending}").spec.id
         for ending in ENDINGS
         if (folder / f"{kind}{ending}").exists()
     }

@@ -5,6 +5,7 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
+from encoder.model_files.load import load_model
 from tests.conftest import small_network
 
 BUILDER = """
@@ -105,3 +106,14 @@ def test_one_weight_that_is_in_no_file(tmp_path, builder):
         extra["0"] = np.ones(3, np.float32)
     with pytest.raises(InputError, match=r"1 weights in .* found no place"):
         extract(tmp_path / "w.weights.h5", tmp_path, f"{builder}:network")
+
+
+def test_shards_in_another_folder(tmp_path, builder):
+    index = tmp_path / "m.weights.json"
+    index.write_text('{"metadata": {}, "weight_map": {"/layers": "../../other.weights.h5"}}')
+    with pytest.raises(InputError, match=r"shards in another folder: \.\./\.\./other"):
+        load_model(index, builder=f"{builder}:network")
+    for text in ("[]", "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 7}}', "["):
+        index.write_text(text)
+        with pytest.raises(InputError, match=r"m\.weights\.json"):
+            load_model(index, builder=f"{builder}:network")

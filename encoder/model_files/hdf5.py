@@ -1,0 +1,120 @@
+"""Check HDF5 files, and read a model's config from them.
+
+An HDF5 file can show data of other files (links, external storage, virtual datasets), name a plugin
+that decodes its data, and declare arrays that are far larger than the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import h5py
+
+from encoder.errors import InputError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+CONFIG = "model_config"
+# HDF5's own filters: gzip, shuffle, fletcher32, szip, nbit, scaleoffset; and h5py's lzf.
+_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_KINDS = "biufcV"  # numbers; V is how h5py shows bfloat16
+_LARGEST_EXPANSION = 50
+_HARMLESS_BYTES = 64 << 20
+
+
+def check_hdf5(file: str, name: str, size: int) -> None:
+    """Refuse an HDF5 file that could show data of other files, or fill the memory.
+
+    Args:
+        file: the file, on this machine.
+        name: the model file's path, for messages.
+        size: bytes of the model file.
+
+    Raises:
+        InputError: it could, or it is damaged.
+    """
+    limit = max(_HARMLESS_BYTES, _LARGEST_EXPANSION * size)
+    total = 0
+    try:
+        with h5py.File(file, "r") as archive:
+            for place, dataset in _datasets(archive, name):
+                total += _checked_bytes(dataset, place, name)
+                if total > limit:
+                    raise InputError(
+                        f"{name!r} declares arrays of more than {limit:,} bytes, and has "
+                        f"{size:,} bytes; {place!r} is one of them"
+                    )
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+
+
+def read_config(file: str, name: str) -> str | bytes | None:
+    """The text in which Keras describes the model in an .h5 file; None if it holds weights only.
+
+    Raises:
+        InputError: the file is damaged, or the description is no text.
+    """
+    try:
+        with h5py.File(file, "r") as archive:
+            if CONFIG not in archive.attrs:
+                return None
+            stored = archive.attrs.get_id(CONFIG)
+            is_text = stored.shape == () and stored.dtype.kind in "OS"
+            text = archive.attrs[CONFIG] if is_text else None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+    if not isinstance(text, str | bytes):
+        raise InputError(f"{name!r} has a damaged description of its layers: it is no text")
+    return text
+
+
+def write_model(file: str, config: str, target: str, name: str) -> None:
+    """Write an .h5 file with a config and the weights of another file, and with nothing else.
+
+    Raises:
+        InputError: the other file has no weights.
+    """
+    with h5py.File(file, "r") as source, h5py.File(target, "w") as copy:
+        if not isinstance(source.get("model_weights"), h5py.Group):
+            raise InputError(f"{name!r} has no weights; save the whole model with model.save(...)")
+        source.copy("model_weights", copy)
+        copy.attrs[CONFIG] = config
+
+
+def _datasets(archive: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Each dataset once, with its path, even if a group is linked from below itself."""
+    seen: set[object] = set()
+    waiting = [("", archive)]
+    while waiting:
+        path, item = waiting.pop()
+        key = (item.id.__class__, h5py.h5o.get_info(item.id).addr)
+        if key in seen:
+            continue
+        seen.add(key)
+        if isinstance(item, h5py.Dataset):
+            yield path, item
+        elif isinstance(item, h5py.Group):
+            for each in item:
+                link = type(item.get(each, getlink=True))
+                if link is not h5py.HardLink:
+                    raise InputError(
+                        f"{name!r} has a link at {path}/{each!r} ({link.__name__}), which may "
+                        "lead to another file; a model saved by Keras has none"
+                    )
+                waiting.append((f"{path}/{each}", item[each]))
+
+
+def _checked_bytes(dataset: h5py.Dataset, place: str, name: str) -> int:
+    """The bytes that a dataset takes in memory."""
+    plan = dataset.id.get_create_plist()
+    filters = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
+    if dataset.external or dataset.is_virtual:
+        what = "shows data of another file"
+    elif not filters <= _FILTERS:
+        what = f"needs the HDF5 plugins {sorted(filters - _FILTERS)}"
+    elif dataset.dtype.kind not in _KINDS:
+        what = f"holds {dataset.dtype} and not numbers"
+    else:
+        return int(dataset.size or 0) * int(dataset.dtype.itemsize)
+    raise InputError(f"{name!r} is refused: {place!r} in it {what}, which no weights of Keras do")
