@@ -47,6 +47,7 @@ PURPOSES = {
     "encoder.storage": "local files and Google Cloud Storage",
     "encoder.strict_json": "JSON with one meaning, or an error",
     "encoder.terminal": "one line per error, exit codes",
+    "encoder.isolation": "no network and no writing for decoders",
     "encoder.errors": "errors that a user can act on",
     "encoder.printable": "escapes for control characters",
 }

@@ -71,21 +71,22 @@ def convert(source: str, config: Config | None, target: str, name: str) -> None:
         "target": target,
     }
     result = subprocess.run(
-        [sys.executable, converter.__file__],
+        [sys.executable, "-m", converter.__name__],
         input=json.dumps(request),
         capture_output=True,
         text=True,
         check=False,
         env={
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
             "TF_CPP_MIN_LOG_LEVEL": "3",  # its messages matter for training only
             "CUDA_VISIBLE_DEVICES": "-1",
             "TMPDIR": os.path.dirname(target),  # it can't write elsewhere
         },
     )
     if result.returncode != 0:
-        reason = result.stdout.strip() or result.stderr.strip()[-300:]
-        raise _not_converted(version, name, reason or f"it ended with {result.returncode}")
+        reason = converter.error_in(result.stderr) or f"it ended with {result.returncode}"
+        raise _not_converted(version, name, reason)
 
 
 def convert_trusted(path: str, target: str, name: str) -> None:

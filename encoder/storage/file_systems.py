@@ -38,18 +38,23 @@ def open_regular(path: str) -> BinaryIO:
         OSError: it can't be opened, or it is not a regular file.
     """
     _check(path, os.stat(path))  # opening some devices has effects
-    flags = os.O_RDONLY | os.O_CLOEXEC
-    try:  # if a pipe has taken the file's place meanwhile, opening does not wait
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    try:
+        _check(path, os.fstat(file.fileno()))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a path; if a pipe has taken the place of a file meanwhile, this does not wait."""
+    try:
         descriptor = os.open(path, flags | os.O_NONBLOCK)
     except BlockingIOError:  # a file that another program has a lease on, such as Samba
-        descriptor = os.open(path, flags)
-    try:
-        _check(path, os.fstat(descriptor))
-        os.set_blocking(descriptor, True)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+        return os.open(path, flags)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def describe_special(path: str) -> str:

@@ -1,7 +1,8 @@
 """The program of a process that decodes images; pipeline.embedding.decoders starts it.
 
 A decoder written in C can't be stopped in a thread, and a fault in it ends its process. Here it
-ends this process only. The process reads images from a socket and sends pixels back.
+ends this process only. The process reads images from a socket and sends pixels back. Where the
+system can, it has no network, writes no file and starts no program: see encoder.isolation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from encoder.compute.machine import usable_memory
 from encoder.images.decode import decode_image
 from encoder.images.limits import Limits
+from encoder.isolation import restrict
 from encoder.spec import EncoderSpec
 from pipeline.records import describe_error
 
@@ -118,12 +120,15 @@ def main() -> None:
     """Decode images until the other end of the socket, whose number is the argument, is closed."""
     _leave_signals_to_the_worker()
     _end_first()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    restrict(None)
     before = _memory_in_use()
     with contextlib.suppress(EOFError, OSError), socket.socket(fileno=int(sys.argv[1])) as peer:
         settings = msgspec.msgpack.decode(receive(peer), type=Settings)
         spec = EncoderSpec.from_json(settings.spec)
         send(peer, b"")  # ready
-        _close_terminal()
+        for stream in (0, 1, 2):  # what C libraries write about damaged images
+            os.dup2(nowhere, stream)
         while True:
             data = bytes(receive(peer))
             with _limited(settings.seconds):
@@ -198,14 +203,6 @@ def _bound_memory(most: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-
-
-def _close_terminal() -> None:
-    """What C libraries write about damaged images goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

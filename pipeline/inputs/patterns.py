@@ -19,7 +19,7 @@ from encoder.errors import InputError
 from pipeline.inputs.file_kinds import is_left_out, leftovers_in
 
 MAGIC = re.compile(r"[*?\[{]")
-_MOST_FORMS = 1000  # that the braces of one glob may stand for; each takes a millisecond
+_MOST_FORMS = 10_000  # that the braces of one glob may stand for; each takes a millisecond
 _SHOWN = 200  # characters of a glob in an error
 _EXTENSION = re.compile(r"(\.[^./]*)?\.(gz|bz2|xz)$|\.[^./]*$", re.I)
 

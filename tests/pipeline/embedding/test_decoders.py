@@ -213,6 +213,19 @@ def test_memory_is_bounded(spec, started):
     assert len(started) == 1
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux")
+def test_the_process_has_no_network_and_writes_nothing(spec, started):
+    """See tests/encoder/test_isolation.py for what that means."""
+    with decoders(spec) as opened:
+        opened.decode(png(), freely)
+        with open(f"/proc/{started[0]}/status") as file:
+            rights = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+        places = [os.readlink(f"/proc/{each}/ns/net") for each in (started[0], os.getpid())]
+    if places[0] == places[1]:
+        pytest.skip("this system does not allow namespaces")
+    assert rights["NoNewPrivs"].strip() == "1"
+
+
 def test_a_reply_of_an_impossible_size_is_not_read(spec):
     """A decoder that an image has taken over must not harm the worker."""
     with decoders(spec) as opened:

@@ -47,7 +47,7 @@ def test_failures_by_reason_with_an_example(output):
     assert reason.uri.endswith(".jpg")
     row = cells(output, "decode", width=300)
     assert row[:3] == ["decode", "UnidentifiedImageError", "3"]
-    assert "no image" in " ".join(row)
+    assert "not an image" in " ".join(row)
 
 
 def test_brackets_are_shown_as_they_are(small_bundle, tmp_path):

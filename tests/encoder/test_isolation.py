@@ -1,4 +1,4 @@
-"""The wall around the process that runs tf-keras, against code that runs inside it."""
+"""The wall around processes that work on files of strangers, against code that runs inside."""
 
 import socket
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from encoder.model_files import converter
+from encoder import isolation
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the wall is of Linux' namespaces and Landlock"
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(
 INSIDE = """
 import os, runpy, socket, subprocess, sys
 wall = runpy.run_path(sys.argv[1])["restrict"]
-folder, outside, port = sys.argv[2:5]
-print("missing:", *wall(folder))
+folder, outside, port, allowed = sys.argv[2:6]
+print("missing:", *wall(folder if allowed else None))
 
 def attempt(what, action):
     try:
@@ -40,19 +40,29 @@ attempt("network", lambda: socket.create_connection(("127.0.0.1", int(port)), 5)
 """
 
 
-def test_no_writing_outside_of_its_folder_and_no_network(tmp_path):
+@pytest.mark.parametrize("allowed", [True, False])
+def test_no_network_and_no_writing_but_in_one_folder_if_any(tmp_path, allowed):
     folder, outside = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     outside.mkdir()
     (outside / "old").write_text("old")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        words = [sys.executable, "-c", INSIDE, converter.__file__, folder, outside, port]
+        words = [
+            sys.executable,
+            "-c",
+            INSIDE,
+            isolation.__file__,
+            folder,
+            outside,
+            port,
+            "1" * allowed,
+        ]
         result = subprocess.run(words, capture_output=True, text=True, check=True)
     first, *lines = result.stdout.splitlines()
     if first != "missing:":
         pytest.skip(f"this system can't do without {first}")
-    assert lines[0] == "inside done"
+    assert lines[0] == ("inside done" if allowed else "inside refused")
     assert {line.split()[1] for line in lines[1:]} == {"refused"}
     assert len(lines) == 8
     assert [path.name for path in outside.iterdir()] == ["old"]
