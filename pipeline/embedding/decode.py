@@ -14,7 +14,7 @@ from encoder.storage.base import check_size
 from pipeline.dataset.known_vectors import VectorIndex
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decoder_process import Refusal, Settings
-from pipeline.embedding.decoders import Decoders
+from pipeline.embedding.decoders import Decoders, shared_decoders
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import Packing
 from pipeline.options import (
@@ -51,14 +51,14 @@ class Reading:
     decode_timeout: float = DEFAULT_DECODE_TIMEOUT
 
     def decoders(self, processes: int) -> Decoders:
-        """Processes that decode as set here; the caller has to close them."""
+        """Processes that decode as set here."""
         settings = Settings(
             self.spec.to_json(),
             self.limits.max_pixels,
             self.limits.allow_truncated,
             self.decode_timeout,
         )
-        return Decoders.shared(settings, processes)
+        return shared_decoders(settings, processes)
 
 
 def decode(

@@ -29,6 +29,7 @@ _LENGTH = struct.Struct(">Q")  # of a message, in front of it
 # Memory that decoding may take, besides what it takes for each byte of the file and each pixel. The
 # most that was measured is 28 bytes a pixel, for lossless WebP with transparency.
 _BYTES, _BYTES_PER_BYTE, _BYTES_PER_PIXEL = 1 << 30, 4, 64
+_IDLE_SECONDS = 60.0  # then the process ends; starting another one takes half a second
 _STATUS = "/proc/self/status"
 
 
@@ -117,7 +118,10 @@ def _exactly(peer: socket.socket, length: int) -> bytearray:
 
 
 def main() -> None:
-    """Decode images until the other end of the socket, whose number is the argument, is closed."""
+    """Decode images until the other end of the socket, whose number is the argument, is closed.
+
+    Without work, the process ends after a while, too.
+    """
     _leave_signals_to_the_worker()
     _end_first()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -130,7 +134,9 @@ def main() -> None:
         for stream in (0, 1, 2):  # what C libraries write about damaged images
             os.dup2(nowhere, stream)
         while True:
+            peer.settimeout(_IDLE_SECONDS)
             data = bytes(receive(peer))
+            peer.settimeout(None)
             with _limited(settings.seconds):
                 reply = _decoded(peer, data, spec, settings, before)
             send(peer, msgspec.msgpack.encode(reply))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -10,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import ClassVar
 
 import msgspec
 
@@ -36,47 +36,22 @@ class DecoderCrashError(Exception):
 
 
 class Decoders:
-    """Processes of one machine that decode images. They start when they are needed.
+    """Processes of one machine that decode images.
 
-    Workers in threads of one process share them: see shared.
+    They start when they are needed, and end when they had nothing to do for a while, or when this
+    process ends.
 
     Args:
         settings: how images are decoded.
         most: processes at the same time.
     """
 
-    _all: ClassVar[dict[tuple[Settings, int], Decoders]] = {}
-    _all_lock: ClassVar = threading.Lock()
-
     def __init__(self, settings: Settings, most: int) -> None:
-        self._key = (settings, most)
-        self._users = 0
         self._settings = settings
         self._most = most
         self._started = 0
         self._idle: list[_Process] = []
         self._changed = threading.Condition()
-
-    @classmethod
-    def shared(cls, settings: Settings, most: int) -> Decoders:
-        """The decoders of this process with these settings; each user has to close them."""
-        with cls._all_lock:
-            found = cls._all.setdefault((settings, most), cls(settings, most))
-            found._users += 1
-            return found
-
-    def close(self) -> None:
-        """End the processes, if this was the last user."""
-        with self._all_lock:
-            self._users -= 1
-            if self._users > 0:
-                return
-            self._all.pop(self._key, None)
-        with self._changed:
-            idle, self._idle = self._idle, []
-            self._started -= len(idle)
-        for process in idle:
-            process.close()
 
     def decode(self, data: bytes, admit: Admit) -> Pixels | Refusal:
         """Decode an image file.
@@ -114,8 +89,12 @@ class Decoders:
     def _take(self) -> _Process:
         with self._changed:
             self._changed.wait_for(lambda: self._idle or self._started < self._most)
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                process = self._idle.pop()
+                if process.is_alive():
+                    return process
+                process.end()
+                self._started -= 1
             self._started += 1
         try:
             return _Process(self._settings)
@@ -125,13 +104,17 @@ class Decoders:
 
     def _give_back(self, process: _Process | None) -> None:
         with self._changed:
-            if process is not None and self._users > 0:
-                self._idle.append(process)
-            else:
+            if process is None:
                 self._started -= 1
+            else:
+                self._idle.append(process)
             self._changed.notify()
-        if process is not None and self._users <= 0:
-            process.close()
+
+
+@functools.cache
+def shared_decoders(settings: Settings, most: int) -> Decoders:
+    """The decoders of this process with these settings, which all its threads share."""
+    return Decoders(settings, most)
 
 
 class _Process:
@@ -203,13 +186,9 @@ class _Process:
         reply: Reply = msgspec.msgpack.decode(message, type=Reply)
         return reply
 
-    def close(self) -> None:
-        """End the process after its current work."""
-        self._peer.close()
-        try:
-            self._child.wait(self._seconds)
-        except subprocess.TimeoutExpired:
-            self.end()
+    def is_alive(self) -> bool:
+        """Whether the process has not ended by itself, for lack of work."""
+        return self._child.poll() is None
 
     def end(self) -> int:
         """End the process now. Returns its exit code, or the signal that ended it, negative."""

@@ -87,7 +87,6 @@ class ReadAhead:
         self.clear()
         self._readers.close()
         self._decoders.shutdown(cancel_futures=True)
-        self._processes.close()
 
     def _read_file(self, flight: _Flight, watch: Watch, todo: Todo) -> None:
         image = todo.image

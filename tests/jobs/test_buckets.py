@@ -73,7 +73,7 @@ def test_requests(gcs, place, capsys):
     reads = collections.Counter(r.name for r in gcs.requests if r.kind == "read")
     photos = [name for name in place.names() if name.startswith("photos/")]
     assert all(reads[name] == 1 for name in photos)
-    assert reads["bundle/encoder.keras"] == 1  # once for this worker
+    assert reads["bundle/encoder.keras"] == 2  # once to check it at the start, once for the worker
     versions = {r.query["generation"] for r in gcs.requests if r.name in photos}
     assert versions == {row["version"] for kind in KINDS for row in rows(kind).values()}
     conditions = [r.query.get("ifGenerationMatch") for r in gcs.requests if r.kind == "upload"]

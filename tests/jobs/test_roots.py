@@ -59,7 +59,7 @@ def test_a_list_in_a_bucket_does_not_reach_local_files(place, dataset, gcs):
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_a_wrong_root_is_a_wrong_command_line(command, place, dataset, small_bundle, capsys):
     words = ("--input", str(place / "data"), "--encoder", str(small_bundle))
-    for root in ("", "missing", "gs://bucket/*"):
+    for root in (" ", "missing", "gs://bucket/*"):
         out = str(place / "out")
         assert main([command, *words, "--output", out, "--allow-root", root]) == 2
         assert "--allow-root" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from encoder.images.decode import decode_image
 from encoder.spec import read_spec
 from pipeline.embedding.decode import Reading
 from pipeline.embedding.decoder_process import Pixels, Refusal
-from pipeline.embedding.decoders import DecoderCrashError, DecodeTimeoutError
+from pipeline.embedding.decoders import DecoderCrashError, DecodeTimeoutError, shared_decoders
 from pipeline.errors import JobError
 from tests.support.image_files import endless_gif, endless_jpeg, every_kind
 
@@ -44,11 +45,15 @@ def started(monkeypatch):
 
 @contextlib.contextmanager
 def decoders(spec, processes=1, **settings):
+    """Decoders of their own; all their processes have ended afterwards."""
+    shared_decoders.cache_clear()
     opened = Reading(spec, **settings).decoders(processes)
     try:
         yield opened
     finally:
-        opened.close()
+        shared_decoders.cache_clear()
+        for process in opened._idle:
+            process.end()
 
 
 def freely(pixels):
@@ -143,16 +148,20 @@ def test_stopping_the_job_does_not_make_failures(spec, started):
 
 
 def test_processes_start_when_they_are_needed_and_are_shared(spec, started):
-    with decoders(spec, 4) as one, decoders(spec, 4) as other:
-        assert one is other
+    with decoders(spec, 4) as one:
+        assert Reading(spec).decoders(4) is one
         for _ in range(5):
             one.decode(png(), freely)
         assert len(started) == 1
-    with pytest.raises(ChildProcessError):
-        os.waitpid(started[0], os.WNOHANG)  # it has ended, and was waited for
-    with decoders(spec, 4) as again:
-        assert isinstance(again.decode(png(), freely), Pixels)
-    assert len(started) == 2
+
+
+def test_a_process_that_has_ended_for_lack_of_work_is_replaced(spec, started):
+    with decoders(spec, 1) as opened:
+        for count in (1, 2, 3):
+            assert isinstance(opened.decode(png(), freely), Pixels)
+            assert len(started) == count
+            opened._idle[0]._peer.shutdown(socket.SHUT_WR)  # as seen from the process, no more
+            opened._idle[0]._child.wait(10)
 
 
 def test_the_processes_end_with_the_worker(spec, tmp_path):

@@ -221,9 +221,8 @@ def test_in_a_bucket(bucket, collection):
     assert verify(output) == []
 
 
-@pytest.mark.parametrize("wrong", ["", "../x", "9FA23A2C560B6581", "all"])
+@pytest.mark.parametrize("wrong", [" ", "../x", "9FA23A2C560B6581", "all"])
 def test_ids_that_are_none(output, capsys, wrong):
-    """An empty variable of a shell, for instance."""
     before = paths(output)
     assert main(["prune", str(output), "--encoder", wrong]) == 2
     assert f"--encoder is {wrong!r}; expected 16 of the digits" in capsys.readouterr().err
