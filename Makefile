@@ -44,7 +44,7 @@ test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/jobs/kill
 
 test-shared-fs: $(READY)
-	$(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py
+	SHARED_FS=1 $(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py
 
 # Atheris stays out of the lock: only this target needs it, and it has wheels for few systems.
 ATHERIS := .cache/atheris

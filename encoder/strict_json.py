@@ -15,14 +15,19 @@ _BOM = b"\xef\xbb\xbf"
 _DIGITS = 18  # of a whole number at most: every count and size is smaller, and fits into 64 bits
 
 
-def parse_json(data: str | bytes) -> object:
+def parse_json(data: str | bytes, names: bool = False) -> object:
     """The value in a JSON text.
+
+    Args:
+        data: the text.
+        names: whether strings may be names of files that are not UTF-8, which Python keeps as lone
+            surrogates; see os.fsdecode.
 
     Raises:
         ValueError: the text is empty, no JSON, not UTF-8 or begins with a byte order mark; an
             object has a key twice; a number is infinite, NaN or a whole number of more than 18
-            digits; a string holds half a character (a lone surrogate); or brackets are nested too
-            deeply.
+            digits; a string holds half a character (a lone surrogate) that is not allowed; or
+            brackets are nested too deeply.
     """
     try:
         if isinstance(data, bytes):
@@ -38,7 +43,7 @@ def parse_json(data: str | bytes) -> object:
             parse_float=_finite,
             parse_int=_whole,
         )
-        if "\\ud" in data.lower():  # pairs of surrogates are fine, and rare
+        if not names and "\\ud" in data.lower():  # pairs of surrogates are fine, and rare
             json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise ValueError(f"is not valid UTF-8 ({error.reason})") from error

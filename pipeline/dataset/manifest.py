@@ -337,7 +337,7 @@ def read_record(output: str, run_id: str) -> RunRecord:
         ValueError: it is damaged, or a value has another type.
     """
     path = record_path(output, run_id)
-    values = parse_json(store_for(path).read(path)[0])
+    values = parse_json(store_for(path).read(path)[0], names=True)
     try:
         return msgspec.convert(values, RunRecord)
     except (msgspec.ValidationError, RecursionError) as error:

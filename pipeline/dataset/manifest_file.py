@@ -98,7 +98,7 @@ def parse(text: bytes) -> ManifestFile:
     Raises:
         ValueError: it is no JSON, has another format, or a value has another type or range.
     """
-    values = parse_json(text)
+    values = parse_json(text, names=True)
     found = msgspec.convert(values, _AnyFormat).format
     if found != FORMAT:
         raise ValueError(f"format {found!r}, expected {FORMAT!r}")

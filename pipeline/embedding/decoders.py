@@ -32,7 +32,7 @@ class DecodeTimeoutError(Exception):
 
 
 class DecoderCrashError(Exception):
-    """The process that decoded an image ended; its exit code is the error's second argument."""
+    """The process that decoded an image ended, twice."""
 
 
 class Decoders:

@@ -29,6 +29,7 @@ from pipeline.inputs.patterns import (
     matches,
     names,
 )
+from pipeline.inputs.stores.timeouts import in_time
 from pipeline.inputs.uris import archive_of, path_of
 
 # What an input does with a file or a folder that listing comes across.
@@ -39,6 +40,9 @@ LEFTOVER: Final = "leftover"  # in a folder that a NAS or a system keeps for its
 HIDDEN: Final = "hidden"
 OTHER: Final = "other"  # the extension or the glob does not take it
 OUTSIDE: Final = "outside"  # not below the input, or in the job's own output
+
+
+_LOOK_SECONDS = 30.0  # for the file system to say whether an input exists
 
 
 class Input(NamedTuple):
@@ -213,7 +217,7 @@ def parse_input(
         raise InputError(f"--input {error}") from error
     source = Input(text, path, excluded=excluding, include=include, exclude=exclude)
     if not is_remote(path):
-        return _on_disk(source)
+        return _on_disk_in_time(source)
     try:
         with short_deadline():
             return _in_bucket(source)
@@ -224,6 +228,16 @@ def parse_input(
 def may_be_list(path: str) -> bool:
     """Whether a file can be a list or an archive of images; only its content shows which."""
     return list_kind(path) == PARQUET
+
+
+def _on_disk_in_time(source: Input) -> Input:
+    try:
+        return next(in_time(map(_on_disk, [source]), _LOOK_SECONDS, source.base))
+    except TimeoutError as error:
+        raise InputError(
+            f"--input {source.text!r}: the file system gave no answer within {_LOOK_SECONDS:g} s; "
+            "is a mount dead?"
+        ) from error
 
 
 def _on_disk(source: Input) -> Input:

@@ -9,6 +9,7 @@ import sys
 import pyarrow.dataset as ds
 import pytest
 
+from encoder.storage.file_systems import open_regular
 from pipeline.__main__ import build_parser, main
 from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
@@ -118,10 +119,24 @@ def test_bad_images_are_failures_and_cost_nothing_else(shell, tmp_path, images, 
     assert dataset.counts() == {"listed": 8, "new": 2, "unchanged": 6, "failed": 2}
 
 
-def test_a_file_that_can_not_be_read(shell, tmp_path, images, dataset):
-    """Reading it gives an input/output error, even for root, like a bad sector."""
-    (images / "bad.jpg").symlink_to("/proc/self/mem")
+def refusing(name, error):
+    """Opens every file but that of one name, which raises an error."""
+
+    def opening(path):
+        if path.endswith(name):
+            raise error
+        return open_regular(path)
+
+    return opening
+
+
+def test_a_file_that_can_not_be_read(shell, tmp_path, images, dataset, monkeypatch):
+    """Reading it gives an input/output error, like a bad sector."""
+    write_image(images / "bad.jpg", 8)
+    bad = refusing("bad.jpg", OSError(5, "Input/output error"))
+    monkeypatch.setattr("encoder.storage.local.open_regular", bad)
     assert shell()[0] == 0
+    monkeypatch.undo()
     failed = dataset.by_name("failures")
     assert len(failed) == 1
     assert (failed["bad.jpg"]["stage"], failed["bad.jpg"]["error"]) == ("read", "OSError")
@@ -135,16 +150,8 @@ def test_a_file_that_can_not_be_read(shell, tmp_path, images, dataset):
 
 
 def test_what_could_not_be_read_is_tried_again(shell, tmp_path, monkeypatch, dataset):
-    from encoder.storage.local import LocalStore
-
-    read = LocalStore.read
-
-    def refuse(self, path, version=None, most=None):
-        if path.endswith("0.jpg"):
-            raise PermissionError(13, "Permission denied", path)
-        return read(self, path, version, most)
-
-    monkeypatch.setattr(LocalStore, "read", refuse)
+    refuse = refusing("0.jpg", PermissionError(13, "Permission denied"))
+    monkeypatch.setattr("encoder.storage.local.open_regular", refuse)
     assert shell()[0] == 0
     failed = dataset.by_name("failures")
     assert len(failed) == 1

@@ -1,5 +1,6 @@
 """Two hosts with one output over sshfs: networks and mounts of their own, a real server."""
 
+import os
 import sys
 
 import pyarrow.dataset as ds
@@ -13,6 +14,7 @@ from tests.support.hosts import two_hosts, what_is_missing
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif("SHARED_FS" not in os.environ, reason="make test-shared-fs"),
     pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "can be run"),
 ]
 

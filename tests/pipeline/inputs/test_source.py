@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from encoder.errors import InputError
@@ -230,3 +232,12 @@ def test_lists_in_a_folder_are_read_if_include_says_so(tmp_path):
     assert source.may_hold_lists()
     assert source.takes_as_list(f"{tmp_path}/a.csv")
     assert not parse_input(str(tmp_path), include=("*",)).takes_as_list(f"{tmp_path}/a.csv")
+
+
+def test_an_input_on_a_dead_mount(tmp_path, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr("pipeline.inputs.source._LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.inputs.source._on_disk", lambda source: release.wait(60))
+    with pytest.raises(InputError, match=r"--input .*no answer within 0\.3 s; is a mount dead"):
+        parse_input(str(tmp_path))
+    release.set()
