@@ -6,6 +6,7 @@ that carries the column; --column-type sets another one.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -36,6 +37,7 @@ from pipeline.inputs.lists.registry import carried_types, check_columns, check_v
 from pipeline.inputs.resolve import is_list
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input
+from pipeline.inputs.stores.timeouts import in_time
 from pipeline.inputs.uris import path_of
 from pipeline.options import JobOptions, ListOptions
 from pipeline.records import EMBEDDINGS
@@ -77,10 +79,16 @@ def check_lists(inputs: Sequence[Input], options: JobOptions) -> None:
                 schema = _schema_of(source.base)
                 if schema is not None:
                     find_image_column(schema, options.image_field)
-            elif is_list(source, source.base, options.uri_column, options.image_field):
-                check_columns(source.base, options.lists)
+            else:
+                check = functools.partial(_check_list, options=options)
+                next(in_time(map(check, [source]), options.read_timeout, "reading the list"))
         except (ListError, ArchiveError, OSError) as error:
             raise InputError(f"--input {source.text}: {error}") from error
+
+
+def _check_list(source: Input, options: JobOptions) -> None:
+    if is_list(source, source.base, options.uri_column, options.image_field):
+        check_columns(source.base, options.lists)
 
 
 def columns_before(output: str, spec: EncoderSpec) -> Before:

@@ -147,6 +147,7 @@ def _expand_list(source: Input, path: str, settings: ListSettings, before: int) 
     number = before
     try:
         entries = read_list(path, settings.reading, settings.carried, notes)
+        entries = in_time(entries, settings.seconds, f"reading {path}")
         for images in _images_of(entries, source.text, path, settings):
             number += 1
             for image in images:

@@ -81,6 +81,7 @@ class Job:
             id_field=options.id_field,
             carried=self.carried,
             max_bytes=options.max_bytes,
+            seconds=options.read_timeout,
             parsed=options.lists.parsed,
             roots=self.roots,
         )

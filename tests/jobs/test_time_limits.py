@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -86,3 +87,27 @@ def test_a_list_that_is_a_device(tmp_path, dataset):
     (tmp_path / "list.csv").symlink_to("/dev/zero")
     message = dataset.run(tmp_path / "list.csv", code=2)
     assert "not a regular file: a device" in message
+
+
+def test_a_list_that_never_answers(tmp_path, dataset, hold):
+    write_image(tmp_path / "0.png", 0)
+    (tmp_path / "list.txt").write_text("0.png\n")
+    hold(tmp_path / "list.txt")
+    message = dataset.run(tmp_path / "list.txt", options=("--read-timeout", "1"), code=2)
+    assert "reading the list: nothing came for 1 s" in message
+
+
+def test_an_archive_that_never_answers(tmp_path, dataset, hold):
+    folder = tmp_path / "p"
+    write_image(folder / "0.png", 0)
+    with tarfile.open(folder / "a.tar", "w") as archive:
+        archive.add(folder / "0.png", "1.png")
+    hold(folder / "a.tar")
+    dataset.run(folder, options=("--read-timeout", "1"))
+    assert list(dataset.by_name()) == ["0.png"]
+    (row,) = dataset.by_name("failures").values()
+    assert (row["uri"], row["stage"], row["error"]) == (
+        f"{folder}/a.tar",
+        "read",
+        "TimeoutError",
+    )

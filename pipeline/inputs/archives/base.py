@@ -16,7 +16,8 @@ from encoder.storage.registry import store_for
 from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.errors import JobError
 from pipeline.inputs.roots import Roots
-from pipeline.options import DEFAULT_MAX_BYTES
+from pipeline.inputs.stores.timeouts import Progress
+from pipeline.options import DEFAULT_MAX_BYTES, DEFAULT_READ_TIMEOUT
 from pipeline.records import Carried, Image
 
 SEGMENT_BYTES = 256 << 20  # bytes of a segment, in archives that can be read from any place
@@ -31,14 +32,16 @@ class ArchiveError(ValueError):
 class _Watched:
     """An archive's file, which remembers an error of its store: a library may hide it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, progress: Progress) -> None:
         self._file = file
+        self._progress = progress
         self.error: Exception | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
 
     def read(self, size: int = -1) -> bytes:
+        self._progress.made()
         try:
             return self._file.read(size)
         except (OverflowError, MemoryError):
@@ -49,7 +52,12 @@ class _Watched:
 
 
 @contextlib.contextmanager
-def opened(path: str, version: str | None = None, roots: Roots = _ANYWHERE) -> Iterator[BinaryIO]:
+def opened(
+    path: str,
+    version: str | None = None,
+    roots: Roots = _ANYWHERE,
+    progress: Progress | None = None,
+) -> Iterator[BinaryIO]:
     """Open an archive. In the block, errors about its content become ArchiveError.
 
     Damaged bytes can make the libraries that read archives raise anything. So whatever does not
@@ -59,6 +67,7 @@ def opened(path: str, version: str | None = None, roots: Roots = _ANYWHERE) -> I
         path: absolute, or an address such as gs://.
         version: the version to open; None for the present one.
         roots: what links may reach.
+        progress: counts the reads.
 
     Raises:
         RefusedError: a link leads out of the roots.
@@ -67,7 +76,7 @@ def opened(path: str, version: str | None = None, roots: Roots = _ANYWHERE) -> I
     """
     with store_for(path).open(path, version) as file:
         roots.check_opened(file, path)
-        watched = cast(BinaryIO, _Watched(file))
+        watched = cast(BinaryIO, _Watched(file, progress or Progress()))
         try:
             yield watched
         except JobError:
@@ -127,6 +136,7 @@ class Packing(NamedTuple):
         id_field: feature or column that names an image; None to number the images.
         carried: columns to carry over, with their types.
         max_bytes: listing doesn't read larger records.
+        seconds: that listing may take without reading anything.
         parsed: carried columns whose type the user chose: texts are taken by their meaning.
         roots: what links may reach, for archives and for images in files of their own.
     """
@@ -135,6 +145,7 @@ class Packing(NamedTuple):
     id_field: str | None = None
     carried: pa.Schema = NO_COLUMNS
     max_bytes: int = DEFAULT_MAX_BYTES
+    seconds: float = DEFAULT_READ_TIMEOUT
     parsed: frozenset[str] = frozenset()
     roots: Roots = Roots()
 

@@ -13,6 +13,7 @@ from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Member, Packing
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.file_kinds import PARQUET, TFRECORD, archive_kind, is_left_out
+from pipeline.inputs.stores.timeouts import Progress, in_time
 from pipeline.inputs.uris import member_uri
 from pipeline.records import DECODE, READ, Image, Known, KnownRow, Note, Stage, describe_error
 
@@ -52,9 +53,11 @@ def list_members(
         return
     seen = set()
     failure = None
-    aside = _Aside(archive)
+    aside, progress = _Aside(archive), Progress()
     try:
-        for member in index_archive(archive._replace(version=stored), packing, aside.add):
+        listed = archive._replace(version=stored)
+        members = index_archive(listed, packing, aside.add, progress)
+        for member in in_time(members, packing.seconds, "listing the archive", progress):
             image = _image(archive, member)
             seen.add(image.uri)
             yield image

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pipeline.inputs.archives import parquet_files, tar_files, tfrecord_files, zip_files
 from pipeline.inputs.archives.base import Kind, Member, Packing, Skipped, opened
 from pipeline.inputs.file_kinds import PARQUET, TAR, TFRECORD, ZIP, ArchiveKind, archive_kind
+from pipeline.inputs.stores.timeouts import Progress
 from pipeline.inputs.uris import path_of
 from pipeline.records import Image
 
@@ -19,7 +20,10 @@ _KINDS: dict[ArchiveKind, Kind] = {
 
 
 def index_archive(
-    archive: Image, packing: Packing, skip: Callable[[str], None] | None = None
+    archive: Image,
+    packing: Packing,
+    skip: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Member]:
     """The images in an archive, with unique names.
 
@@ -27,6 +31,7 @@ def index_archive(
         archive: as it was listed.
         packing: how to read it.
         skip: called with the name of each packed file that is left aside; None for nothing.
+        progress: counts the reads.
 
     Raises:
         ArchiveError: the content is damaged.
@@ -34,7 +39,7 @@ def index_archive(
     """
     path = path_of(archive.uri)
     name, kind = _kind_of(path)
-    with opened(path, archive.version, packing.roots) as file:
+    with opened(path, archive.version, packing.roots, progress) as file:
         members = _images_only(kind.index(file, packing), skip)
         if name in (TFRECORD, PARQUET):
             yield from _numbered(members)

@@ -47,7 +47,20 @@ class ConsecutiveTimeouts:
             )
 
 
-def in_time(items: Iterator[_Item], seconds: float, what: str) -> Iterator[_Item]:
+class Progress:
+    """Counts the steps of some work, so that it can be slow without counting as dead."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def made(self) -> None:
+        """Count a step."""
+        self.steps += 1
+
+
+def in_time(
+    items: Iterator[_Item], seconds: float, what: str, progress: Progress | None = None
+) -> Iterator[_Item]:
     """The items of an iterator, which runs in another thread.
 
     That thread can't be stopped if it waits for a dead mount. It is left alone then.
@@ -56,11 +69,12 @@ def in_time(items: Iterator[_Item], seconds: float, what: str) -> Iterator[_Item
         items: the iterator.
         seconds: that may pass before the next item comes.
         what: the work, for the message.
+        progress: steps that the iterator makes between items, which count as well.
 
     Raises:
         TimeoutError: no item came in time. All that came before were yielded.
     """
-    handover: _Handover[_Item] = _Handover(items)
+    handover: _Handover[_Item] = _Handover(items, progress or Progress())
     threading.Thread(target=handover.run, name="list-files", daemon=True).start()
     try:
         while some := handover.take(seconds):
@@ -80,8 +94,9 @@ class _Handover(Generic[_Item]):
     Both look again and again: a lock for each item would take longer than listing it.
     """
 
-    def __init__(self, items: Iterator[_Item]) -> None:
+    def __init__(self, items: Iterator[_Item], progress: Progress) -> None:
         self._items = items
+        self._progress = progress
         self._ready: deque[_Item] = deque()
         self._error: BaseException | None = None
         self._done, self._left = threading.Event(), threading.Event()
@@ -106,10 +121,13 @@ class _Handover(Generic[_Item]):
         Raises:
             TimeoutError: none came in time.
         """
-        deadline = time.monotonic() + seconds
+        steps, deadline = self._progress.steps, time.monotonic() + seconds
         while not self._done.wait(0 if self._ready else _LOOK_SECONDS) and not self._ready:
-            if time.monotonic() >= deadline:
+            if time.monotonic() < deadline:
+                continue
+            if self._progress.steps == steps:
                 raise TimeoutError
+            steps, deadline = self._progress.steps, time.monotonic() + seconds
         some = [self._ready.popleft() for _ in range(len(self._ready))]
         if not some and self._error is not None:
             raise self._error
