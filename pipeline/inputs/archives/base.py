@@ -99,7 +99,8 @@ def damage_in(file: BinaryIO, error: Exception) -> ArchiveError:
         raise file.error
     if isinstance(error, ArchiveError):
         return error
-    return ArchiveError(f"{type(error).__name__}: {error}")
+    text = str(error) or ("the data ends too early" if isinstance(error, EOFError) else "damaged")
+    return ArchiveError(f"{type(error).__name__}: {text}")
 
 
 class Member(NamedTuple):
