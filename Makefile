@@ -1,5 +1,6 @@
 # make demo: see it work.  make test: everything CI runs.  make quick: unit tests, in two minutes.
 # make check: linters and types.  make coverage: which lines the tests reach.
+# make test-long: what takes long, in a few minutes more.
 # make test-fuzz: parsers read damaged content, for an hour or FUZZ_MINUTES.
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
 # make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
@@ -10,18 +11,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage test-backends test-fuzz test-kill test-shared-fs test-lowest check
+.PHONY: demo test quick coverage test-backends test-fuzz test-kill test-long test-shared-fs test-lowest check
 .PHONY: picture lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
 
 test: check
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+
+# Longer forms of tests that `make test` has in short.
+test-long: $(READY)
+	$(BIN)/pytest -n 2 --dist worksteal -m long
 
 quick: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow" tests/encoder tests/pipeline tests/support
+	$(BIN)/pytest -n 2 --dist worksteal -q -m "not slow and not long" tests/encoder tests/pipeline tests/support
 
 coverage: $(READY)
 	$(BIN)/coverage erase

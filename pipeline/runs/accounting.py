@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
+from encoder.printable import cut
 from pipeline.dataset.manifest import RunRecord
 from pipeline.dataset.parts import read_part
 from pipeline.errors import JobError
@@ -26,7 +27,7 @@ from pipeline.runs.job import Job
 from pipeline.runs.notes import note_lines
 
 _REASONS = 5
-_MESSAGE_LENGTH = 120
+_MESSAGE_LENGTH = 200
 
 
 def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
@@ -36,7 +37,7 @@ def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
     lines = []
     for (stage, error), count in kinds.most_common(_REASONS):
         example = next(row for row in rows if (row["stage"], row["error"]) == (stage, error))
-        message = example["message"][:_MESSAGE_LENGTH]
+        message = cut(example["message"], _MESSAGE_LENGTH)
         lines.append(f"{count} x {stage} {error}, such as {example['uri']}: {message}")
     return lines
 

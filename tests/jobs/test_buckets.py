@@ -109,7 +109,11 @@ def test_what_a_run_leaves_aside(place, tmp_path, capsys):
         assert line in text
 
 
-@pytest.mark.parametrize("kinds", [ALL, *((kind,) for kind in ALL)], ids=["mixed", *ALL])
+@pytest.mark.parametrize(
+    "kinds",
+    [ALL, *(pytest.param((kind,), marks=pytest.mark.long) for kind in ALL)],
+    ids=["mixed", *ALL],
+)
 def test_whole_runs_through_faults(gcs, place, tmp_path, capsys, kinds):
     """A fifth of all requests has a fault."""
     with tarfile.open(tmp_path / "a.tar", "w") as archive:

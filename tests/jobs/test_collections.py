@@ -462,6 +462,7 @@ def test_one_photograph_in_many_forms_has_one_vector(dataset, tmp_path):
     np.testing.assert_allclose(vectors, np.broadcast_to(vectors[0], vectors.shape), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_tree_of_a_hundred_thousand_files(dataset, tmp_path):
     """One plan for all files, in folders with one file each and with many files."""
     picture_bytes = picture(1)

@@ -146,7 +146,7 @@ def test_columns_and_values_of_lists(tmp_path, small_bundle):
 LAYER = "layer\x1b[2J\nerror: forged\x9b\u202e[red]x"
 
 
-@pytest.mark.parametrize("name", ["m.h5", "m\x1b[2J.keras"])
+@pytest.mark.parametrize("name", [pytest.param("m.h5", marks=pytest.mark.long), "m\x1b[2J.keras"])
 def test_names_in_models(name, tmp_path):
     keras = pytest.importorskip("keras")
     image = keras.Input((32, 32, 3), name="input")

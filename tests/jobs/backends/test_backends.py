@@ -38,6 +38,7 @@ def of_small(folder, **options):
     return encoder.extract(small_network(), folder, **options)
 
 
+@pytest.mark.long
 def test_the_same_vectors(tmp_path, vgg16_weights, photos, in_process):
     """With all modes of preprocessing and pooling, several taps, and VGG16 on photographs."""
     made = {
