@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import signal
@@ -75,6 +76,14 @@ class Decoders:
             # It may have been ended from outside, for memory that another process took.
             return self._decode_once(data, admit)
 
+    def end_idle(self) -> None:
+        """End the processes that have nothing to do."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+            self._started -= len(idle)
+        for process in idle:
+            process.end()
+
     def _decode_once(self, data: bytes, admit: Admit) -> Pixels | Refusal:
         process = self._take()
         try:
@@ -114,7 +123,9 @@ class Decoders:
 @functools.cache
 def shared_decoders(settings: Settings, most: int) -> Decoders:
     """The decoders of this process with these settings, which all its threads share."""
-    return Decoders(settings, most)
+    decoders = Decoders(settings, most)
+    atexit.register(decoders.end_idle)
+    return decoders
 
 
 class _Process:

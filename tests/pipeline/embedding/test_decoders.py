@@ -52,8 +52,7 @@ def decoders(spec, processes=1, **settings):
         yield opened
     finally:
         shared_decoders.cache_clear()
-        for process in opened._idle:
-            process.end()
+        opened.end_idle()
 
 
 def freely(pixels):
