@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from encoder import __version__
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import CutMismatchError, InputError
+from encoder.isolation import restrict
 from encoder.printable import json_text
 from encoder.spec import DECODES, FITS, POOLINGS, PRECISIONS, PREPROCESS_MODES, RESIZES, EncoderSpec
 from encoder.storage.base import StorageSettings, configure
-from encoder.storage.registry import check_reachable, normalize
+from encoder.storage.registry import check_reachable, is_remote, normalize
 from encoder.terminal import Parser, report, run_command, say, say_data
 
 
@@ -31,10 +34,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     check_reachable(normalize(path))
                 except OSError as error:
                     raise InputError(str(error)) from error
+        is_own_process = arguments is None
+        if is_own_process and hasattr(options, "model") and not (options.trust or options.builder):
+            _isolate(options)
         import_keras()
         return int(options.command(options))
     except (Exception, KeyboardInterrupt) as error:
         return report(error, (InputError, CutMismatchError, OSError), options.verbose)
+
+
+def _isolate(options: argparse.Namespace) -> None:
+    """Take rights that a model of strangers might use; see encoder.isolation.
+
+    Writing stays allowed where the command writes, in the folder for temporary files, and in /dev,
+    where drivers of GPUs are. With --trust or --builder, code may do what it wants.
+    """
+    written = [
+        normalize(path) for name in ("output", "plot") if (path := getattr(options, name, None))
+    ]
+    is_there = any(map(is_remote, [normalize(options.model), *written]))
+    local = [_existing(path) for path in written if not is_remote(path)]
+    restrict([tempfile.gettempdir(), "/dev", *local], network=is_there)
+
+
+def _existing(path: str) -> str:
+    """The folder at a local path, or else the next one above it that exists."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def build_parser() -> Parser:

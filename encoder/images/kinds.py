@@ -120,8 +120,8 @@ def kind_named(name: str) -> ImageKind:
 # the content of files that are no images.
 _OTHER_CONTENT = (
     ("a Git LFS pointer", _starts_with(rb"version https://git-lfs\.")),
-    ("an SVG drawing", _starts_with(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg\b")),
-    ("an HTML page", re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)),
+    ("an SVG drawing", _starts_with(rb"\s*<svg\b", rb"\s*<(?:\?xml|!--).*<svg\b")),
+    ("an HTML page", re.compile(rb"\s*<(?:!--.*<)?(?:!doctype\s+html|html)\b", re.I | re.S)),
     ("XML", _starts_with(rb"\s*<\?xml\b")),
     ("PDF", _starts_with(rb"%PDF-")),
     ("PostScript", _starts_with(rb"%!PS")),

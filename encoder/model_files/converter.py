@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from encoder.isolation import restrict
 
-_ERROR = "error: "  # before the text, which the libraries' own messages may stand before
+_ERROR = "it can't be converted: "  # other lines of the libraries may stand before it
 
 
 class Request(TypedDict):
@@ -29,7 +29,7 @@ class Request(TypedDict):
 
 def error_in(output: str) -> str:
     """The error's text in what the process has written; "" if it ended otherwise."""
-    return output.rpartition(_ERROR)[2].strip() if _ERROR in output else ""
+    return output.partition(_ERROR)[2].strip() if _ERROR in output else ""
 
 
 def convert(request: Request) -> None:
@@ -50,7 +50,7 @@ def convert(request: Request) -> None:
 def main() -> None:
     """Convert what standard input asks for; exit with the error's text if that fails."""
     asked: Request = json.load(sys.stdin)
-    restrict(os.path.dirname(asked["target"]))
+    restrict([os.path.dirname(asked["target"])])
     try:
         convert(asked)
     except Exception as error:  # many types; all mean that it can't be converted

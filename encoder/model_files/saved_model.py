@@ -17,6 +17,7 @@ import sys
 import warnings
 
 from encoder.errors import InputError, shortened
+from encoder.isolation import restricted_environment
 from encoder.model_files import converter
 from encoder.model_files.converter import Request
 from encoder.model_files.keras2 import Config
@@ -77,8 +78,7 @@ def convert(source: str, config: Config | None, target: str, name: str) -> None:
         text=True,
         check=False,
         env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            **restricted_environment(),
             "TF_CPP_MIN_LOG_LEVEL": "3",  # its messages matter for training only
             "CUDA_VISIBLE_DEVICES": "-1",
             "TMPDIR": os.path.dirname(target),  # it can't write elsewhere

@@ -1,4 +1,4 @@
-"""Open only regular files on real file systems.
+"""What file systems are mounted; open only regular files on real ones.
 
 Reading anything else may wait forever, or never end: a pipe, a device, a socket, and what the
 system makes up while it is read, in /proc and /sys.
@@ -7,10 +7,12 @@ system makes up while it is read, in /proc and /sys.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _MOUNTS = "/proc/self/mountinfo"
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a character of a path there
 # What these hold is not stored anywhere.
 _SPECIAL = frozenset(
     [
@@ -28,6 +30,14 @@ _KINDS = {
     stat.S_IFDIR: "a folder",
 }
 _types: dict[int, str] = {}  # device number -> type of the file system
+
+
+class Mount(NamedTuple):
+    """A mounted file system: its device number, where it is mounted, and its type."""
+
+    device: int
+    point: str
+    kind: str
 
 
 def open_regular(path: str) -> BinaryIO:
@@ -88,24 +98,31 @@ def _problem(state: os.stat_result) -> str:
 
 def _type_of(device: int) -> str:
     if device not in _types:
-        _types.update(_mounted())
+        _types.update({mount.device: mount.kind for mount in mounts()})
         _types.setdefault(device, "")  # such as a part of a btrfs file system
     return _types[device]
 
 
-def _mounted() -> dict[int, str]:
-    """The types of all mounted file systems, by device number; empty where the system isn't Linux.
+def mounts() -> list[Mount]:
+    """The mounted file systems, in the order of mounting; none where the system isn't Linux.
 
     Source: proc_pid_mountinfo(5).
     """
     try:
-        with open(_MOUNTS, "rb") as file:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError:
-        return {}
-    found = {}
+        return []
+    found = []
     for line in lines:
-        before, _, after = line.partition(b" - ")
-        major, _, minor = before.split(b" ", 3)[2].partition(b":")
-        found[os.makedev(int(major), int(minor))] = after.split(b" ", 1)[0].decode()
+        before, _, after = line.partition(" - ")
+        _, _, device, _, point, *_ = before.split(" ")
+        major, _, minor = device.partition(":")
+        found.append(
+            Mount(
+                os.makedev(int(major), int(minor)),
+                _ESCAPED.sub(lambda code: chr(int(code[1], 8)), point),
+                after.split(" ", 1)[0],
+            )
+        )
     return found

@@ -94,11 +94,11 @@ class LocalStore:
         check_commits(folder)
         os.makedirs(folder, exist_ok=True)
         shared = sharing_of(folder) != ONE
-        with locked(folder):
+        with locked(folder, needed=not shared) as has_lock:
             if self._current_version(path) != expected:
                 raise ChangedError(f"{path} was written by somebody else")
             if shared:
-                claim(path, expected, machine_of(folder))
+                claim(path, expected, machine_of(folder, has_lock))
             self.write(path, data)
             if shared:
                 drop_old_claims(path, expected)

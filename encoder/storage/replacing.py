@@ -15,9 +15,10 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from encoder.errors import ClaimedError, InputError
+from encoder.storage.file_systems import Mount, mounts
 
 Sharing = Literal["one machine", "several machines", "unsafe"]
 ONE: Final = "one machine"
@@ -59,33 +60,18 @@ _OF_ONE_MACHINE = frozenset(
 _OF_OBJECTS = re.compile(
     r"fuse\.(gcsfuse|s3fs|rclone|goofys|geesefs|blobfuse2?|ossfs|cosfs|obsfs|tigrisfs|mountpoint-s3)"
 )
-_MOUNTS = "/proc/self/mountinfo"
 _BOOT = "/proc/sys/kernel/random/boot_id"
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 _KEPT_SECONDS = 24 * 3600  # far longer than a machine may hold an old state of a file in its cache
-
-
-class Mount(NamedTuple):
-    """Where a path is mounted, and the kind of the file system."""
-
-    point: str
-    kind: str
 
 
 def mount_of(path: str) -> Mount | None:
     """The mount that holds a path, which need not exist; None if the system does not state it."""
     real = os.path.realpath(path)
     found = None
-    try:
-        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                before, _, after = line.partition(" - ")
-                point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split()[4])
-                inside = f"{real}/".startswith(point if point == "/" else f"{point}/")
-                if inside and (found is None or len(point) >= len(found.point)):
-                    found = Mount(point, after.split()[0])
-    except OSError:
-        return None
+    for mount in mounts():
+        inside = f"{real}/".startswith(mount.point if mount.point == "/" else f"{mount.point}/")
+        if inside and (found is None or len(mount.point) >= len(found.point)):
+            found = mount
     return found
 
 
@@ -114,20 +100,39 @@ def check_commits(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Keep other processes of this machine out; the lock ends with the process, too."""
+def locked(folder: str, needed: bool) -> Iterator[bool]:
+    """Keep other processes of this machine out; the lock ends with the process, too.
+
+    Args:
+        folder: it is locked itself, so that no lock file is left over.
+        needed: whether a file system that refuses locks is an error; otherwise a claim decides.
+
+    Yields:
+        Whether there is a lock.
+    """
     import fcntl
 
-    descriptor = os.open(folder, os.O_RDONLY)  # of the folder, so that no lock file is left over
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = True
+        except OSError:
+            if needed:
+                raise
+            held = False
+        yield held
     finally:
         os.close(descriptor)
 
 
-def machine_of(folder: str) -> str:
-    """What the lock of a folder keeps apart: this machine since it was started, and the mount."""
+def machine_of(folder: str, has_lock: bool) -> str:
+    """What the lock of a folder keeps apart: this machine since it was started, and the mount.
+
+    Without a lock, each call is taken for another machine.
+    """
+    if not has_lock:
+        return uuid.uuid4().hex
     try:
         with open(_BOOT, encoding="ascii") as file:
             boot = file.read().strip()

@@ -125,8 +125,8 @@ def main() -> None:
     _leave_signals_to_the_worker()
     _end_first()
     nowhere = os.open(os.devnull, os.O_RDWR)
-    restrict(None)
-    before = _memory_in_use()
+    restrict()
+    before, most = _memory_in_use(), usable_memory()
     with contextlib.suppress(EOFError, OSError), socket.socket(fileno=int(sys.argv[1])) as peer:
         settings = msgspec.msgpack.decode(receive(peer), type=Settings)
         spec = EncoderSpec.from_json(settings.spec)
@@ -138,24 +138,25 @@ def main() -> None:
             data = bytes(receive(peer))
             peer.settimeout(None)
             with _limited(settings.seconds):
-                reply = _decoded(peer, data, spec, settings, before)
+                reply = _decoded(peer, data, spec, settings, (before, most))
             send(peer, msgspec.msgpack.encode(reply))
     os._exit(0)
 
 
 def _decoded(
-    peer: socket.socket, data: bytes, spec: EncoderSpec, settings: Settings, before: int
+    peer: socket.socket, data: bytes, spec: EncoderSpec, settings: Settings, memory: tuple[int, int]
 ) -> Pixels | Refusal:
-    memory = before + _BYTES + _BYTES_PER_BYTE * len(data)
+    before, most = memory  # in use without an image, and what the machine has
+    least = before + _BYTES + _BYTES_PER_BYTE * len(data)
 
     @contextlib.contextmanager
     def admit(pixels: int) -> Iterator[None]:
         send(peer, msgspec.msgpack.encode(Header(pixels)))
         receive(peer)
-        _bound_memory(memory + _BYTES_PER_PIXEL * pixels)
+        _bound_memory(min(most, least + _BYTES_PER_PIXEL * pixels))
         yield
 
-    _bound_memory(memory)
+    _bound_memory(min(most, least))
     try:
         image = decode_image(
             data, spec, Limits(settings.max_pixels, settings.allow_truncated), admit
@@ -204,8 +205,7 @@ def _memory_in_use() -> int:
 
 
 def _bound_memory(most: int) -> None:
-    """Let a decoder that takes more bytes, or all that there are, fail with a MemoryError."""
-    most = min(most, usable_memory())
+    """Let a decoder that takes more bytes fail with a MemoryError."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
+from encoder.isolation import restricted_environment
 from encoder.spec import EncoderSpec
 from pipeline.embedding import decoder_process
 from pipeline.embedding.decoder_process import Header, Pixels, Refusal, Reply, Settings
@@ -138,8 +138,7 @@ class _Process:
         self._peer, other = socket.socketpair()
         # One thread each: the cores are shared by processes.
         environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+            **restricted_environment(),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }

@@ -172,10 +172,11 @@ def _images_of(
     with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
         while some := list(itertools.islice(entries, _LOOK_AHEAD)):
             # Threads pay off only in buckets, where each look is a request.
-            if any(is_remote(entry.path) for entry in some):
-                yield from pool.map(look, some)
-            else:
-                yield from _looked(look, some, text, settings.seconds)
+            for remote, group in itertools.groupby(some, lambda entry: is_remote(entry.path)):
+                if remote:
+                    yield from pool.map(look, group)
+                else:
+                    yield from _looked(look, list(group), text, settings.seconds)
 
 
 def _looked(

@@ -20,6 +20,7 @@ from pipeline.embedding.read_ahead import read_file
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import archive_version
 from pipeline.inputs.archives.registry import read_archive
+from pipeline.inputs.stores.timeouts import in_time
 from pipeline.options import DEFAULT_READS
 from pipeline.records import Counted, Counts, Note, Todo
 from pipeline.runs.foreseen import Foreseen, Looked
@@ -117,7 +118,7 @@ class _Look(StorageDoFn):
     def _read(self, todos: list[Todo]) -> list[tuple[Todo, str | None]]:
         """The images with their sha256 in hex; None for one that can't be read."""
         try:
-            return list(self._contents(todos))
+            return list(in_time(self._contents(todos), self._packing.seconds, "reading a sample"))
         except Exception:  # a run makes failures of them
             return [(todo, None) for todo in todos]
 

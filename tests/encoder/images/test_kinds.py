@@ -10,6 +10,7 @@ from encoder.images.kinds import (
     HEAD_BYTES,
     IMAGE_EXTENSIONS,
     IMAGE_KINDS,
+    content_of,
     kind_named,
     kind_of,
     looks_like_image,
@@ -158,3 +159,24 @@ def test_files_without_an_extension_in_archives(tmp_path, make):
     expected = {name for name, data in files if looks_like_image(data[:HEAD_BYTES])}
     assert found == expected
     assert len(files) - len(found) == 3  # two TGA files, which have no signature, and the text
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"<!-- a --> <!-- b -->\n<svg viewBox='0 0 1 1'>", "an SVG drawing"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x">\n<svg>', "an SVG drawing"),
+        (b"\n<!-- saved from url -->\n<!DOCTYPE html>", "an HTML page"),
+        (b'<?xml version="1.0"?><rss/>', "XML"),
+        (b"<!-- x --><b>", "text"),
+        # Forms that a pattern with repetitions inside of repetitions would try for years.
+        (b"<!---->" * 146, "text"),
+        (b"<!--" * 256, "text"),
+        (b"<?xml><!-- -->" * 73, "XML"),
+        (b" " * 1024, "text"),
+        (bytes(100), "zeros"),
+        (b"\x80\x81", "content of an unknown kind"),
+    ],
+)
+def test_content_that_is_no_image_is_named(data, kind):
+    assert content_of(data) == kind

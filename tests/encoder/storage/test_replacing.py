@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from encoder.errors import ChangedError, ClaimedError, InputError
-from encoder.storage import replacing
+from encoder.storage import file_systems, replacing
 from encoder.storage.local import LocalStore
 from encoder.storage.replacing import ONE, SEVERAL, UNSAFE, check_commits, claim_path, sharing_of
 
@@ -18,8 +18,8 @@ from encoder.errors import ChangedError
 from encoder.storage import local
 path, machine, count = sys.argv[1:]
 local.sharing_of = lambda folder: "several machines"
-local.locked = lambda folder: contextlib.nullcontext()
-local.machine_of = lambda folder: machine
+local.locked = lambda folder, needed: contextlib.nullcontext(True)
+local.machine_of = lambda folder, has_lock: machine
 store = local.LocalStore()
 done = 0
 while done < int(count):
@@ -47,7 +47,7 @@ MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 def mounts(tmp_path, monkeypatch):
     """A system with mounts of many kinds."""
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(replacing, "_MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(file_systems, "_MOUNTS", str(tmp_path / "mountinfo"))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def shared(tmp_path, monkeypatch):
     folder.mkdir()
     text = f"1 1 254:0 / / rw - ext4 x rw\n2 1 0:9 / {folder} rw - nfs4 server:/x rw\n"
     (tmp_path / "mountinfo").write_text(text)
-    monkeypatch.setattr(replacing, "_MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(file_systems, "_MOUNTS", str(tmp_path / "mountinfo"))
     return folder
 
 
@@ -177,3 +177,21 @@ def test_a_file_system_of_one_machine_needs_no_claim(tmp_path):
 
 def _killed(*_):
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_systems_that_refuse_locks(shared, tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    store, path = LocalStore(), str(shared / "manifest.json")
+    store.write_if(path, b"first", None)
+    version = store.stat(path).version
+    # Without a lock, the claim of another process of this machine may be that of a living one.
+    replacing.claim(path, version, replacing.machine_of(str(shared), has_lock=True))
+    with pytest.raises(ClaimedError):
+        store.write_if(path, b"second", version)
+    assert store.read(path)[0] == b"first"
+    with pytest.raises(OSError, match=os.strerror(code)):  # there, only the lock could decide
+        store.write_if(str(tmp_path / "manifest.json"), b"first", None)

@@ -4,12 +4,26 @@ import threading
 import pyarrow as pa
 import pytest
 
+from encoder.storage import registry
+from encoder.storage.base import FileInfo
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.resolve import ListSettings, expand_input
 from pipeline.inputs.source import parse_input
 from pipeline.options import ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
+
+
+class Memory:
+    """A store in which every object exists."""
+
+    def stat(self, path):
+        return FileInfo(path, "1", 1)
+
+
+@pytest.fixture
+def memory_store(monkeypatch):
+    monkeypatch.setitem(registry._stores, "mem://", Memory)
 
 
 def expand(tmp_path, pattern):
@@ -63,4 +77,22 @@ def test_rows_on_a_dead_mount_are_failures(tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("\n".join(f"gone/{n}.jpg" for n in range(9)))
     with pytest.raises(JobError, match="4 requests in a row were given up"):
         list(expand_input(source, Packing(), settings))
+    release.set()
+
+
+def test_a_dead_mount_beside_objects_in_a_list(tmp_path, monkeypatch, memory_store):
+    """Rows of buckets are looked at in other threads; those of a dead mount must not hold them."""
+    release, stat = threading.Event(), os.stat
+
+    def hanging(path, *others, **options):
+        if "/gone/" in os.fspath(path):
+            release.wait(60)
+        return stat(path, *others, **options)
+
+    monkeypatch.setattr("encoder.storage.local.os.stat", hanging)
+    (tmp_path / "list.txt").write_text("mem://b/1.jpg\ngone/2.jpg\nmem://b/3.jpg\n")
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 0.3, False)
+    source = parse_input(str(tmp_path / "list.txt"))
+    found = [e for e in expand_input(source, Packing(), settings) if isinstance(e, Image)]
+    assert [each.error is not None for each in found] == [False, True, False]
     release.set()
