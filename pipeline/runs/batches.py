@@ -39,6 +39,12 @@ class ListedBatch(NamedTuple):
     others: list[Image]
 
 
+class LinkedBatch(NamedTuple):
+    """(uri of its path without links, image) of files that links lead to."""
+
+    rows: list[tuple[str, Image]]
+
+
 class KnownBatch(NamedTuple):
     """Rows of the output."""
 
@@ -63,7 +69,7 @@ def partition_of(uri: str) -> int:
     return zlib.crc32(uri.encode()) % PARTITIONS
 
 
-def pack(batch: ListedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
+def pack(batch: ListedBatch | LinkedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
     """A batch as compressed bytes: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)

@@ -22,6 +22,7 @@ from pipeline.records import Image, KnownRow, KnownTuple, ListRows, ListState, N
 from pipeline.runs.batches import (
     Batches,
     KnownBatch,
+    LinkedBatch,
     NamedBatch,
     as_known,
     listed_batch,
@@ -116,7 +117,7 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
         )
         linked = (
             found.linked
-            | "ByPlace" >> beam.GroupByKey()
+            | "ByPartition" >> beam.GroupByKey()
             | "UnderOneName"
             >> beam.FlatMapTuple(_under_one_name).with_outputs("archives", main="images")
         )
@@ -180,9 +181,12 @@ class _List(StorageDoFn):
 
     def process(self, element: Input) -> Iterator[Packed | TaggedOutput]:
         batches: Batches[int, Image] = Batches()
+        linked: Batches[int, tuple[str, Image]] = Batches()
         for found in expand_input(element, self._packing, self._lists, self._names):
             if isinstance(found, Linked):
-                yield TaggedOutput("linked", (uri_of(found.place), found.image))
+                place = uri_of(found.place)
+                if rows := linked.add(partition_of(place), (place, found.image)):
+                    yield _linked_output(partition_of(place), rows)
             elif isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
             elif isinstance(found, ListState):
@@ -199,17 +203,31 @@ class _List(StorageDoFn):
                     yield partition, listed_batch(element.text, images)
         for partition, images in batches.rest():
             yield partition, listed_batch(element.text, images)
+        for partition, rows in linked.rest():
+            yield _linked_output(partition, rows)
 
 
-def _under_one_name(place: str, images: Iterable[Image]) -> Iterator[Packed | TaggedOutput]:
-    """A file as each input lists it, all under the same name."""
-    listed = list(images)
-    uri = first_name(listed).uri
-    for image in (each._replace(uri=uri) for each in listed):
-        if is_archive(image):
-            yield TaggedOutput("archives", (uri, image))
-        else:
-            yield partition_of(uri), listed_batch(image.source, [image])
+def _linked_output(partition: int, rows: list[tuple[str, Image]]) -> TaggedOutput:
+    return TaggedOutput("linked", (partition, pack(LinkedBatch(rows))))
+
+
+def _under_one_name(_: int, packed: Iterable[bytes]) -> Iterator[Packed | TaggedOutput]:
+    """Each file as all inputs list it, under the same name."""
+    by_place: dict[str, list[Image]] = {}
+    for batch in packed:
+        for place, image in unpack(batch, LinkedBatch).rows:
+            by_place.setdefault(place, []).append(image)
+    batches: Batches[tuple[int, str], Image] = Batches()
+    for listed in by_place.values():
+        uri = first_name(listed).uri
+        for image in (each._replace(uri=uri) for each in listed):
+            key = (partition_of(uri), image.source)
+            if is_archive(image):
+                yield TaggedOutput("archives", (uri, image))
+            elif images := batches.add(key, image):
+                yield key[0], listed_batch(image.source, images)
+    for (partition, source), images in batches.rest():
+        yield partition, listed_batch(source, images)
 
 
 class _OfArchive(TypedDict):
