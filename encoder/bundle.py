@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from encoder.compute.engines.registry import backend
 from encoder.compute.runtime import Encoder
 from encoder.errors import InputError
-from encoder.model_files.load import load_model
+from encoder.model_files.load import ignore, load_model
 from encoder.network.backbones import recognize
 from encoder.network.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
 from encoder.network.fingerprint import encoder_id
 from encoder.network.pooling import GEM_P, pooled_length
 from encoder.network.preprocess import preprocess as preprocess_pixels
-from encoder.network.taps import Selector
+from encoder.network.taps import Selector, what_is_left_out
 from encoder.spec import (
     MODEL_FILE,
     SPEC_FILE,
@@ -41,10 +41,6 @@ from encoder.storage.registry import store_for
 _RANDOM_IMAGES = 2
 
 
-def ignore(_: str) -> None:
-    """Do nothing with a message."""
-
-
 def extract(
     model: keras.Model | str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -62,6 +58,7 @@ def extract(
     input_size: tuple[int, int] | None = None,
     input_name: str | None = None,
     trust: bool = False,
+    custom_objects: Sequence[str] = (),
     builder: str | None = None,
     say: Callable[[str], None] = ignore,
 ) -> Encoder:
@@ -81,7 +78,8 @@ def extract(
         background: RGB colour (0-255) under transparent pixels and around padded images.
         precision: dtype that the layers compute in; "tf32" is float32, but GPUs may multiply as
             TF32.
-        trust, builder: see load_model in encoder.model_files.load.
+        trust, custom_objects, builder: see load_model in encoder.model_files.load. Layers that need
+            other code are left out, with all layers behind them.
         say: called with one sentence on each layer and on the preprocessing that was chosen.
 
     Returns:
@@ -93,13 +91,17 @@ def extract(
         CutMismatchError: the encoder does not compute what the network computes.
     """
     if isinstance(model, str | os.PathLike):
-        network, source_sha256 = load_model(model, trust=trust, builder=builder)
+        network, source_sha256 = load_model(
+            model, trust=trust, builder=builder, custom_objects=custom_objects, hide=True, say=say
+        )
         source = os.fspath(model)
     else:
         network, source, source_sha256 = model, f"in memory: {model.name}", ""
     cut = cut_encoder(network, Recipe(layer, pooling, normalize, gem_p, input_size, input_name))
     for tap in cut.taps:
         say(f"layer: {tap.reason}")
+    if cut.graph.left_out:
+        say(f"loaded without {what_is_left_out(cut.graph.left_out)}: no tap needs more")
     if preprocess is None:
         found = recognize(cut.graph)
         say(f"preprocess {found.mode}: {found.reason}")
@@ -136,7 +138,7 @@ def extract(
         id=encoder_id(cut.backbone, spec.vector_settings()),
         max_difference=check_cut(cut, _test_images(spec)),
     )
-    return _write(cut.model, spec, output, trust)
+    return _write(cut.model, spec, output, trust, custom_objects)
 
 
 def _rgb(background: Sequence[int]) -> tuple[int, int, int]:
@@ -150,12 +152,15 @@ def _rgb(background: Sequence[int]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
+def load(
+    folder: str | os.PathLike[str], *, trust: bool = False, custom_objects: Sequence[str] = ()
+) -> Encoder:
     """Load an encoder bundle from a local folder or gs://.
 
     Args:
         folder: the bundle's folder.
         trust: allow Lambda layers and custom classes, whose code then runs.
+        custom_objects: names of modules that define custom classes of the bundle.
 
     Raises:
         InputError: the folder is not a bundle, its files do not belong together, or its model
@@ -165,7 +170,7 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
     path = join(normalize_path(folder), MODEL_FILE)
     if store_for(path).stat(path) is None:
         raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
-    model, _ = load_model(path, trust=trust)
+    model, _ = load_model(path, trust=trust, custom_objects=custom_objects)
     found = encoder_id(backbone_of(model), spec.vector_settings())
     if found != spec.id:
         raise InputError(
@@ -176,7 +181,11 @@ def load(folder: str | os.PathLike[str], *, trust: bool = False) -> Encoder:
 
 
 def _write(
-    model: keras.Model, spec: EncoderSpec, output: str | os.PathLike[str], trust: bool
+    model: keras.Model,
+    spec: EncoderSpec,
+    output: str | os.PathLike[str],
+    trust: bool,
+    custom_objects: Sequence[str],
 ) -> Encoder:
     """Write the bundle; replace an older one only after the new one was loaded as a check."""
     base = normalize_path(output)
@@ -189,7 +198,7 @@ def _write(
         model.save(os.path.join(folder, MODEL_FILE))
         with open(os.path.join(folder, SPEC_FILE), "w", encoding="utf-8") as opened:
             opened.write(seal(spec, os.path.join(folder, MODEL_FILE)))
-        encoder = load(folder, trust=trust)
+        encoder = load(folder, trust=trust, custom_objects=custom_objects)
         try:
             for name in (MODEL_FILE, SPEC_FILE):
                 with open(os.path.join(folder, name), "rb") as file:

@@ -12,8 +12,9 @@ from encoder.compute.engines.registry import backend
 from encoder.compute.machine import precision_gain
 from encoder.errors import InputError
 from encoder.network.backbones import recognize
-from encoder.network.graph import Graph, Step, makers_of, trace
-from encoder.network.taps import auto_tap
+from encoder.network.graph import Graph, LeftOut, Step, makers_of, trace
+from encoder.network.taps import auto_tap, what_is_left_out
+from encoder.stand_ins import WAY_ON
 from encoder.terminal import console, say
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class Preprocess(TypedDict):
     reason: str
 
 
+class LeftOutRow(TypedDict):
+    """A layer that is left out, and the code that it needs; "" if it is behind such a layer."""
+
+    name: str
+    reason: str
+
+
 class Description(TypedDict):
     """What ``inspect --json`` prints."""
 
@@ -61,6 +69,7 @@ class Description(TypedDict):
     layers: list[LayerRow]
     auto: AutoTap
     preprocess: Preprocess
+    left_out: list[LeftOutRow]
 
 
 def describe(
@@ -96,6 +105,7 @@ def describe(
         "layers": rows,
         "auto": auto,
         "preprocess": {"mode": found.mode, "reason": found.reason},
+        "left_out": [{"name": each.name, "reason": each.reason} for each in graph.left_out],
     }
 
 
@@ -119,6 +129,9 @@ def print_description(description: Description) -> None:
     if left_out:
         say(f"{shown_on.width} characters a line are too few for: {', '.join(left_out)}")
     say(f"auto: {description['auto']['reason']}")
+    parts = [LeftOut(row["name"], row["reason"], ()) for row in description["left_out"]]
+    if parts:
+        say(f"loaded without {what_is_left_out(parts)}. {WAY_ON}")
     found = description["preprocess"]
     say(f"preprocess {found['mode']}: {found['reason']}")
     gain = precision_gain(backend().devices()[0].is_gpu)

@@ -35,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 except OSError as error:
                     raise InputError(str(error)) from error
         is_own_process = arguments is None
-        if is_own_process and hasattr(options, "model") and not (options.trust or options.builder):
+        if (
+            is_own_process
+            and hasattr(options, "model")
+            and not (options.trust or options.builder or options.custom_objects)
+        ):
             _isolate(options)
         import_keras()
         return int(options.command(options))
@@ -47,7 +51,7 @@ def _isolate(options: argparse.Namespace) -> None:
     """Take rights that a model of strangers might use; see encoder.isolation.
 
     Writing stays allowed where the command writes, in the folder for temporary files, and in /dev,
-    where drivers of GPUs are. With --trust or --builder, code may do what it wants.
+    where drivers of GPUs are. Code that the user allows may do what it wants.
     """
     written = [
         normalize(path) for name in ("output", "plot") if (path := getattr(options, name, None))
@@ -153,6 +157,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="allow Lambda layers and custom classes in the file"
     )
     parser.add_argument(
+        "--custom-objects",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="defines custom classes and functions of the file; may be repeated",
+    )
+    parser.add_argument(
         "--builder", metavar="MODULE:FUNCTION", help="makes the network for a file of weights"
     )
 
@@ -161,7 +172,14 @@ def _inspect(options: argparse.Namespace) -> int:
     from encoder.cli.inspection import describe, print_description
     from encoder.model_files.load import load_model
 
-    model, _ = load_model(options.model, trust=options.trust, builder=options.builder)
+    model, _ = load_model(
+        options.model,
+        trust=options.trust,
+        builder=options.builder,
+        custom_objects=options.custom_objects,
+        hide=True,
+        say=say,
+    )
     description = describe(model, options.input_size, options.input)
     if options.plot:
         from encoder.cli.plot import plot
@@ -194,6 +212,7 @@ def _extract(options: argparse.Namespace) -> int:
         input_size=options.input_size,
         input_name=options.input,
         trust=options.trust,
+        custom_objects=options.custom_objects,
         builder=options.builder,
         say=decisions.append,
     ).spec

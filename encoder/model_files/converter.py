@@ -20,9 +20,13 @@ _ERROR = "it can't be converted: "  # other lines of the libraries may stand bef
 
 
 class Request(TypedDict):
-    """What to convert. With a config, source is a checkpoint; without, it is a model file."""
+    """What to convert. With a config, source is a checkpoint; without, it is a model file.
+
+    stand_ins has the names of the classes of stand-ins, such as encoder>Hidden:Dense.
+    """
 
     config: str | None
+    stand_ins: list[str]
     source: str
     target: str
 
@@ -37,14 +41,57 @@ def convert(request: Request) -> None:
     import tf_keras
 
     warnings.simplefilter("ignore")  # .h5 is outdated, but Keras 3 can read it
+    stand_ins = {name: _stand_in(name) for name in request["stand_ins"]}
     if request["config"] is None:
-        model = tf_keras.models.load_model(request["source"], compile=False)
+        model = tf_keras.models.load_model(request["source"], stand_ins, compile=False)
     else:
-        model = tf_keras.models.model_from_json(request["config"])
+        if stand_ins:
+            _find_layers_by_number()
+        model = tf_keras.models.model_from_json(request["config"], stand_ins)
         status = model.load_weights(request["source"])
         status.assert_existing_objects_matched()
         status.expect_partial()  # without a warning: the state of the optimizer stays behind
     model.save(request["target"], save_format="h5", include_optimizer=False)
+
+
+def _stand_in(name: str) -> type:
+    """For tf-keras, what encoder.stand_ins.stand_in_class is for Keras."""
+    import tensorflow as tf
+    import tf_keras
+
+    class Hidden(tf_keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self, reason: str, outputs: int, **options: object) -> None:
+            super().__init__(**options)
+            self.settings = {"reason": reason, "outputs": outputs}
+
+        def call(self, inputs: list[object]) -> object:
+            outputs = [tf.zeros((1, 1)) for _ in range(int(str(self.settings["outputs"])))]
+            return outputs if len(outputs) > 1 else outputs[0]
+
+        def get_config(self) -> dict[str, object]:
+            return {"name": self.name, **self.settings}
+
+        def load_own_variables(self, store: object) -> None:
+            """Leave the weights of the hidden layer in the file."""
+
+    bases = {"Hidden": Hidden, "Functional": tf_keras.Model, "Sequential": tf_keras.Sequential}
+    package, _, registered = name.partition(">")
+    kind, _, own = registered.partition(":")
+    made = type(own, (bases[kind],), {})
+    return tf_keras.utils.register_keras_serializable(package, registered)(made)  # type: ignore[no-any-return]
+
+
+def _find_layers_by_number() -> None:
+    """Let tf-keras find layers in a checkpoint by their numbers in the model alone.
+
+    It would also look by their numbers among the layers with weights, and hidden ones have none.
+    """
+    from tf_keras.src.engine.functional import Functional
+
+    def layers(self: object) -> dict[str, object]:
+        return {f"layer-{number}": layer for number, layer in enumerate(self.layers)}  # type: ignore[attr-defined]
+
+    Functional._layer_checkpoint_dependencies = property(layers)
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ that decodes its data, and declare arrays that are far larger than the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import h5py
+import numpy as np
 
 from encoder.errors import InputError
 
@@ -69,8 +70,17 @@ def read_config(file: str, name: str) -> str | bytes | None:
     return text
 
 
-def write_model(file: str, config: str, target: str, name: str) -> None:
+def write_model(
+    file: str, config: str, target: str, name: str, hidden: Iterable[tuple[str, ...]] = ()
+) -> None:
     """Write an .h5 file with a config and the weights of another file, and with nothing else.
+
+    Args:
+        file: the other file, on this machine.
+        config: the description of the layers.
+        target: the new file.
+        name: the model file's path, for messages.
+        hidden: layers whose weights are left out, see encoder.model_files.hiding.
 
     Raises:
         InputError: the other file has no weights.
@@ -80,6 +90,25 @@ def write_model(file: str, config: str, target: str, name: str) -> None:
             raise InputError(f"{name!r} has no weights; save the whole model with model.save(...)")
         source.copy("model_weights", copy)
         copy.attrs[CONFIG] = config
+        for path in hidden:
+            _hide_weights(copy["model_weights"], path)
+
+
+def _hide_weights(weights: h5py.Group, path: tuple[str, ...]) -> None:
+    """Take the weights of a layer, or of a layer in a nested model, off the list of weights."""
+    outermost, inner = path[0], path[1:]
+    if not isinstance(weights.get(outermost), h5py.Group):
+        return
+    listed = weights[outermost].attrs
+    keys = [
+        key for key in listed if key.rstrip("0123456789") == "weight_names"
+    ]  # long lists have parts
+    for key in keys:
+        names = [each.decode() if isinstance(each, bytes) else str(each) for each in listed[key]]
+        kept = [each for each in names if inner and inner[-1] not in each.split("/")]
+        listed[key] = np.array(
+            [each.encode() for each in kept], dtype=f"S{max(map(len, names), default=1)}"
+        )
 
 
 def _datasets(archive: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:

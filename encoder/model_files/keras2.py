@@ -37,7 +37,7 @@ _FROM_CONV2D = (
     *(f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in "12"),
 )
 _TENSOR = "__tensor__"
-_CONSTANT = "_CONSTANT_VALUE"  # takes the place of a layer's name
+CONSTANT = "_CONSTANT_VALUE"  # takes the place of a layer's name
 _OPERATION_PREFIX = "operation>"
 
 
@@ -125,7 +125,7 @@ def modernize(config: object) -> bool:
         KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
     changed = False
-    values = _model_settings(config)
+    values = model_settings(config)
     if values is None:
         return False
     layers = values["layers"]
@@ -135,8 +135,8 @@ def modernize(config: object) -> bool:
         isinstance(node, dict) for layer in layers for node in layer.get("inbound_nodes", [])
     ):
         return changed  # a Sequential model, or written by Keras 3
-    models = {layer["name"] for layer in layers if _counts_from_one(layer)}
-    sequential = {layer["name"] for layer in layers if layer["class_name"] == "Sequential"}
+    models = {layer["name"] for layer in layers if counts_from_one(layer)}
+    sequential = {layer["name"] for layer in layers if kind_of(layer) == "Sequential"}
     for layer in layers:
         if layer["class_name"] in OPERATION_CLASSES:
             _rewrite_operation(layer)
@@ -163,7 +163,7 @@ def name_operations(config: object) -> bool:
     Raises:
         KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
-    values = _model_settings(config)
+    values = model_settings(config)
     if values is None:
         return False
     changed = False
@@ -181,7 +181,7 @@ def name_operations(config: object) -> bool:
     return changed
 
 
-def _model_settings(config: object) -> Config | None:
+def model_settings(config: object) -> Config | None:
     """The settings of a model, which list its layers; None if the config is not a model's."""
     settings = config.get("config") if isinstance(config, dict) else None
     if isinstance(settings, dict) and isinstance(settings.get("layers"), list):
@@ -244,12 +244,17 @@ def _modernize_layer(layer: Config) -> bool:
     return changed
 
 
-def _counts_from_one(layer: Config) -> bool:
+def counts_from_one(layer: Config) -> bool:
     """Whether it is a nested model whose calls Keras 2 counts from 1."""
-    if layer["class_name"] == "Sequential":
+    if kind_of(layer) == "Sequential":
         inner = layer["config"].get("layers") or [{}]
         return bool(inner[0].get("class_name") == "InputLayer")
-    return layer["class_name"] in ("Functional", "Model")
+    return kind_of(layer) in ("Functional", "Model")
+
+
+def kind_of(layer: Config) -> str:
+    """A layer's class; for a stand-in (see encoder.stand_ins), what it is."""
+    return str(layer["class_name"]).partition(":")[0].removeprefix("encoder>")
 
 
 def _references(value: object) -> Iterator[_Reference]:
@@ -269,7 +274,7 @@ def _rewrite_operation(layer: Config) -> None:
     tensors: list[_Reference] = []
 
     def placed(reference: _Reference) -> object:
-        if reference[0] == _CONSTANT:
+        if reference[0] == CONSTANT:
             return reference[2]
         tensors.append([*reference[:3], {}])
         return {_TENSOR: len(tensors) - 1}

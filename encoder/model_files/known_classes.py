@@ -104,6 +104,12 @@ def _own_names() -> dict[str, str]:
 
 
 @functools.cache
+def known_activations() -> frozenset[str]:
+    """The names under which Keras has activation functions."""
+    return frozenset(name for name, found in vars(keras.activations).items() if callable(found))
+
+
+@functools.cache
 def _names() -> dict[str, frozenset[str]]:
     """The modules that each known class may be said to be in, by the class's name."""
     found: dict[str, set[str]] = {name: set() for name in OPERATION_CLASSES}

@@ -7,6 +7,7 @@ checked, and from the weights, a new file is written, and Keras loads that.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import json
@@ -14,14 +15,23 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
-from encoder.model_files.keras2 import Config, modernize, name_operations, operation_objects
-from encoder.model_files.safety import check_code, drop_training, parse_config
+from encoder.model_files.custom_objects import objects_of
+from encoder.model_files.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
+from encoder.model_files.keras2 import (
+    Config,
+    model_settings,
+    modernize,
+    name_operations,
+    operation_objects,
+)
+from encoder.model_files.safety import check_code, drop_training, foreign_parts, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, normalize, store_for
@@ -29,8 +39,32 @@ from encoder.storage.registry import is_remote, normalize, store_for
 _SAVED_MODEL = "saved_model.pb"
 
 
+def ignore(_: str) -> None:
+    """Do nothing with a message."""
+
+
+class _Code(NamedTuple):
+    """What to do about code that a file needs.
+
+    Attributes:
+        objects: classes and functions of the user's, by the names that files have for them.
+        hide: hide the layers that need other code, and those behind them; else they are refused.
+        say: called with a sentence on each class whose code is left out.
+    """
+
+    objects: Mapping[str, object]
+    hide: bool
+    say: Callable[[str], None]
+
+
 def load_model(
-    path: str | os.PathLike[str], *, trust: bool = False, builder: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    builder: str | None = None,
+    custom_objects: Sequence[str] = (),
+    hide: bool = False,
+    say: Callable[[str], None] = ignore,
 ) -> tuple[keras.Model, str]:
     """Load a trained model.
 
@@ -40,15 +74,21 @@ def load_model(
         trust: allow Lambda layers and custom classes, whose code then runs.
         builder: "module:function", which returns the untrained network; the file's weights are
             loaded into it, and must be exactly the network's weights.
+        custom_objects: names of modules that define classes and functions of the file, which may
+            then run.
+        hide: where other code would be needed, put HiddenLayer (encoder.stand_ins) in the
+            place of the layer and of all layers behind it.
+        say: called with a sentence on each custom class that is taken as a graph of layers.
 
     Returns:
         The model, not compiled, and the SHA-256 of the file in hex.
 
     Raises:
-        InputError: there is no such file, it is not a whole model, it contains code, or its weights
-            do not fit the builder's network.
+        InputError: there is no such file, it is not a whole model, it contains code (with hide:
+            before the first layer), or its weights do not fit the builder's network.
     """
     name = os.fspath(path)
+    code = _Code(objects_of(custom_objects), hide, say)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_local_copy(normalize(path)))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -56,23 +96,25 @@ def load_model(
             model = _build(builder)
             load_weights(model, _weights(file, folder, name))
         elif trust:
-            model = _load_trusted(file, folder, name)
+            model = _load_trusted(file, folder, name, code)
         else:
-            model = _load_checked(file, folder, name)
+            model = _load_checked(file, folder, name, code)
         return model, _sha256(file)
 
 
-def _load_checked(file: str, folder: str, name: str) -> keras.Model:
+def _load_checked(file: str, folder: str, name: str, code: _Code) -> keras.Model:
     """Load a model whose file may be hostile."""
     if os.path.isdir(file):
         text = saved_model.read_saved_model(file, name)
         described = parse_config(text, name)
-        config = _checked({key: described.get(key) for key in ("class_name", "config")}, name)
-        return _load_converted(file, config, folder, name)
+        config, _ = _checked(
+            {key: described.get(key) for key in ("class_name", "config")}, name, code
+        )
+        return _load_converted(file, config, stand_ins(config), folder, name, code)
     if not _is_archive(file, name):
-        return _load_hdf5(file, folder, name, trust=False)
+        return _load_hdf5(file, folder, name, code)
     description = archive.read_description(file, name)
-    config = _checked(parse_config(description.config, name), name)
+    config, _ = _checked(parse_config(description.config, name), name, code)
     clean = os.path.join(folder, "clean")
     os.mkdir(clean)
     weights = archive.extract_weights(file, clean, name)
@@ -80,35 +122,44 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
     if description.is_keras2:
         packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)
-        return _load_converted(packed, None, folder, name)
+        return _load_converted(packed, None, stand_ins(config), folder, name, code)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
-    return _load_by_keras(clean, name, trust=False)
+    return _load_by_keras(clean, name, {**stand_ins(config), **code.objects})
 
 
-def _load_converted(source: str, config: Config | None, folder: str, name: str) -> keras.Model:
+def _load_converted(
+    source: str,
+    config: Config | None,
+    hidden: Collection[str],
+    folder: str,
+    name: str,
+    code: _Code,
+) -> keras.Model:
     """Load what only tf-keras reads; what comes back from it is checked as any other file."""
     converted = os.path.join(folder, "converted", "model.h5")
     os.mkdir(os.path.dirname(converted))
-    saved_model.convert(source, config, converted, name)
-    return _load_hdf5(converted, folder, name, trust=False)
+    saved_model.convert(source, config, converted, name, hidden)
+    return _load_hdf5(converted, folder, name, code)
 
 
-def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
+def _load_trusted(file: str, folder: str, name: str, code: _Code) -> keras.Model:
     """Load a model whose code may run, just as Keras loads it."""
     converted = os.path.join(folder, "converted.h5")
     if os.path.isdir(file):
         saved_model.convert_trusted(file, converted, name)
     elif not _is_archive(file, name):
-        return _load_hdf5(file, folder, name, trust=True)
+        return _load_hdf5(file, folder, name, code, trust=True)
     elif archive.read_description(file, name).is_keras2:
         saved_model.convert_trusted(file, converted, name)
     else:
-        return _load_by_keras(file, name, trust=True)
-    return _load_hdf5(converted, folder, name, trust=True)
+        return _load_by_keras(file, name, code.objects, trust=True)
+    return _load_hdf5(converted, folder, name, code, trust=True)
 
 
-def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model:
+def _load_hdf5(
+    file: str, folder: str, name: str, code: _Code, *, trust: bool = False
+) -> keras.Model:
     text = hdf5.read_config(file, name)
     if text is None:
         raise InputError(
@@ -116,29 +167,26 @@ def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model
             "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"
         )
     config = parse_config(text, name)
+    hidden: Hidden = []
     if not trust:
         hdf5.check_hdf5(file, name, os.path.getsize(file))
-        config = _checked(config, name)
-    try:
+        config, hidden = _checked(config, name, code)
+    with _described(name):
         modernize(config)
         name_operations(config)
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{name!r} does not describe its layers as Keras does: {error!r}"
-        ) from error
     clean = os.path.join(folder, "clean.h5")
-    hdf5.write_model(file, json.dumps(config), clean, name)
-    return _load_by_keras(clean, name, trust=trust)
+    hdf5.write_model(file, json.dumps(config), clean, name, hidden)
+    return _load_by_keras(clean, name, {**stand_ins(config), **code.objects}, trust=trust)
 
 
-def _load_by_keras(file: str, name: str, *, trust: bool) -> keras.Model:
+def _load_by_keras(
+    file: str, name: str, objects: Mapping[str, object], *, trust: bool = False
+) -> keras.Model:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about arguments from older versions
             return keras.saving.load_model(
-                file, operation_objects(), compile=False, safe_mode=not trust
+                file, {**operation_objects(), **objects}, compile=False, safe_mode=not trust
             )
     except Exception as error:  # Keras raises many types; all mean that the file can't be used
         raise InputError(
@@ -146,11 +194,39 @@ def _load_by_keras(file: str, name: str, *, trust: bool) -> keras.Model:
         ) from error
 
 
-def _checked(config: Config, name: str) -> Config:
-    """The config without what the model was compiled with, if it needs no code."""
+def _checked(config: Config, name: str, code: _Code) -> tuple[Config, Hidden]:
+    """The config without what training needs and without code; and the layers that are hidden."""
     drop_training(config)
-    check_code(config, name)
-    return config
+
+    def reasons(layer: Config) -> list[str]:
+        found = foreign_parts(layer, name, code.objects)
+        return list(dict.fromkeys(what for _, what in found))
+
+    hidden: Hidden = []
+    if code.hide and model_settings(config) and reasons(config):
+        visible = copy.deepcopy(config)
+        with _described(name):
+            graphs = take_graphs(visible, reasons)
+            hidden = hide(visible, reasons)
+        if has_layers(visible):  # else the whole config is refused below
+            config = visible
+            for each in graphs:
+                code.say(f"the class {each!r} is taken as a graph of layers; its own code is not")
+    check_code(config, name, code.objects)
+    return config, hidden
+
+
+@contextlib.contextmanager
+def _described(name: str) -> Iterator[None]:
+    """Turn errors of code that goes through the description of the layers into InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name!r} does not describe its layers as Keras does: {error!r}"
+        ) from error
 
 
 def _weights(file: str, folder: str, name: str) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from encoder.errors import InputError
 from encoder.model_files.keras2 import OPERATION_CLASSES, Config, TensorFlowOperation, is_allowed
-from encoder.model_files.known_classes import MODELS, VALUES, foreign_names, is_known, is_own
+from encoder.model_files.known_classes import (
+    MODELS,
+    VALUES,
+    foreign_names,
+    is_known,
+    is_own,
+    known_activations,
+)
+from encoder.stand_ins import WAY_ON, is_stand_in
 
 _DEEPEST = 300  # levels of brackets; a model nested 20 times has about 100
 # Classes that call the function of TensorFlow that their config names.
 _CALLING = (*OPERATION_CLASSES, TensorFlowOperation.__name__)
+_INITIALIZER = "_initializer"
+_FOR_TRAINING = (_INITIALIZER, "_regularizer", "_constraint")
+_ACTIVATION = "activation"  # and "recurrent_activation", "gate_activation" ...
 _NUMBERS = ("float", "int", "uint", "bool", "bfloat", "complex")
 
 
@@ -33,37 +44,39 @@ def parse_config(text: str | bytes, path: str) -> Config:
     return config
 
 
-def check_code(config: Config, path: str) -> None:
+def check_code(config: Config, path: str, allowed: Collection[str] = ()) -> None:
     """Refuse a model config that names anything but the known classes.
 
     Args:
         config: the model's config, as the JSON parser gave it. Exactly this is to be loaded.
         path: the model file's path, for the message.
+        allowed: names of classes and functions of the user's that it may have, too.
 
     Raises:
         InputError: it has Lambda layers, custom classes, functions, or classes that read files; the
             message names the layers, and how to allow them.
     """
-    if config.get("class_name") not in MODELS:
+    if config.get("class_name") not in MODELS and not is_stand_in(config.get("class_name")):
         raise InputError(
             f"{path!r} holds a model of the class {config.get('class_name')!r}, a subclass of "
             "keras.Model, which has no graph of layers to cut in. Build the same layers as a "
             "functional or Sequential model, load the weights into it "
             "(new.set_weights(old.get_weights())), and save that"
         )
-    found = list(dict.fromkeys(_foreign(config, path)))
+    found = [f"layer {layer!r} has {what}" for layer, what in foreign_parts(config, path, allowed)]
     if found:
         raise InputError(
-            f"{path!r} needs code that is not part of Keras: {'; '.join(found)}. If you trust the "
-            "file, allow it with --trust (trust=True), with the modules of custom classes where "
-            "Python finds them; or replace these layers by layers of Keras"
+            f"{path!r} needs code that is not part of Keras: {'; '.join(dict.fromkeys(found))}. "
+            f"{WAY_ON}; or replace these layers by layers of Keras"
         )
 
 
 def drop_training(config: object) -> None:
-    """Remove what models were compiled with (optimizer, losses, metrics) from a config, in place.
+    """Remove what matters for training only from a config, in place.
 
-    Keras compiles a model inside another one even if it is called with compile=False.
+    That is what models were compiled with (Keras compiles a model inside another one even if it is
+    called with compile=False), and initializers, regularizers and constraints: weights are loaded.
+    All of these may need code.
     """
     waiting = [config]
     while waiting:
@@ -71,13 +84,27 @@ def drop_training(config: object) -> None:
         if isinstance(part, dict):
             if "class_name" in part:
                 part.pop("compile_config", None)
+            for key, value in part.items():
+                if value is not None and key.endswith(_FOR_TRAINING):
+                    part[key] = "zeros" if key.endswith(_INITIALIZER) else None
             waiting.extend(part.values())
         elif isinstance(part, list):
             waiting.extend(part)
 
 
-def _foreign(config: Config, path: str) -> Iterator[str]:
-    """Descriptions of everything in a config that is not part of Keras or of this package."""
+def foreign_parts(
+    config: Config, path: str, allowed: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """The layers, and what each has that is not part of Keras or of this package.
+
+    Args:
+        config: a model's or a layer's config.
+        path: the model file's path, for the message.
+        allowed: names of classes and functions that count as known.
+
+    Raises:
+        InputError: the config is nested too deep.
+    """
     registered = foreign_names()
     waiting: list[tuple[object, str, int]] = [(config, "the model", 0)]
     while waiting:
@@ -88,8 +115,8 @@ def _foreign(config: Config, path: str) -> Iterator[str]:
                 "which no model saved by Keras does"
             )
         if isinstance(part, str):
-            if part in registered:
-                yield f"layer {layer!r} has the custom object {part!r}"
+            if part in registered and part not in allowed:
+                yield layer, f"the custom object {part!r}"
             continue
         if isinstance(part, list):
             waiting.extend((inner, layer, depth + 1) for inner in reversed(part))
@@ -97,10 +124,14 @@ def _foreign(config: Config, path: str) -> Iterator[str]:
             continue
         if "class_name" in part:
             layer = _layer_name(part) or layer
-            kind = _foreign_kind(part)
+            kind = _foreign_kind(part, allowed)
             if kind:
-                yield f"layer {layer!r} has {kind}"
+                yield layer, kind
                 continue
+        for key, value in part.items():
+            is_function = key.endswith(_ACTIVATION) and isinstance(value, str)
+            if is_function and value not in known_activations() and value not in allowed:
+                yield layer, f"the function {value!r}"
         waiting.extend(
             (inner, layer, depth + 1) for key, inner in reversed(part.items()) if key != "name"
         )
@@ -115,7 +146,7 @@ def _setting(config: Config, key: str) -> object:
     return inner.get(key) if isinstance(inner, dict) else None
 
 
-def _foreign_kind(config: Config) -> str:
+def _foreign_kind(config: Config, allowed: Collection[str]) -> str:
     """What an object that is not part of Keras or of this package is; "" for known objects."""
     kind, module = config["class_name"], config.get("module")
     registered = config.get("registered_name")
@@ -123,16 +154,20 @@ def _foreign_kind(config: Config) -> str:
         return f"a class without a name: {kind!r}"
     if kind in VALUES:
         return _foreign_value(config)
+    if is_stand_in(kind):
+        return ""
     if kind == "Lambda":
         return "a Lambda"
     if kind in ("function", "__lambda__"):
+        if kind == "function" and config.get("config") in allowed:
+            return ""
         return f"the function {config.get('config')!r}"
     if kind.removeprefix("encoder>") in _CALLING and not is_allowed(_setting(config, "function")):
         return (
             f"the function tf.{_setting(config, 'function')}, which is not among the operations "
             "that can be taken over from a Keras 2 file"
         )
-    if is_own(kind, module, registered):
+    if is_own(kind, module, registered) or kind in allowed or registered in allowed:
         return ""
     if registered not in (None, "", kind) or ">" in kind:
         return f"the custom class {registered or kind!r}"

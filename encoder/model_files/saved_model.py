@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Collection
 
 from encoder.errors import InputError, shortened
 from encoder.isolation import restricted_environment
@@ -53,7 +54,9 @@ def read_saved_model(path: str, name: str) -> str:
     return str(roots[-1])
 
 
-def convert(source: str, config: Config | None, target: str, name: str) -> None:
+def convert(
+    source: str, config: Config | None, target: str, name: str, stand_ins: Collection[str] = ()
+) -> None:
     """Write a checked model as an .h5 file, in a process of its own (see ``converter``).
 
     Args:
@@ -61,6 +64,7 @@ def convert(source: str, config: Config | None, target: str, name: str) -> None:
         config: the network to make, which takes the folder's variables.
         target: the .h5 file, alone in its folder.
         name: the model file's path, for messages.
+        stand_ins: names of the classes of stand-ins, see encoder.stand_ins.
 
     Raises:
         InputError: tf-keras is not installed, can't make the network, or the variables do not fit.
@@ -68,6 +72,7 @@ def convert(source: str, config: Config | None, target: str, name: str) -> None:
     version = _tf_keras_version(name)
     request: Request = {
         "config": None if config is None else json.dumps(config),
+        "stand_ins": list(stand_ins),
         "source": source if config is None else os.path.join(source, "variables", "variables"),
         "target": target,
     }
@@ -104,7 +109,7 @@ def convert_trusted(path: str, target: str, name: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converter.convert({"config": None, "source": path, "target": target})
+            converter.convert({"config": None, "stand_ins": [], "source": path, "target": target})
     except Exception as error:  # many types; all mean that it can't be converted
         raise _not_converted(version, name, shortened(error)) from error
     finally:

@@ -123,8 +123,8 @@ def backbone_of(encoder: keras.Model) -> keras.Model:
 def check_cut(cut: Cut, images: NDArray[np.float32]) -> float:
     """Compute the embeddings of images with the original network and with the cut, and compare.
 
-    The original network runs as a whole, and only the outputs of its tapped layers are recorded.
-    So the comparison does not depend on the code that cuts.
+    The original network runs, until the outputs of its tapped layers are recorded. So the
+    comparison does not depend on the code that cuts, nor on the layers behind the taps.
 
     Args:
         cut: the encoder and the network that it was cut out of.
@@ -157,9 +157,14 @@ def check_cut(cut: Cut, images: NDArray[np.float32]) -> float:
     return difference
 
 
+class _AllRecorded(BaseException):
+    """Ends a run of the original network; Keras rewrites exceptions of other kinds."""
+
+
 def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """Run the whole original network and record the outputs of the tapped layers."""
+    """Run the original network until the outputs of all tapped layers are recorded."""
     recorded: dict[int, list[NDArray[np.float64]]] = {}
+    steps = [tap.step for tap in cut.taps]
 
     def record(layer: keras.Operation) -> None:
         compute = layer.call
@@ -168,22 +173,26 @@ def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.fl
             output = compute(*arguments, **options)
             first = keras.tree.flatten(output)[0]
             recorded[id(layer)].append(np.asarray(keras.ops.convert_to_numpy(first), np.float64))
+            if all(len(recorded[id(step.layer)]) > step.call for step in steps):
+                raise _AllRecorded
             return output
 
         recorded[id(layer)] = []
         layer.call = call
 
-    layers = {id(tap.step.layer): tap.step.layer for tap in cut.taps}
+    layers = {id(step.layer): step.layer for step in steps}
     function = function_of(cut.graph.model)
     assert function is not None, "trace accepts only models with a graph of layers"
     try:
         for layer in layers.values():
             record(layer)
         function(_all_inputs(function, cut, images), training=False)
+    except _AllRecorded:
+        pass  # what lies behind the taps does not matter
     finally:
         for layer in layers.values():
             vars(layer).pop("call", None)
-    return [recorded[id(tap.step.layer)][tap.step.call] for tap in cut.taps]
+    return [recorded[id(step.layer)][step.call] for step in steps]
 
 
 def _all_inputs(function: Function, cut: Cut, images: NDArray[np.float32]) -> object:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import keras
 
 from encoder.errors import InputError
+from encoder.stand_ins import HiddenLayer
 
 if TYPE_CHECKING:
     from keras.src.ops.function import Function
@@ -62,6 +63,20 @@ class Step(NamedTuple):
         return tuple(self.output.shape)
 
 
+class LeftOut(NamedTuple):
+    """A use of a hidden layer (see encoder.stand_ins).
+
+    Attributes:
+        name: the layer's name, as in Step.
+        reason: what it needs, such as "a Lambda"; "" for a layer behind such a one.
+        inputs: the symbolic tensors that it takes, as far as they are not left out, too.
+    """
+
+    name: str
+    reason: str
+    inputs: tuple[keras.KerasTensor, ...]
+
+
 class Graph(NamedTuple):
     """The part of a model that depends on one image input alone.
 
@@ -70,12 +85,14 @@ class Graph(NamedTuple):
         input: the symbolic tensor of the image.
         steps: the uses of layers, in the order in which they run.
         unreachable: names of the layers that need other inputs, too.
+        left_out: the uses of hidden layers.
     """
 
     model: keras.Model
     input: keras.KerasTensor
     steps: list[Step]
     unreachable: list[str]
+    left_out: list[LeftOut]
 
     @property
     def layer_count(self) -> int:
@@ -83,11 +100,11 @@ class Graph(NamedTuple):
         return len(self.model.layers)
 
     @property
-    def sized_steps(self) -> list[Step]:
+    def sized(self) -> Graph:
         """The same steps, with an assumed input size if the model leaves it open."""
         if None not in self.input.shape[1:3]:
-            return self.steps
-        return trace(self.model, _PROBE_SIZE, self.input.name).steps
+            return self
+        return trace(self.model, _PROBE_SIZE, self.input.name)
 
 
 def trace(
@@ -136,7 +153,7 @@ def trace(
         tensors = None
     walk = _Walk({id(layer): index for index, layer in enumerate(model.layers)}, tensors)
     walk.follow(function, [new if tensor is image else None for tensor in function.inputs], "")
-    return Graph(model, new, _numbered(walk.steps), walk.unreachable)
+    return Graph(model, new, _numbered(walk.steps), walk.unreachable, walk.left_out)
 
 
 def function_of(operation: keras.Operation) -> Function | None:
@@ -175,6 +192,7 @@ class _Walk:
     ) -> None:
         self.steps: list[Step] = []
         self.unreachable: list[str] = []
+        self.left_out: list[LeftOut] = []
         self._places = places
         self._tensors = tensors
         self._calls: Counter[int] = Counter()
@@ -208,6 +226,11 @@ class _Walk:
         layer = node.operation
         inner = function_of(layer)
         outputs: list[keras.KerasTensor | None]
+        if isinstance(layer, HiddenLayer):
+            visible = tuple(tensor for tensor in taken if tensor is not None)
+            self.left_out.append(LeftOut(prefix + layer.name, layer.reason, visible))
+            self._calls[id(layer)] += 1
+            return [None] * len(node.outputs)
         if inner is not None:
             outputs = self.follow(inner, list(taken), f"{prefix}{layer.name}/")
         elif any(tensor is None for tensor in taken):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.network.graph import Graph, Step
+from encoder.network.graph import Graph, LeftOut, Step
+from encoder.stand_ins import WAY_ON
 
 _NAMES_IN_MESSAGE = 8
 _POOLED_SIDE = 4  # pixels; a step from at least this side to 1x1 is a global pooling
@@ -48,7 +49,8 @@ def auto_tap(graph: Graph) -> Tap:
     Raises:
         InputError: several layers fit, or none does.
     """
-    steps = graph.sized_steps
+    sized = graph.sized
+    steps = sized.steps
     encoder, widened = _encoder_part(steps)
     smallest = min((_area(steps[place]) for place in encoder), default=None)
     deepest = [place for place in encoder if _area(steps[place]) == smallest]
@@ -58,13 +60,32 @@ def auto_tap(graph: Graph) -> Tap:
     if forks and all(forks[0] in _ancestors(encoder, place) for place in forks[1:]):
         ends = forks[:1]  # the others depend on it, such as the gates of an attention U-Net
     if len(ends) == 1:
+        _check_whole(sized, steps[ends[0]])
         step = graph.steps[ends[0]]
         return Tap(step, _auto_reason(step, bool(widened)))
     listed = ", ".join(f"{steps[place].name} {steps[place].shape[1:]}" for place in ends) or "none"
+    unseen = (
+        f" The network was loaded without {what_is_left_out(graph.left_out)}. {WAY_ON}."
+        if graph.left_out
+        else ""
+    )
     raise InputError(
         f"auto can't tell which layer ends the encoder; candidates: {listed}. Name one with "
-        "--layer; 'python -m encoder inspect MODEL' lists all layers"
+        f"--layer; 'python -m encoder inspect MODEL' lists all layers.{unseen}"
     )
+
+
+def _check_whole(graph: Graph, step: Step) -> None:
+    """Refuse a tap if code that is left out takes a map as deep as it: more may follow."""
+    for each in graph.left_out:
+        shapes = [tuple(tensor.shape) for tensor in each.inputs if len(tensor.shape) == 4]
+        if each.reason and any(_sides(shape) <= _sides(step.shape) for shape in shapes):
+            raise InputError(
+                f"auto would take {step.name!r} {step.shape[1:]}, but can't tell whether the "
+                f"encoder ends there: the network was loaded without "
+                f"{what_is_left_out(graph.left_out)}. If the encoder ends there, say "
+                f"--layer {step.name}. {WAY_ON}"
+            )
 
 
 def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
@@ -138,6 +159,11 @@ def _named_tap(graph: Graph, part: str) -> Tap:
         return _single(Tap(matches[0], f"{matches[0].name} was asked for by name"))
     if not matches and re.fullmatch(r"-?[0-9]+", part):
         return _indexed_tap(graph, int(part))
+    if _lies_behind(graph, part):
+        raise InputError(
+            f"layer {part!r} can't be tapped: the network was loaded without "
+            f"{what_is_left_out(graph.left_out)}. {WAY_ON}"
+        )
     if part in graph.unreachable:
         raise InputError(f"layer {part!r} does not depend on the input {graph.input.name!r} alone")
     names = list(dict.fromkeys(step.name for step in graph.steps))
@@ -149,6 +175,29 @@ def _named_tap(graph: Graph, part: str) -> Tap:
     close = difflib.get_close_matches(part, names, _NAMES_IN_MESSAGE, cutoff=0.5)
     hint = f"close names: {', '.join(close)}" if close else f"it has {', '.join(names[:8])}, …"
     raise InputError(f"the model has no layer {part!r}; {hint}")
+
+
+def what_is_left_out(parts: Iterable[LeftOut]) -> str:
+    """What a network was loaded without, as a phrase; "" if it is whole."""
+    parts = list(parts)
+    needing = [f"{each.name!r} ({each.reason})" for each in parts if each.reason]
+    behind = len(parts) - len(needing)
+    if not needing:
+        return ""
+    one = len(needing) == 1
+    text = (
+        f"the layer{'' if one else 's'} {', '.join(needing)}, which need{'s' if one else ''} code"
+    )
+    if behind:
+        text += f", and without the {behind} behind {'it' if one else 'them'}"
+    return text
+
+
+def _lies_behind(graph: Graph, part: str) -> bool:
+    return any(
+        each.name == part or each.name.endswith(f"/{part}") or each.name.startswith(f"{part}/")
+        for each in graph.left_out
+    )
 
 
 def _is_short_for(part: str, name: str) -> bool:
@@ -194,5 +243,9 @@ def _pools_globally(step: Step) -> bool:
 
 
 def _area(step: Step) -> int:
-    height, width = step.shape[1], step.shape[2]
-    return (height or 0) * (width or 0)
+    return _sides(step.shape)
+
+
+def _sides(shape: tuple[int | None, ...]) -> int:
+    """Height x width of a feature map."""
+    return (shape[1] or 0) * (shape[2] or 0)
