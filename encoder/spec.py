@@ -118,9 +118,9 @@ class EncoderSpec:
         if self.channels not in CHANNELS:
             raise InputError(
                 f"the network takes images of {self.channels} channels; expected 1 (gray), 3 (RGB) "
-                "or 4 (RGB and one more, such as alpha or near infrared), which image files hold. "
-                "For other arrays, cut the network with encoder.get_encoder(model, layer), and call "
-                "the result in your own script"
+                "or 4 (RGB and one more, such as alpha or near infrared), as image files have. For "
+                "other arrays, cut the network with encoder.get_encoder(model, layer), and call it "
+                "in your own script"
             )
         self._check_numbers()
 

@@ -76,8 +76,9 @@ def decode_image(
     """Decode an image file and bring it to the spec's size and channels.
 
     The content decides the format. The EXIF orientation is applied, transparent pixels are laid
-    over ``spec.background`` (with four channels they stay as they are stored), 16 bits and floats are scaled to 8 bits, colour profiles are ignored,
-    and only the first frame or page is decoded. No warning leaves this function.
+    over ``spec.background`` (with four channels they stay as they are stored), 16 bits and floats
+    are scaled to 8 bits, colour profiles are ignored, and only the first frame or page is decoded.
+    No warning leaves this function.
 
     Args:
         data: the file.
@@ -174,9 +175,9 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
 def _four_channels(image: Image.Image) -> Image.Image:
     """The four channels as they are stored; RGB and 255 if the image has no fourth one.
 
-    Mode RGBX has no alpha in Pillow's eyes. When it resizes RGBA, it multiplies the colours by alpha
-    first: pixels whose fourth channel is 0, which in a near infrared band is a value like any other,
-    would lose their colour.
+    Pillow takes none of the bands of mode RGBX for alpha. When it resizes RGBA, it multiplies the
+    colours by alpha first: where the fourth channel is 0, which in a near infrared band is a value
+    like any other, they would be lost.
     """
     if image.mode == FOUR_BANDS:
         return image

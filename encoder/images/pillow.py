@@ -165,7 +165,7 @@ def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
 
 
 def _keep_fourth_band(image: ImageFile.ImageFile) -> None:
-    """Let a TIFF keep the band beside RGB that is not declared to be alpha; Pillow leaves it out."""
+    """Let a TIFF keep a band beside RGB that is not declared as alpha; Pillow leaves it out."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "RGB":
         forms = {each.args[0] for each in image.tile if isinstance(each.args, tuple)}
         if forms and all(form.partition(";")[0] == FOUR_BANDS for form in forms):

@@ -14,7 +14,7 @@ from tests.conftest import small_network
 
 
 def pixels(height=32, width=32):
-    """Noise, with a fourth channel of 0 in the upper quarter: there, alpha would hide the colours."""
+    """Noise; its fourth channel is 0 in the upper quarter, where alpha would hide the colours."""
     values = np.random.default_rng(0).integers(0, 256, (height, width, 4), np.uint8)
     values[: height // 4, :, 3] = 0
     return values
