@@ -228,14 +228,8 @@ def _to_size(image: Image.Image, spec: EncoderSpec, view: Box) -> Image.Image:
     return image.resize(size, resample, view)
 
 
-def _ground(mode: str, spec: EncoderSpec) -> tuple[int, ...] | int:
+def _ground(mode: str, spec: EncoderSpec) -> float | tuple[float, ...] | None:
     """What surrounds a padded image: the background, with a fourth channel of 0 if there is one."""
     if mode == FOUR_BANDS:
         return (*spec.background, 0)
-    return spec.background if mode == "RGB" else _luma(spec.background)
-
-
-def _luma(color: tuple[int, int, int]) -> int:
-    gray = Image.new("RGB", (1, 1), color).convert("L").getpixel((0, 0))
-    assert isinstance(gray, int), "L has one channel"
-    return gray
+    return Image.new("RGB", (1, 1), spec.background).convert(mode).getpixel((0, 0))

@@ -46,7 +46,9 @@ def check_hdf5(file: str, name: str, size: int) -> None:
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+        raise InputError(
+            f"{name!r} is not a whole .h5 file: {error}. Download or copy it again"
+        ) from error
 
 
 def read_config(file: str, name: str) -> str | bytes | None:
@@ -63,7 +65,9 @@ def read_config(file: str, name: str) -> str | bytes | None:
             is_text = stored.shape == () and stored.dtype.kind in "OS"
             text = archive.attrs[CONFIG] if is_text else None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+        raise InputError(
+            f"{name!r} is not a whole .h5 file: {error}. Download or copy it again"
+        ) from error
     if not isinstance(text, str | bytes):
         raise InputError(f"{name!r} has a damaged description of its layers: it is no text")
     return text
