@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from encoder.errors import InputError
 from encoder.network.graph import Graph, Step
+from encoder.network.layout import channels_first
 
 _NAMES_IN_MESSAGE = 8
 _POOLED_SIDE = 4  # pixels; a step from at least this side to 1x1 is a global pooling
@@ -48,6 +49,12 @@ def auto_tap(graph: Graph) -> Tap:
     Raises:
         InputError: several layers fit, or none does.
     """
+    if channels_first(graph):
+        raise InputError(
+            "auto can't tell which layer ends the encoder: the network has layers with "
+            "data_format 'channels_first', and auto compares heights and widths where other "
+            "layers have them. Name a layer with --layer"
+        )
     steps = graph.sized_steps
     encoder, widened = _encoder_part(steps)
     smallest = min((_area(steps[place]) for place in encoder), default=None)
