@@ -118,6 +118,12 @@ def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
 def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model:
     text = hdf5.read_config(file, name)
     if text is None:
+        foreign = hdf5.foreign_content(file)
+        if foreign:
+            raise InputError(
+                f"{name!r} is an HDF5 file of other data, not a model saved by Keras: it holds "
+                f"{foreign}. Save the trained network with model.save('model.keras') and name that"
+            )
         raise InputError(
             f"{name!r} holds weights only, no architecture; name the function that builds the "
             "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"

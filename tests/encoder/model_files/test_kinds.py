@@ -5,6 +5,7 @@ import json
 import pickle
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import onnx
@@ -208,8 +209,18 @@ def test_a_name_without_its_ending(tmp_path):
         load_model(tmp_path / "best_model")
 
 
-def test_real_models_are_taken_for_nothing_else(tmp_path):
-    for name in ("m.keras", "strange name.onnx"):
-        keras.saving.save_model(small_network(), tmp_path / "m.keras")
-        (tmp_path / "m.keras").rename(tmp_path / name)
-        assert load_model(tmp_path / name)[0].count_params()
+@pytest.mark.parametrize(
+    ("saved", "name"), [("m.keras", "m.h5"), ("m.h5", "m.keras"), ("m.keras", "odd name.onnx")]
+)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_the_content_of_a_model_decides_not_its_name(tmp_path, saved, name):
+    keras.saving.save_model(small_network(), tmp_path / saved)
+    (tmp_path / saved).rename(tmp_path / name)
+    assert load_model(tmp_path / name)[0].count_params()
+
+
+def test_hdf5_files_of_other_data(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as archive:
+        archive["photos"] = np.zeros((2, 8, 8, 3))
+    with pytest.raises(InputError, match=r"HDF5 file of other data.*it holds 'photos'"):
+        load_model(tmp_path / "data.h5")
