@@ -75,7 +75,9 @@ _BY_CONTENT = (
     _Kind("a network of OpenVINO", _ORIGIN, r"\s*<(?:\?xml[^>]*>\s*<)?net name="),
     _Kind("XML, such as the error of a failed download", _AGAIN, r"\s*<(?:\?xml|error|message)\b"),
     _Kind("a TensorFlow Lite model", _ORIGIN, r".{4}TFL3"),
-    _Kind("an ONNX model", _REBUILD, r"\x08[\x01-\x20](?:\x12[\x01-\x40][\x20-\x7e]{3}|\x3a)"),
+    _Kind(
+        "an ONNX model", _REBUILD, r"\x08[\x01-\x20](?:\x12[\x01-\x40][\x20-\x7e]{3}|\x12\0|\x3a)"
+    ),
     _Kind(
         "the file saved_model.pb of a SavedModel folder",
         _NAME_FOLDER,
