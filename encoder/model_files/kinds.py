@@ -167,7 +167,7 @@ _BY_NAME = (
     _Kind(
         "a pickle, which is never loaded, since it may run any code",
         f"if you trust it, {_LOAD_SCRIPT}",
-        name=r"\.(?:pkl|pickle|joblib|sav)",
+        name=r"\.(?:pkl|pickle|joblib)",
     ),
     _Kind("a TensorFlow graph (.pb)", _ORIGIN, name=r"\.(?:pb|pbtxt)"),
     _Kind("a TensorFlow checkpoint of one file", _LOAD_SCRIPT, name=r"\.ckpt"),
