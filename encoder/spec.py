@@ -35,6 +35,7 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 FITS: tuple[Fit, ...] = get_args(Fit)
 DECODES: tuple[Decode, ...] = get_args(Decode)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+CHANNELS = (1, 3, 4)
 SEAL = "files_sha256"  # key of encoder.json: see seal
 _MOST_BYTES = 16 << 20  # of encoder.json
 _MOST_DIM = 1 << 24
@@ -66,7 +67,8 @@ class EncoderSpec:
         gem_p: the exponent of pooling "gem"; None for the others.
         normalize: whether vectors are scaled to unit length.
         dim: length of an embedding.
-        height, width, channels: shape of the uint8 images that the encoder takes, in pixels.
+        height, width, channels: shape of the uint8 images that the encoder takes, in pixels. One
+            channel is gray, three are RGB, four are RGB and the fourth channel as it is stored.
         preprocess: one of PREPROCESS_MODES; computed inside the model call.
         resize, fit: how an image of another size is brought to height x width.
         decode: "exact", or "fast": large JPEGs are decoded at a half, a quarter or an eighth of
@@ -113,10 +115,12 @@ class EncoderSpec:
                 f"preprocess {self.preprocess!r} is defined for RGB images only, but this network "
                 f"takes {self.channels} channel(s); use 'unit', 'tf' or 'none'"
             )
-        if self.channels not in (1, 3):
+        if self.channels not in CHANNELS:
             raise InputError(
-                f"the network takes images of {self.channels} channels; only grayscale (1) and "
-                "RGB (3) inputs are supported"
+                f"the network takes images of {self.channels} channels; expected 1 (gray), 3 (RGB) "
+                "or 4 (RGB and one more, such as alpha or near infrared), as image files have. For "
+                "other arrays, cut the network with encoder.get_encoder(model, layer), and call it "
+                "in your own script"
             )
         self._check_numbers()
 

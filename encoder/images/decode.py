@@ -16,7 +16,7 @@ from encoder.images import jpeg
 from encoder.images.bit_depth import to_eight_bits
 from encoder.images.kinds import kind_named
 from encoder.images.limits import Limits
-from encoder.images.pillow import PillowFile, open_file
+from encoder.images.pillow import FOUR_BANDS, PillowFile, check_four_bands, open_file
 from encoder.images.pillow_warnings import quiet
 from encoder.spec import EncoderSpec
 
@@ -76,8 +76,9 @@ def decode_image(
     """Decode an image file and bring it to the spec's size and channels.
 
     The content decides the format. The EXIF orientation is applied, transparent pixels are laid
-    over ``spec.background``, 16 bits and floats are scaled to 8 bits, colour profiles are ignored,
-    and only the first frame or page is decoded. No warning leaves this function.
+    over ``spec.background`` (with four channels they stay as they are stored), 16 bits and floats
+    are scaled to 8 bits, colour profiles are ignored, and only the first frame or page is decoded.
+    No warning leaves this function.
 
     Args:
         data: the file.
@@ -114,6 +115,8 @@ def _decode(data: bytes, spec: EncoderSpec, limits: Limits, admit: Admit | None)
             file = file._replace(eighths=_eighths(file, spec))
     else:
         file = open_file(data)
+        if spec.channels == 4:
+            check_four_bands(file)
     count = file.width * file.height
     if count > limits.max_pixels:
         raise LimitError(
@@ -158,6 +161,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+    if spec.channels == 4:
+        return _four_channels(image)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*spec.background, 255))
@@ -165,6 +170,20 @@ def _to_channels(image: Image.Image, spec: EncoderSpec) -> Image.Image:
     if image.mode not in ("1", "L"):  # through RGB, so that gray is the same for every mode
         image = _in_mode(image, "RGB")
     return _in_mode(image, "RGB" if spec.channels == 3 else "L")
+
+
+def _four_channels(image: Image.Image) -> Image.Image:
+    """The four channels as they are stored; RGB and 255 if the image has no fourth one.
+
+    Pillow takes none of the bands of mode RGBX for alpha. When it resizes RGBA, it multiplies the
+    colours by alpha first: where the fourth channel is 0, which in a near infrared band is a value
+    like any other, they would be lost.
+    """
+    if image.mode == FOUR_BANDS:
+        return image
+    if image.has_transparency_data:
+        return Image.merge(FOUR_BANDS, image.convert("RGBA").split())
+    return _in_mode(_in_mode(image, "RGB"), FOUR_BANDS)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -199,7 +218,7 @@ def _to_size(image: Image.Image, spec: EncoderSpec, view: Box) -> Image.Image:
         left, top = left + (width - inner[0]) / 2, top + (height - inner[1]) / 2
         return image.resize(size, resample, (left, top, left + inner[0], top + inner[1]))
     if spec.fit == "pad":
-        ground = Image.new("RGB", (1, 1), spec.background).convert(image.mode).getpixel((0, 0))
+        ground = _ground(image.mode, spec)
         scale = min(spec.width / width, spec.height / height)
         filled = (max(1, round(width * scale)), max(1, round(height * scale)))
         canvas = Image.new(image.mode, size, ground)
@@ -207,3 +226,10 @@ def _to_size(image: Image.Image, spec: EncoderSpec, view: Box) -> Image.Image:
         canvas.paste(image.resize(filled, resample, view), place)
         return canvas
     return image.resize(size, resample, view)
+
+
+def _ground(mode: str, spec: EncoderSpec) -> float | tuple[float, ...] | None:
+    """What surrounds a padded image: the background, with a fourth channel of 0 if there is one."""
+    if mode == FOUR_BANDS:
+        return (*spec.background, 0)
+    return Image.new("RGB", (1, 1), spec.background).convert(mode).getpixel((0, 0))

@@ -29,6 +29,15 @@ _HEIC = kind_named("HEIC")
 _MENDERS = {"PNG": essential_png, "WEBP": whole_webp}
 _lenient = threading.Lock()
 
+FOUR_BANDS = "RGBX"  # Pillow's mode of four channels, of which none is alpha
+
+_BITS, _SAMPLES = 258, 277  # TIFF's tags BitsPerSample and SamplesPerPixel
+_BIG_TIFF = 43
+_READABLE = (
+    "write gray, or RGB with at most one more band, of 8 or 16 bits, all bands of a pixel together "
+    "(PhotometricInterpretation RGB, PlanarConfiguration 1)"
+)
+
 Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
 
 
@@ -87,7 +96,7 @@ def open_file(data: bytes) -> PillowFile:
             image = opener(io.BytesIO(data), "")
         except (SyntaxError, IndexError, KeyError, TypeError, struct.error) as error:
             if kind and kind.name == name:
-                damage = damage or f"a damaged {name} file: {error}"
+                damage = damage or _odd_bands(name, data) or f"a damaged {name} file: {error}"
             continue
         except (OSError, ValueError) as error:
             # Pillow's openers also take what only begins like their kind, and quote it in errors.
@@ -96,6 +105,7 @@ def open_file(data: bytes) -> PillowFile:
             if name == "PPM":
                 raise ValueError(f"a damaged {name} file: its header can't be read") from error
             raise
+        _keep_fourth_band(image)
         return PillowFile(*_stored_size(image), data, image)
     _refuse_heic_without_its_package(data)
     if damage:
@@ -152,6 +162,49 @@ def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow reports the upright size
         return int(image.tag_v2[256]), int(image.tag_v2[257])
     return image.size
+
+
+def _keep_fourth_band(image: ImageFile.ImageFile) -> None:
+    """Let a TIFF keep a band beside RGB that is not declared as alpha; Pillow leaves it out."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "RGB":
+        forms = {each.args[0] for each in image.tile if isinstance(each.args, tuple)}
+        if forms and all(form.partition(";")[0] == FOUR_BANDS for form in forms):
+            image._mode = FOUR_BANDS
+
+
+def check_four_bands(file: PillowFile) -> None:
+    """Refuse a TIFF whose fourth band would be lost, for an encoder of four channels.
+
+    Raises:
+        ValueError: it has five bands or more, or four in an order that Pillow can't read whole.
+    """
+    if not isinstance(file.image, TiffImagePlugin.TiffImageFile):
+        return
+    bands = file.image.tag_v2.get(_SAMPLES, 1)
+    whole = bands == 4 and file.image.mode in (FOUR_BANDS, "RGBA", "CMYK")
+    if bands > 3 and not whole:
+        raise ValueError(
+            f"a TIFF file of {bands} bands, of which only three can be read; expected at most four "
+            f"bands: {_READABLE}"
+        )
+
+
+def _odd_bands(name: str, data: bytes) -> str:
+    """Why Pillow can't read a TIFF that may be whole: its number of bands; "" if that's not why."""
+    if name != "TIFF":
+        return ""
+    start = data[: 16 if data[2] == _BIG_TIFF or data[3] == _BIG_TIFF else 8]
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bands, bits = int(tags.get(_SAMPLES, 1)), max(map(int, tags.get(_BITS, (1,))))
+    except Exception:  # the tags are damaged, too, and that may raise anything
+        return ""
+    if bands < 4 and not (bands > 1 and bits > 8):
+        return ""
+    return f"a TIFF file of {bands} bands of {bits} bits, in a form that can't be read: {_READABLE}"
 
 
 def _decode(file: PillowFile, check: bool = True) -> Image.Image:

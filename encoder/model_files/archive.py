@@ -14,8 +14,8 @@ from encoder.errors import InputError
 from encoder.model_files.safety import parse_config
 
 CONFIG = "config.json"
-_METADATA = "metadata.json"
-_WEIGHTS = "model.weights.h5"
+METADATA = "metadata.json"
+WEIGHTS = "model.weights.h5"
 # A .keras file holds weights uncompressed; compressed text keeps at least a tenth of its size.
 _LARGEST_EXPANSION = 50
 _HARMLESS_BYTES = 64 << 20
@@ -40,7 +40,7 @@ def read_description(file: str, name: str) -> Description:
         InputError: the file is damaged, lacks a text, or is a zip bomb.
     """
     with _opened(file, name) as archive:
-        metadata, config = (_text(archive, part, name) for part in (_METADATA, CONFIG))
+        metadata, config = (_text(archive, part, name) for part in (METADATA, CONFIG))
     version = str(parse_config(metadata, name).get("keras_version", ""))
     return Description(config, version.startswith("2."))
 
@@ -51,20 +51,30 @@ def extract_weights(file: str, folder: str, name: str) -> str:
     Raises:
         InputError: the file is damaged, lacks weights, or is a zip bomb.
     """
-    weights = os.path.join(folder, _WEIGHTS)
+    weights = os.path.join(folder, WEIGHTS)
     with _opened(file, name) as archive:
-        member = _member(archive, _WEIGHTS, name)
+        member = _member(archive, WEIGHTS, name)
         with archive.open(member) as source, open(weights, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     return weights
 
 
+def member_names(file: str, name: str) -> list[str]:
+    """The paths of the files in a zip archive.
+
+    Raises:
+        InputError: the archive is damaged, such as a download that was cut short.
+    """
+    with _opened(file, name) as archive:
+        return [member for member in archive.namelist() if not member.endswith("/")]
+
+
 def pack(config: str, weights: str, target: str) -> None:
     """Write a .keras file with a config and a file of weights, and with nothing else."""
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(_METADATA, "{}")
+        archive.writestr(METADATA, "{}")
         archive.writestr(CONFIG, config)
-        archive.write(weights, _WEIGHTS)
+        archive.write(weights, WEIGHTS)
 
 
 @contextlib.contextmanager
@@ -76,7 +86,10 @@ def _opened(file: str, name: str) -> Iterator[zipfile.ZipFile]:
         raise
     # Damaged, or packed in a way (encrypted, another method) that Keras does not use.
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
-        raise InputError(f"{name!r} is not a whole .keras file: {error}") from error
+        raise InputError(
+            f"{name!r} is not a whole .keras file ({os.path.getsize(file):,} bytes): {error}. "
+            "Download or copy it again"
+        ) from error
 
 
 def _text(archive: zipfile.ZipFile, part: str, name: str) -> bytes:

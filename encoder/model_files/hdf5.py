@@ -18,6 +18,10 @@ CONFIG = "model_config"
 # HDF5's own filters: gzip, shuffle, fletcher32, szip, nbit, scaleoffset; and h5py's lzf.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _KINDS = "biufcV"  # numbers; V is how h5py shows bfloat16
+# What files of weights have: those of Keras 1 and 2, and .weights.h5 files.
+_KERAS_ATTRIBUTES = {"nb_layers", "layer_names", "keras_version"}
+_KERAS_GROUPS = {"model_weights", "layers", "vars", "_layer_checkpoint_dependencies"}
+_MOST_NAMED = 8
 _LARGEST_EXPANSION = 50
 _HARMLESS_BYTES = 64 << 20
 
@@ -47,7 +51,9 @@ def check_hdf5(file: str, name: str, size: int) -> None:
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+        raise InputError(
+            f"{name!r} is not a whole .h5 file: {error}. Download or copy it again"
+        ) from error
 
 
 def read_config(file: str, name: str) -> str | bytes | None:
@@ -64,10 +70,20 @@ def read_config(file: str, name: str) -> str | bytes | None:
             is_text = stored.shape == () and stored.dtype.kind in "OS"
             text = archive.attrs[CONFIG] if is_text else None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name!r} is not a whole .h5 file: {error}") from error
+        raise InputError(
+            f"{name!r} is not a whole .h5 file: {error}. Download or copy it again"
+        ) from error
     if not isinstance(text, str | bytes):
         raise InputError(f"{name!r} has a damaged description of its layers: it is no text")
     return text
+
+
+def foreign_content(file: str) -> str:
+    """The names in an HDF5 file that holds neither a model nor weights of Keras; "" if it does."""
+    with h5py.File(file, "r") as archive:
+        if _KERAS_ATTRIBUTES & set(archive.attrs) or _KERAS_GROUPS & set(archive):
+            return ""
+        return ", ".join(repr(name) for name in list(archive)[:_MOST_NAMED]) or "nothing"
 
 
 def write_model(

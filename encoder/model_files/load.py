@@ -22,6 +22,7 @@ import keras
 
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
+from encoder.model_files.checkpoint import files_of
 from encoder.model_files.custom_objects import objects_of
 from encoder.model_files.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
 from encoder.model_files.keras2 import (
@@ -31,12 +32,17 @@ from encoder.model_files.keras2 import (
     name_operations,
     operation_objects,
 )
+from encoder.model_files.kinds import (
+    INDEX_ENDING,
+    SAVED_MODEL,
+    is_archive,
+    is_checkpoint,
+    no_model_here,
+)
 from encoder.model_files.safety import check_code, drop_training, foreign_parts, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, normalize, store_for
-
-_SAVED_MODEL = "saved_model.pb"
 
 
 def ignore(_: str) -> None:
@@ -70,7 +76,8 @@ def load_model(
 
     Args:
         path: local or gs://: a ``.keras`` or ``.h5`` file of Keras 2 or 3, a SavedModel folder of
-            Keras 2 (if tf-keras is installed), or, with a builder, a weights file.
+            Keras 2 (if tf-keras is installed), or, with a builder, a weights file or the .index
+            file of a TensorFlow checkpoint.
         trust: allow Lambda layers and custom classes, whose code then runs.
         builder: "module:function", which returns the untrained network; the file's weights are
             loaded into it, and must be exactly the network's weights.
@@ -111,7 +118,7 @@ def _load_checked(file: str, folder: str, name: str, code: _Code) -> keras.Model
             {key: described.get(key) for key in ("class_name", "config")}, name, code
         )
         return _load_converted(file, config, stand_ins(config), folder, name, code)
-    if not _is_archive(file, name):
+    if not is_archive(file, name):
         return _load_hdf5(file, folder, name, code)
     description = archive.read_description(file, name)
     config, _ = _checked(parse_config(description.config, name), name, code)
@@ -148,7 +155,7 @@ def _load_trusted(file: str, folder: str, name: str, code: _Code) -> keras.Model
     converted = os.path.join(folder, "converted.h5")
     if os.path.isdir(file):
         saved_model.convert_trusted(file, converted, name)
-    elif not _is_archive(file, name):
+    elif not is_archive(file, name):
         return _load_hdf5(file, folder, name, code, trust=True)
     elif archive.read_description(file, name).is_keras2:
         saved_model.convert_trusted(file, converted, name)
@@ -162,6 +169,12 @@ def _load_hdf5(
 ) -> keras.Model:
     text = hdf5.read_config(file, name)
     if text is None:
+        foreign = hdf5.foreign_content(file)
+        if foreign:
+            raise InputError(
+                f"{name!r} is an HDF5 file of other data, not a model saved by Keras: it holds "
+                f"{foreign}. Save the trained network with model.save('model.keras') and name that"
+            )
         raise InputError(
             f"{name!r} holds weights only, no architecture; name the function that builds the "
             "network with --builder MODULE:FUNCTION, or save the whole model with model.save(...)"
@@ -230,22 +243,12 @@ def _described(name: str) -> Iterator[None]:
 
 
 def _weights(file: str, folder: str, name: str) -> str:
-    """The file itself, or the extracted weights of a .keras file."""
-    with open(file, "rb") as opened:
-        is_archive = opened.read(2) == b"PK"
-    return archive.extract_weights(file, folder, name) if is_archive else file
-
-
-def _is_archive(file: str, name: str) -> bool:
-    """Whether it is a .keras file; else it is an .h5 file."""
-    with open(file, "rb") as opened:
-        start = opened.read(len(hdf5.SIGNATURE))
-    if start != hdf5.SIGNATURE and start[:2] != b"PK":
-        raise InputError(
-            f"{name!r} is not a model saved by Keras: expected a .keras or .h5 file or a "
-            f"SavedModel folder, found a file that starts with {start!r}"
-        )
-    return start != hdf5.SIGNATURE
+    """The file itself, the extracted weights of a .keras file, or a SavedModel's checkpoint."""
+    if os.path.isdir(file):
+        return os.path.join(file, "variables", f"variables{INDEX_ENDING}")
+    if is_checkpoint(file) or file.endswith(".weights.json"):
+        return file
+    return archive.extract_weights(file, folder, name) if is_archive(file, name) else file
 
 
 def _build(builder: str) -> keras.Model:
@@ -266,26 +269,30 @@ def _build(builder: str) -> keras.Model:
 
 @contextlib.contextmanager
 def _local_copy(path: str) -> Iterator[str]:
-    """The path of the file, or SavedModel folder, on this machine; remote files are copied."""
+    """The path of the file, or SavedModel folder, on this machine; remote files are copied.
+
+    A checkpoint is the path of its .index file, with the files of its data beside it.
+    """
     store = store_for(path)
-    is_saved_model = store.stat(join(path, _SAVED_MODEL)) is not None
+    is_saved_model = store.stat(join(path, SAVED_MODEL)) is not None
     if not is_saved_model and store.stat(path) is None:
-        kind = "is a folder" if store.is_folder(path) else "does not exist"
-        raise InputError(
-            f"model file {path!r} {kind}; expected a .keras or .h5 file or a SavedModel folder"
-        )
+        if store.stat(path + INDEX_ENDING) is None:
+            raise no_model_here(store, path)
+        path += INDEX_ENDING  # TensorFlow names a checkpoint so
     if not is_remote(path):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = os.path.join(folder, path.rpartition("/")[2])
-        wanted = [info.path for info in store.list_files(path)] if is_saved_model else [path]
+        parent = path.rpartition("/")[0]
+        wanted = (
+            [info.path for info in store.list_files(path)] if is_saved_model else files_of(path)
+        )
         for each in wanted:
-            target = copy + each.removeprefix(path)
+            target = folder + each.removeprefix(parent)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "wb") as opened:
                 opened.write(store.read(each)[0])
-        yield copy
+        yield folder + path.removeprefix(parent)
 
 
 def _sha256(path: str) -> str:
@@ -296,7 +303,8 @@ def _sha256(path: str) -> str:
             digest.update(f"{info.path.removeprefix(path)}\0{_sha256(info.path)}\n".encode())
         return digest.hexdigest()
     digest = hashlib.sha256()
-    with open(path, "rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
+    for each in files_of(path):  # several for a checkpoint
+        with open(each, "rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

@@ -35,8 +35,10 @@ def read_saved_model(path: str, name: str) -> str:
     description = os.path.join(path, _DESCRIPTION)
     if not os.path.exists(description):
         raise InputError(
-            f"{name!r} is a SavedModel without Keras' description of its layers, so there is "
-            "nothing to cut at; save the model with model.save('model.keras')"
+            f"{name!r} is a SavedModel without Keras' description of its layers (an export for "
+            "serving, or a module of TF-Hub or Kaggle), so there is nothing to cut at; save the "
+            "trained network with model.save('model.keras'), or, if you have the function that "
+            "builds it, name that with --builder MODULE:FUNCTION"
         )
     _tf_keras_version(name)
     from google.protobuf.message import DecodeError

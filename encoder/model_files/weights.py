@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import InputError, shortened
+from encoder.model_files.checkpoint import load_checkpoint
 from encoder.model_files.hdf5 import check_hdf5
+from encoder.model_files.kinds import is_checkpoint
 from encoder.model_files.safety import parse_config
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _NOT_WEIGHTS = ("optimizer", "seed_generator", "metrics", "compile_metrics", "_l
 def load_weights(model: keras.Model, file: str) -> None:
     """Load the weights in a ``.weights.h5`` of Keras 3 or an .h5 (weights or model) of Keras 2.
 
+    Or those of a TensorFlow checkpoint, by the path of its .index file.
+
     Raises:
         InputError: the file does not fit the network, or the weights in the file and in the network
             differ after loading.
@@ -34,6 +38,9 @@ def load_weights(model: keras.Model, file: str) -> None:
         raise InputError(
             "the builder gives a model that is not built yet; give its first layer an Input"
         )
+    if is_checkpoint(file):
+        load_checkpoint(model, file)
+        return
     for each in _files(file):
         check_hdf5(each, file, os.path.getsize(each))
     try:

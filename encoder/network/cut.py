@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from encoder.errors import CutMismatchError, InputError
 from encoder.network.graph import Graph, function_of, makers_of, trace
+from encoder.network.layout import check_maps
 from encoder.network.pooling import GEM_P, pool_numpy, pool_taps, pooled_tensors
 from encoder.network.taps import Selector, Tap, find_taps
 from encoder.spec import Pooling
@@ -107,6 +108,7 @@ def cut_encoder(model: keras.Model, recipe: Recipe) -> Cut:
     for tap in taps:
         if tap.step.is_input:
             raise InputError(f"layer {tap.step.name!r} is the input itself; name a later one")
+    check_maps(graph, [tap.step for tap in taps])
     outputs = [tap.step.output for tap in taps]
     _make_names_unique(graph, outputs)
     backbone = keras.Model(graph.input, outputs, name="backbone")

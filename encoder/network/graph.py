@@ -8,7 +8,7 @@ which Keras runs them. Only this module reads the nodes of Keras' private graph
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import keras
@@ -24,6 +24,14 @@ Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]  # by positi
 
 # Height and width in pixels that stand in for an open input size when sizes are compared.
 _PROBE_SIZE = (256, 256)
+CHANNELS_FIRST = "channels_first"
+CHANNELS_LAST_ADVICE = (
+    "in the script that builds the network, set data_format='channels_last' (for all layers: "
+    "keras.config.set_image_data_format('channels_last')), give BatchNormalization and Concatenate "
+    "the axis -1 and the input the shape (height, width, channels). Then call "
+    "new.set_weights(old.get_weights()), which fits: kernels are stored alike in both formats. "
+    "Save that"
+)
 
 
 class Step(NamedTuple):
@@ -133,6 +141,7 @@ def trace(
             "(new.set_weights(old.get_weights())), and save that"
         )
     image = _image_input(function, input_name)
+    _check_channels_last(function, image)
     if input_size is not None and any(
         fixed not in (None, wanted)
         for fixed, wanted in zip(image.shape[1:3], input_size, strict=True)
@@ -299,6 +308,27 @@ def _image_input(function: Function, name: str | None) -> keras.KerasTensor:
             "(batch, height, width, channels)"
         )
     return image
+
+
+def _check_channels_last(function: Function, image: keras.KerasTensor) -> None:
+    """Refuse a network that takes images with their channels first; name its first such layer."""
+    layer = next(_layers_with_channels_first(function.operations), None)
+    first, last = image.shape[1], image.shape[3]
+    if layer is None or first is None or (last is not None and last <= first):
+        return
+    raise InputError(
+        f"the network takes images with their channels first, {tuple(image.shape[1:])}: layer "
+        f"{layer.name!r} ({type(layer).__name__}) has data_format {CHANNELS_FIRST!r}; expected "
+        f"(height, width, channels). To change it: {CHANNELS_LAST_ADVICE}"
+    )
+
+
+def _layers_with_channels_first(operations: Iterable[keras.Operation]) -> Iterator[keras.Operation]:
+    for operation in operations:
+        if isinstance(operation, keras.Model):
+            yield from _layers_with_channels_first(operation.layers)
+        elif getattr(operation, "data_format", None) == CHANNELS_FIRST:
+            yield operation
 
 
 def _numbered(steps: list[Step]) -> list[Step]:

@@ -106,23 +106,21 @@ def _pooling_layer(
 ) -> keras.layers.Layer:
     rank = len(shape)
     options = {"name": name, "dtype": "float32"}
+    fixed = {**options, "data_format": "channels_last"}  # whatever keras.json has as its default
     if rank == 2 or pooling == "flatten":
         if None in shape[1:]:
             raise InputError(
                 f"flatten needs a fixed size, but the layer gives {shape}; use --input-size"
             )
-        return keras.layers.Flatten(**options)
+        return keras.layers.Flatten(**fixed)
     if rank not in (3, 4):
         raise InputError(f"can't pool a layer whose output has shape {tuple(shape)}")
     if pooling == "gem":
         return GeneralizedMeanPooling(gem_p, **options)
-    kinds = {
-        ("gap", 4): GlobalMeanPooling,
-        ("gap", 3): GlobalMeanPooling,
-        ("max", 4): keras.layers.GlobalMaxPooling2D,
-        ("max", 3): keras.layers.GlobalMaxPooling1D,
-    }
-    return kinds[pooling, rank](**options)
+    if pooling == "gap":
+        return GlobalMeanPooling(**options)
+    kinds = {4: keras.layers.GlobalMaxPooling2D, 3: keras.layers.GlobalMaxPooling1D}
+    return kinds[rank](**fixed)
 
 
 def _mean(values: keras.KerasTensor) -> keras.KerasTensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from encoder.errors import InputError
@@ -17,6 +19,20 @@ VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 
 
+@contextlib.contextmanager
+def _channels_last() -> Iterator[None]:
+    """Whatever the user's keras.json has as its default."""
+    import keras
+
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+@_channels_last()
 def vgg16_encoder_decoder(input_size: tuple[int, int, int] = (200, 200, 1)) -> keras.Model:
     """The reference network: VGG16's convolutions, then a decoder back to the input's shape.
 
@@ -64,6 +80,7 @@ def _convolution(filters: int, name: str) -> keras.layers.Layer:
     )
 
 
+@_channels_last()
 def vgg16_imagenet(weights: str | os.PathLike[str] | None = None) -> keras.Model:
     """VGG16 without its classifier, with the weights published for ImageNet.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from encoder.errors import InputError
 from encoder.network.graph import Graph, LeftOut, Step
+from encoder.network.layout import channels_first
 from encoder.stand_ins import WAY_ON
 
 _NAMES_IN_MESSAGE = 8
@@ -49,6 +50,12 @@ def auto_tap(graph: Graph) -> Tap:
     Raises:
         InputError: several layers fit, or none does.
     """
+    if channels_first(graph):
+        raise InputError(
+            "auto can't tell which layer ends the encoder: the network has layers with "
+            "data_format 'channels_first', and auto compares heights and widths where other "
+            "layers have them. Name a layer with --layer"
+        )
     sized = graph.sized
     steps = sized.steps
     encoder, widened = _encoder_part(steps)

@@ -92,7 +92,7 @@ def test_a_bundle_without_its_model(small_bundle, tmp_path):
         ({"decode": "quick"}, "decode is 'quick'; expected one of exact, fast"),
         ({"decode": "fast", "resize": "nearest"}, "use decode 'exact', or another resize"),
         ({"preprocess": "caffe", "channels": 1}, "defined for RGB images only"),
-        ({"channels": 4}, "4 channels"),
+        ({"channels": 5}, "5 channels"),
     ],
 )
 def test_impossible_specs(small_bundle, change, message):

@@ -65,6 +65,12 @@ def png(size=(40, 30)):
     return data.getvalue()
 
 
+def rgba():
+    data = io.BytesIO()
+    Image.new("RGBA", (40, 30), (10, 20, 30, 40)).save(data, "PNG")
+    return data.getvalue()
+
+
 def endless_pnm():
     """A comment of megabytes in a header that is read byte by byte."""
     return b"P6\n#" + b"c" * 10_000_000 + b"\n1 1\n255\nabc"
@@ -81,6 +87,14 @@ def test_pixels_are_those_of_decoding_in_this_process(spec, kind):
     np.testing.assert_array_equal(
         np.frombuffer(found.pixels, np.uint8), expected.pixels.reshape(-1)
     )
+
+
+def test_four_channels(spec):
+    with decoders(spec.replace(channels=4)) as opened:
+        found = opened.decode(rgba(), freely)
+    assert isinstance(found, Pixels)
+    pixels = np.frombuffer(found.pixels, np.uint8).reshape(spec.height, spec.width, 4)
+    assert (pixels == (10, 20, 30, 40)).all()
 
 
 def test_errors_are_those_of_decoding_in_this_process(spec):
