@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from encoder.errors import InputError
+from encoder.network.auto import encoder_end
 from encoder.network.graph import Graph, Step
 
 _NAMES_IN_MESSAGE = 8
-_POOLED_SIDE = 4  # pixels; a step from at least this side to 1x1 is a global pooling
 
 Selector = str | int | Sequence[str | int]
 
@@ -43,92 +43,12 @@ def find_taps(graph: Graph, selector: Selector) -> list[Tap]:
 
 
 def auto_tap(graph: Graph) -> Tap:
-    """The deepest layer before the network widens again (decoder) or flattens (classifier).
+    """The layer that "auto" takes; see encoder.network.auto.
 
     Raises:
         InputError: several layers fit, or none does.
     """
-    steps = graph.sized_steps
-    encoder, widened = _encoder_part(steps)
-    smallest = min((_area(steps[place]) for place in encoder), default=None)
-    deepest = [place for place in encoder if _area(steps[place]) == smallest]
-    inner = set().union(*(encoder[place] for place in deepest))
-    ends = [place for place in deepest if place not in inner]
-    forks = [place for place in deepest if place in widened]
-    if forks and all(forks[0] in _ancestors(encoder, place) for place in forks[1:]):
-        ends = forks[:1]  # the others depend on it, such as the gates of an attention U-Net
-    if len(ends) == 1:
-        step = graph.steps[ends[0]]
-        return Tap(step, _auto_reason(step, bool(widened)))
-    listed = ", ".join(f"{steps[place].name} {steps[place].shape[1:]}" for place in ends) or "none"
-    raise InputError(
-        f"auto can't tell which layer ends the encoder; candidates: {listed}. Name one with "
-        "--layer; 'python -m encoder inspect MODEL' lists all layers"
-    )
-
-
-def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
-    """The feature maps that are computed without any widening step.
-
-    Returns:
-        A dict from the index of each of these steps to the indices of the feature maps that it is
-        computed from; and the indices of the feature maps that widening steps take.
-    """
-    widened: set[int] = set()
-    after_widening: set[int] = set()
-    collapsed: set[int] = set()  # computed from globally pooled or flattened values alone
-    area: dict[int, int] = {}  # height x width of a tensor, or of the feature map behind it
-    views: dict[int, set[int]] = {}  # the feature maps that a tensor is, or that it reshapes
-    encoder: dict[int, set[int]] = {}
-    largest = 0
-    for place, step in enumerate(steps):
-        if step.is_model:
-            continue
-        ids = [id(tensor) for tensor in step.inputs]
-        own = id(step.output)
-        before = max((area.get(each, 0) for each in ids), default=0)
-        is_map = len(step.shape) == 4
-        size = _area(step) if is_map else before
-        widens = is_map and size > before and not _only_pads(step)
-        views[own] = set().union(*(views.get(each, set()) for each in ids))
-        sources = set(views[own])
-        if step.is_input:
-            largest = size
-        elif any(each in after_widening for each in ids):
-            after_widening.add(own)
-        elif len(step.shape) < 3 or _pools_globally(step):
-            collapsed.add(own)
-            size = 1
-        elif all(each in collapsed for each in ids):
-            (after_widening if widens else collapsed).add(own)
-            widened |= sources if widens else set()
-        elif widens and before < largest:
-            after_widening.add(own)
-            widened |= sources
-        elif is_map and len(step.outputs) == 1:
-            encoder[place] = views[own]
-            views[own] = {place}
-        area[own] = size
-        largest = max(largest, size)
-    return encoder, widened
-
-
-def _ancestors(encoder: dict[int, set[int]], place: int) -> set[int]:
-    """The indices of all feature maps that one is computed from, directly or indirectly."""
-    found: set[int] = set()
-    waiting = [place]
-    while waiting:
-        for source in encoder.get(waiting.pop(), set()) - found:
-            found.add(source)
-            waiting.append(source)
-    return found
-
-
-def _auto_reason(step: Step, widened: bool) -> str:
-    shape = "x".join("?" if side is None else str(side) for side in step.shape[1:])
-    if widened:
-        return f"{step.name} ({shape}) is the deepest layer before the network widens again"
-    return f"{step.name} ({shape}) is the last feature map of a network that never widens"
+    return Tap(*encoder_end(graph))
 
 
 def _named_tap(graph: Graph, part: str) -> Tap:
@@ -178,21 +98,3 @@ def _single(tap: Tap) -> Tap:
             "takes the one you mean"
         )
     return tap
-
-
-def _only_pads(step: Step) -> bool:
-    return "Padding" in type(step.layer).__name__
-
-
-def _pools_globally(step: Step) -> bool:
-    if type(step.layer).__name__.startswith("Global"):
-        return True
-    before = [tuple(tensor.shape) for tensor in step.inputs if len(tensor.shape) == 4]
-    return step.shape[1:3] == (1, 1) and any(
-        min(shape[1] or 0, shape[2] or 0) >= _POOLED_SIDE for shape in before
-    )
-
-
-def _area(step: Step) -> int:
-    height, width = step.shape[1], step.shape[2]
-    return (height or 0) * (width or 0)
