@@ -13,7 +13,7 @@ from encoder.compute.machine import precision_gain
 from encoder.errors import InputError
 from encoder.network.backbones import recognize
 from encoder.network.graph import Graph, Step, makers_of, trace
-from encoder.network.taps import auto_tap
+from encoder.network.taps import auto_tap, short_vectors
 from encoder.terminal import console, say
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def describe(
         auto: AutoTap = {"layer": None, "reason": str(error)}
         needed = None
     else:
-        auto = {"layer": tap.step.name, "reason": tap.reason}
+        short = short_vectors([tap], tap.step.shape[-1] or 0)
+        reason = f"{tap.reason}; {short}" if short else tap.reason
+        auto = {"layer": tap.step.name, "reason": reason}
         needed = makers_of(graph, tap.step.outputs)
     rows = [_row(graph, step, needed, auto["layer"]) for step in _as_listed(graph)]
     for row in rows:  # a nested model belongs to the encoder if one of its layers does

@@ -10,9 +10,13 @@ from encoder.network.graph import Step
 # Layers and operations, in lower case, that change neither the values of scores nor their order of
 # size: what is before them are scores, too.
 _KEEPS_SCORES = frozenset(
-    "reshape flatten permute transpose squeeze expanddims depth_to_space dropout spatialdropout2d "
-    "globalaveragepooling1d globalaveragepooling2d globalmaxpooling1d globalmaxpooling2d mean max "
-    "averagepooling2d upsampling2d resizing resize cropping2d zeropadding2d".split()
+    {
+        *("reshape", "flatten", "permute", "transpose", "squeeze", "expanddims", "depth_to_space"),
+        *("dropout", "spatialdropout2d", "cropping2d", "zeropadding2d"),
+        *("globalaveragepooling1d", "globalaveragepooling2d", "averagepooling2d", "mean"),
+        *("globalmaxpooling1d", "globalmaxpooling2d", "max"),
+        *("upsampling2d", "resizing", "resize"),
+    }
 )
 _SCORES = frozenset({"softmax", "sigmoid", "log_softmax", "logsoftmax"})
 # Layers with weights that treat each channel alone.

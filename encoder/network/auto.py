@@ -114,7 +114,10 @@ def _last_token(graph: Graph, steps: list[Step], ends: list[int]) -> tuple[Step,
         if len(after) > 1:
             raise _undecided(graph, [*ends, *after])
         step = graph.steps[after[0]]
-        return step, f"{step.name} ({_shape(step)}) is the one token that the answer is computed from"
+        return (
+            step,
+            f"{step.name} ({_shape(step)}) is the one token that the answer is computed from",
+        )
     return step, (
         f"{step.name} ({_shape(step)}) is the last sequence of tokens; most layers of the network "
         "work on tokens, not on feature maps"

@@ -12,6 +12,7 @@ from encoder.network.auto import encoder_end
 from encoder.network.graph import Graph, Step
 
 _NAMES_IN_MESSAGE = 8
+_FEW = 10  # values of an embedding
 
 Selector = str | int | Sequence[str | int]
 
@@ -49,6 +50,27 @@ def auto_tap(graph: Graph) -> Tap:
         InputError: several layers fit, or none does.
     """
     return Tap(*encoder_end(graph))
+
+
+def short_vectors(taps: Sequence[Tap], length: int) -> str:
+    """Say that embeddings are too short to be of much use; "" if they are not.
+
+    Args:
+        taps: the taps that they are pooled from.
+        length: how many values an embedding has.
+    """
+    if length > _FEW:
+        return ""
+    names = ", ".join(tap.step.name for tap in taps)
+    values = "1 value" if length == 1 else f"{length} values"
+    sides = [side or 2 for tap in taps for side in tap.step.shape[1:-1]]
+    text = (
+        f"embeddings of {values} tell few images apart, and {names} gives no more. Name a layer "
+        "with more channels with --layer ('python -m encoder inspect MODEL' lists them)"
+    )
+    if max(sides, default=1) > 1:
+        text += ", or keep all positions with --pooling flatten"
+    return text
 
 
 def _named_tap(graph: Graph, part: str) -> Tap:
