@@ -65,7 +65,7 @@ def _map_ends(steps: list[Step], part: _Part, answers: set[int]) -> list[int]:
     places = [place for place in part.maps if place not in answers]
     smallest = min((_area(steps[place]) for place in places), default=None)
     deepest = [place for place in places if _area(steps[place]) == smallest]
-    inner = set().union(*(part.maps[place] for place in deepest))
+    inner = _ancestors(part.maps, *deepest)  # a padding may be between two of them
     ends = [place for place in deepest if place not in inner]
     forks = [place for place in deepest if place in part.widened]
     if forks and all(forks[0] in _ancestors(part.maps, place) for place in forks[1:]):
@@ -114,10 +114,7 @@ def _last_token(graph: Graph, steps: list[Step], ends: list[int]) -> tuple[Step,
         if len(after) > 1:
             raise _undecided(graph, [*ends, *after])
         step = graph.steps[after[0]]
-        return (
-            step,
-            f"{step.name} ({_shape(step)}) is the one token that the answer is computed from",
-        )
+        return step, f"{step.name} ({_shape(step)}) is the token that the answer is computed from"
     return step, (
         f"{step.name} ({_shape(step)}) is the last sequence of tokens; most layers of the network "
         "work on tokens, not on feature maps"
@@ -198,10 +195,10 @@ def _before_answer(
     return steps[others[0]] if others and others[0] in answers else None
 
 
-def _ancestors(maps: dict[int, set[int]], place: int) -> set[int]:
-    """The indices of all feature maps that one is computed from, directly or indirectly."""
+def _ancestors(maps: dict[int, set[int]], *places: int) -> set[int]:
+    """The indices of all feature maps that some are computed from, directly or indirectly."""
     found: set[int] = set()
-    waiting = [place]
+    waiting = list(places)
     while waiting:
         for source in maps.get(waiting.pop(), set()) - found:
             found.add(source)

@@ -91,7 +91,7 @@ def detector():
 def detector_of_two_sizes():
     """SSD: heads for scores and for boxes at two sizes."""
     inputs = image()
-    large = conv(inputs, 16, strides=4)
+    large = conv(inputs, 32, strides=4)
     small = conv(large, 32, strides=2, name="features")
     heads = [
         layers.Concatenate(axis=1)(
@@ -230,6 +230,17 @@ def residual_at_the_end():
     return keras.Model(inputs, layers.Add(name="features")([x, y]))
 
 
+def padded_blocks():
+    """ResNet50V2: a block pads its map before the convolution."""
+    inputs = image()
+    x = conv(inputs, 8, strides=4)
+    for _ in range(2):
+        y = layers.Conv2D(8, 3)(layers.ZeroPadding2D()(layers.ReLU()(x)))
+        x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(name="features")(x))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 def one_layer_of_scores():
     """Nothing is left without the answer."""
     inputs = image()
@@ -281,5 +292,6 @@ EXPECTED = {
     split_channels: "features",
     gate_at_the_end: "features",
     residual_at_the_end: "features",
+    padded_blocks: "features",
     one_layer_of_scores: "features",
 }

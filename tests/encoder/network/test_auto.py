@@ -56,9 +56,7 @@ def test_candidates_where_no_layer_ends_an_encoder(network, message):
         auto(network())
 
 
-@pytest.mark.parametrize(
-    "network", [answers.transformer, answers.transformer_class_token, answers.all_cnn]
-)
+@pytest.mark.parametrize("network", [answers.transformer_class_token, answers.all_cnn])
 def test_its_vectors_are_what_the_network_computes(network, tmp_path):
     keras.utils.set_random_seed(1)
     model = network()
