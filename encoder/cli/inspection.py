@@ -12,8 +12,8 @@ from encoder.compute.engines.registry import backend
 from encoder.compute.machine import precision_gain
 from encoder.errors import InputError
 from encoder.network.backbones import recognize
-from encoder.network.graph import Graph, LeftOut, Step, makers_of, trace
-from encoder.network.taps import auto_tap, what_is_left_out
+from encoder.network.graph import Graph, LeftOut, Step, makers_of, trace, what_is_left_out
+from encoder.network.taps import auto_tap, short_vectors
 from encoder.stand_ins import WAY_ON
 from encoder.terminal import console, say
 
@@ -92,7 +92,9 @@ def describe(
         auto: AutoTap = {"layer": None, "reason": str(error)}
         needed = None
     else:
-        auto = {"layer": tap.step.name, "reason": tap.reason}
+        short = short_vectors([tap], tap.step.shape[-1] or 0)
+        reason = f"{tap.reason}; {short}" if short else tap.reason
+        auto = {"layer": tap.step.name, "reason": reason}
         needed = makers_of(graph, tap.step.outputs)
     rows = [_row(graph, step, needed, auto["layer"]) for step in _as_listed(graph)]
     for row in rows:  # a nested model belongs to the encoder if one of its layers does

@@ -126,6 +126,10 @@ def build_parser() -> Parser:
         "--weights", metavar="FILE", help="weights file, instead of Keras' own download"
     )
     imagenet.set_defaults(command=_imagenet)
+    for command in (extract, imagenet):
+        command.add_argument(
+            "--force", action="store_true", help="replace the bundle of another encoder at --output"
+        )
     for command in (inspect, extract, imagenet):
         command.add_argument(
             "--user-project",
@@ -214,6 +218,7 @@ def _extract(options: argparse.Namespace) -> int:
         trust=options.trust,
         custom_objects=options.custom_objects,
         builder=options.builder,
+        force=options.force,
         say=decisions.append,
     ).spec
     _print_bundle(spec, options.output)
@@ -227,8 +232,18 @@ def _imagenet(options: argparse.Namespace) -> int:
     from encoder.network.reference import vgg16_imagenet
 
     model = vgg16_imagenet(options.weights)
-    spec = extract(model, options.output, layer="block5_pool", preprocess="caffe").spec
+    decisions: list[str] = []
+    spec = extract(
+        model,
+        options.output,
+        layer="block5_pool",
+        preprocess="caffe",
+        force=options.force,
+        say=decisions.append,
+    ).spec
     _print_bundle(spec, options.output)
+    for decision in decisions:
+        say(f"  {decision}")
     return 0
 
 

@@ -103,6 +103,11 @@ class Graph(NamedTuple):
     left_out: list[LeftOut]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the model's layers are among the steps."""
+        return not (self.unreachable or self.left_out)
+
+    @property
     def layer_count(self) -> int:
         """The length of ``model.layers``."""
         return len(self.model.layers)
@@ -187,6 +192,22 @@ def makers_of(graph: Graph, tensors: Iterable[keras.KerasTensor]) -> set[int]:
             needed.add(id(tensor))
             waiting.extend(makers[id(tensor)].inputs)
     return needed
+
+
+def what_is_left_out(parts: Iterable[LeftOut]) -> str:
+    """What a network was loaded without, as a phrase; "" if it is whole."""
+    parts = list(parts)
+    needing = [f"{each.name!r} ({each.reason})" for each in parts if each.reason]
+    behind = len(parts) - len(needing)
+    if not needing:
+        return ""
+    one = len(needing) == 1
+    text = (
+        f"the layer{'' if one else 's'} {', '.join(needing)}, which need{'s' if one else ''} code"
+    )
+    if behind:
+        text += f", and without the {behind} behind {'it' if one else 'them'}"
+    return text
 
 
 class _Walk:

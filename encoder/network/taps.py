@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.network.graph import Graph, LeftOut, Step
+from encoder.network.auto import encoder_end
+from encoder.network.graph import Graph, Step, what_is_left_out
 from encoder.network.layout import channels_first
 from encoder.stand_ins import WAY_ON
 
 _NAMES_IN_MESSAGE = 8
-_POOLED_SIDE = 4  # pixels; a step from at least this side to 1x1 is a global pooling
+_FEW = 10  # values of an embedding
 
 Selector = str | int | Sequence[str | int]
 
@@ -45,7 +46,7 @@ def find_taps(graph: Graph, selector: Selector) -> list[Tap]:
 
 
 def auto_tap(graph: Graph) -> Tap:
-    """The deepest layer before the network widens again (decoder) or flattens (classifier).
+    """The layer that "auto" takes; see encoder.network.auto.
 
     Raises:
         InputError: several layers fit, or none does.
@@ -56,37 +57,20 @@ def auto_tap(graph: Graph) -> Tap:
             "data_format 'channels_first', and auto compares heights and widths where other "
             "layers have them. Name a layer with --layer"
         )
-    sized = graph.sized
-    steps = sized.steps
-    encoder, widened = _encoder_part(steps)
-    smallest = min((_area(steps[place]) for place in encoder), default=None)
-    deepest = [place for place in encoder if _area(steps[place]) == smallest]
-    inner = set().union(*(encoder[place] for place in deepest))
-    ends = [place for place in deepest if place not in inner]
-    forks = [place for place in deepest if place in widened]
-    if forks and all(forks[0] in _ancestors(encoder, place) for place in forks[1:]):
-        ends = forks[:1]  # the others depend on it, such as the gates of an attention U-Net
-    if len(ends) == 1:
-        _check_whole(sized, steps[ends[0]])
-        step = graph.steps[ends[0]]
-        return Tap(step, _auto_reason(step, bool(widened)))
-    listed = ", ".join(f"{steps[place].name} {steps[place].shape[1:]}" for place in ends) or "none"
-    unseen = (
-        f" The network was loaded without {what_is_left_out(graph.left_out)}. {WAY_ON}."
-        if graph.left_out
-        else ""
-    )
-    raise InputError(
-        f"auto can't tell which layer ends the encoder; candidates: {listed}. Name one with "
-        f"--layer; 'python -m encoder inspect MODEL' lists all layers.{unseen}"
-    )
+    step, reason = encoder_end(graph)
+    _check_whole(graph.sized, [each is step for each in graph.steps].index(True))
+    return Tap(step, reason)
 
 
-def _check_whole(graph: Graph, step: Step) -> None:
-    """Refuse a tap if code that is left out takes a map as deep as it: more may follow."""
+def _check_whole(graph: Graph, place: int) -> None:
+    """Refuse a tap if code that is left out takes what is as deep as it: more may follow."""
+    step = graph.steps[place]
     for each in graph.left_out:
-        shapes = [tuple(tensor.shape) for tensor in each.inputs if len(tensor.shape) == 4]
-        if each.reason and any(_sides(shape) <= _sides(step.shape) for shape in shapes):
+        shapes = [tuple(tensor.shape) for tensor in each.inputs if len(tensor.shape) > 2]
+        if each.reason and any(
+            len(step.shape) != 4 or len(shape) != 4 or _sides(shape) <= _sides(step.shape)
+            for shape in shapes
+        ):
             raise InputError(
                 f"auto would take {step.name!r} {step.shape[1:]}, but can't tell whether the "
                 f"encoder ends there: the network was loaded without "
@@ -95,68 +79,30 @@ def _check_whole(graph: Graph, step: Step) -> None:
             )
 
 
-def _encoder_part(steps: list[Step]) -> tuple[dict[int, set[int]], set[int]]:
-    """The feature maps that are computed without any widening step.
+def _sides(shape: tuple[int | None, ...]) -> int:
+    """Height x width of a feature map."""
+    return (shape[1] or 0) * (shape[2] or 0)
 
-    Returns:
-        A dict from the index of each of these steps to the indices of the feature maps that it is
-        computed from; and the indices of the feature maps that widening steps take.
+
+def short_vectors(taps: Sequence[Tap], length: int) -> str:
+    """Say that embeddings are too short to be of much use; "" if they are not.
+
+    Args:
+        taps: the taps that they are pooled from.
+        length: how many values an embedding has.
     """
-    widened: set[int] = set()
-    after_widening: set[int] = set()
-    collapsed: set[int] = set()  # computed from globally pooled or flattened values alone
-    area: dict[int, int] = {}  # height x width of a tensor, or of the feature map behind it
-    views: dict[int, set[int]] = {}  # the feature maps that a tensor is, or that it reshapes
-    encoder: dict[int, set[int]] = {}
-    largest = 0
-    for place, step in enumerate(steps):
-        if step.is_model:
-            continue
-        ids = [id(tensor) for tensor in step.inputs]
-        own = id(step.output)
-        before = max((area.get(each, 0) for each in ids), default=0)
-        is_map = len(step.shape) == 4
-        size = _area(step) if is_map else before
-        widens = is_map and size > before and not _only_pads(step)
-        views[own] = set().union(*(views.get(each, set()) for each in ids))
-        sources = set(views[own])
-        if step.is_input:
-            largest = size
-        elif any(each in after_widening for each in ids):
-            after_widening.add(own)
-        elif len(step.shape) < 3 or _pools_globally(step):
-            collapsed.add(own)
-            size = 1
-        elif all(each in collapsed for each in ids):
-            (after_widening if widens else collapsed).add(own)
-            widened |= sources if widens else set()
-        elif widens and before < largest:
-            after_widening.add(own)
-            widened |= sources
-        elif is_map and len(step.outputs) == 1:
-            encoder[place] = views[own]
-            views[own] = {place}
-        area[own] = size
-        largest = max(largest, size)
-    return encoder, widened
-
-
-def _ancestors(encoder: dict[int, set[int]], place: int) -> set[int]:
-    """The indices of all feature maps that one is computed from, directly or indirectly."""
-    found: set[int] = set()
-    waiting = [place]
-    while waiting:
-        for source in encoder.get(waiting.pop(), set()) - found:
-            found.add(source)
-            waiting.append(source)
-    return found
-
-
-def _auto_reason(step: Step, widened: bool) -> str:
-    shape = "x".join("?" if side is None else str(side) for side in step.shape[1:])
-    if widened:
-        return f"{step.name} ({shape}) is the deepest layer before the network widens again"
-    return f"{step.name} ({shape}) is the last feature map of a network that never widens"
+    if length > _FEW:
+        return ""
+    names = ", ".join(tap.step.name for tap in taps)
+    values = "1 value" if length == 1 else f"{length} values"
+    sides = [side or 2 for tap in taps for side in tap.step.shape[1:-1]]
+    text = (
+        f"embeddings of {values} tell few images apart, and {names} gives no more. Name a layer "
+        "with more channels with --layer ('python -m encoder inspect MODEL' lists them)"
+    )
+    if max(sides, default=1) > 1:
+        text += ", or keep all positions with --pooling flatten"
+    return text
 
 
 def _named_tap(graph: Graph, part: str) -> Tap:
@@ -182,22 +128,6 @@ def _named_tap(graph: Graph, part: str) -> Tap:
     close = difflib.get_close_matches(part, names, _NAMES_IN_MESSAGE, cutoff=0.5)
     hint = f"close names: {', '.join(close)}" if close else f"it has {', '.join(names[:8])}, …"
     raise InputError(f"the model has no layer {part!r}; {hint}")
-
-
-def what_is_left_out(parts: Iterable[LeftOut]) -> str:
-    """What a network was loaded without, as a phrase; "" if it is whole."""
-    parts = list(parts)
-    needing = [f"{each.name!r} ({each.reason})" for each in parts if each.reason]
-    behind = len(parts) - len(needing)
-    if not needing:
-        return ""
-    one = len(needing) == 1
-    text = (
-        f"the layer{'' if one else 's'} {', '.join(needing)}, which need{'s' if one else ''} code"
-    )
-    if behind:
-        text += f", and without the {behind} behind {'it' if one else 'them'}"
-    return text
 
 
 def _lies_behind(graph: Graph, part: str) -> bool:
@@ -234,25 +164,3 @@ def _single(tap: Tap) -> Tap:
             "takes the one you mean"
         )
     return tap
-
-
-def _only_pads(step: Step) -> bool:
-    return "Padding" in type(step.layer).__name__
-
-
-def _pools_globally(step: Step) -> bool:
-    if type(step.layer).__name__.startswith("Global"):
-        return True
-    before = [tuple(tensor.shape) for tensor in step.inputs if len(tensor.shape) == 4]
-    return step.shape[1:3] == (1, 1) and any(
-        min(shape[1] or 0, shape[2] or 0) >= _POOLED_SIDE for shape in before
-    )
-
-
-def _area(step: Step) -> int:
-    return _sides(step.shape)
-
-
-def _sides(shape: tuple[int | None, ...]) -> int:
-    """Height x width of a feature map."""
-    return (shape[1] or 0) * (shape[2] or 0)

@@ -115,10 +115,15 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 def status(options: argparse.Namespace, rest: list[str]) -> int:
     """Print what a dataset holds."""
-    from pipeline.upkeep.status import print_status, read_status
+    from encoder.printable import json_text
+    from pipeline.upkeep.status import print_status, read_status, status_json
 
     _no_more(rest, "status")
-    print_status(read_status(options.output))
+    found = read_status(options.output)
+    if options.json:
+        say_data([json_text(status_json(found), indent=2)])
+    else:
+        print_status(found)
     return 0
 
 

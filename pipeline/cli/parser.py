@@ -58,6 +58,7 @@ def build_parser() -> Parser:
     _add_job_options(plan)
     plan.set_defaults(command=commands.plan)
     status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
+    status.add_argument("--json", action="store_true", help="print JSON instead of tables")
     status.set_defaults(command=commands.status)
     changes = added.add_parser("changes", help="list what runs changed", allow_abbrev=False)
     changes.add_argument(

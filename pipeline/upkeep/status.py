@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from typing import Literal, NamedTuple, get_args
@@ -10,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from encoder.errors import InputError
+from encoder.spec import EncoderSpec
 from encoder.terminal import console, say
 from pipeline.dataset.files import not_named, own_files
 from pipeline.dataset.layout import final, is_of_upkeep, is_part, output_folder, record_name
@@ -141,6 +143,7 @@ def print_status(status: Status) -> None:
         )
         return
     shown_on.print(_encoder_table(status))
+    shown_on.print(_facts_table(status))
     if status.reasons:
         say("failures")
         shown_on.print(_reason_table(status))
@@ -156,6 +159,57 @@ def print_status(status: Status) -> None:
             f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
             "manifest: a run goes on, or did not commit"
         )
+
+
+def status_json(status: Status) -> dict[str, object]:
+    """A status for programs, as docs/contracts.md describes it."""
+    return {
+        "output": status.output,
+        "encoders": [
+            {
+                "id": state.spec.id,
+                "spec": json.loads(state.spec.to_json()),
+                "embeddings": sum(part.rows for part in state.of_kind(EMBEDDINGS)),
+                "failures": sum(part.rows for part in state.of_kind(FAILURES)),
+                "parts": len(state.parts),
+                "bytes": sum(part.bytes for part in state.parts),
+            }
+            for state in status.encoders
+        ],
+        "reasons": [reason._asdict() for reason in status.reasons],
+        "runs": [run._asdict() for run in status.runs],
+        "waiting": status.waiting,
+        "left_files": status.left_files,
+        "left_bytes": status.left_bytes,
+    }
+
+
+def encoder_facts(spec: EncoderSpec) -> str:
+    """What an encoder was made from and how, in one line; settings at their defaults are left out.
+
+    Args:
+        spec: the encoder's spec.
+    """
+    layers = f"layer{'s' if len(spec.layers) > 1 else ''} {', '.join(spec.layers)}"
+    pooling = f"{spec.pooling} {spec.gem_p:g}" if spec.gem_p is not None else spec.pooling
+    facts = [
+        spec.source,
+        layers,
+        f"pooling {pooling}",
+        *(["unit length"] if spec.normalize else []),
+        f"preprocess {spec.preprocess}",
+        f"input {spec.height}x{spec.width}x{spec.channels}",
+    ]
+    for name, found, usual in (
+        ("resize", spec.resize, "bilinear"),
+        ("fit", spec.fit, "stretch"),
+        ("decode", spec.decode, "exact"),
+        ("background", ",".join(map(str, spec.background)), "0,0,0"),
+        ("precision", spec.precision, "float32"),
+    ):
+        if found != usual:
+            facts.append(f"{name} {found}")
+    return "; ".join(facts)
 
 
 def _reasons(output: str, state: EncoderState) -> list[Reason]:
@@ -197,6 +251,14 @@ def _encoder_table(status: Status) -> Table:
         size = sum(part.bytes for part in state.parts)
         numbers = (state.spec.dim, rows, failures, len(state.parts))
         table.add_row(state.spec.id, *(f"{number:,}" for number in numbers), size_text(size))
+    return table
+
+
+def _facts_table(status: Status) -> Table:
+    table = _table("encoder", "made from")
+    table.columns[0].no_wrap = True
+    for state in status.encoders:
+        table.add_row(state.spec.id, encoder_facts(state.spec))
     return table
 
 

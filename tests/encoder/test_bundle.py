@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import encoder
+from encoder.__main__ import main
 from encoder.spec import SEAL, EncoderSpec, check_seal, read_spec
 from tests.conftest import small_network
 
@@ -255,3 +256,55 @@ def test_precision(small_model_file, tmp_path, precision, tolerance):
     assert 0 < difference < tolerance
     assert made.spec.id != exact.spec.id
     assert encoder.load(tmp_path / "b").spec == made.spec
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """Files of two networks of the same layers with other weights."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed in (1, 2):
+        small_network(seed=seed).save(folder / f"{seed}.keras")
+    return folder / "1.keras", folder / "2.keras"
+
+
+def test_the_bundle_of_another_encoder_stays_without_force(two_models, tmp_path, capsys):
+    first = encoder.extract(two_models[0], tmp_path).spec
+    (tmp_path / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ["extract", str(two_models[1]), "--output", str(tmp_path)]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert f"holds the bundle of encoder {first.id}, made from '{two_models[0]}' at pool2;" in err
+    assert "replace it with --force" in err
+    with pytest.raises(encoder.InputError, match="another folder"):
+        encoder.extract(two_models[0], tmp_path, preprocess="unit")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert main([*words, "--force"]) == 0
+    assert f"replaced in '{tmp_path}': the bundle of encoder {first.id}" in capsys.readouterr().out
+    assert encoder.load(tmp_path).spec.source == str(two_models[1])
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_the_same_encoder_is_written_again(two_models, tmp_path):
+    made = encoder.extract(two_models[0], tmp_path).spec
+    (tmp_path / "encoder.keras").write_bytes(b"damaged")
+    said = []
+    assert encoder.extract(two_models[0], tmp_path, say=said.append).spec == made
+    assert any("held this encoder already" in text for text in said)
+    assert encoder.load(tmp_path).spec == made
+
+
+@pytest.mark.parametrize("name", ["encoder.keras", "encoder.json"])
+def test_half_a_bundle_stays_without_force(two_models, tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(encoder.InputError, match=rf"holds {name}, no whole bundle .*--force"):
+        encoder.extract(two_models[0], tmp_path)
+    assert (tmp_path / name).read_text() == "{}"
+    encoder.extract(two_models[0], tmp_path, force=True)
+    encoder.load(tmp_path)
+
+
+def test_a_bundle_in_a_bucket_stays_without_force(two_models, gcs):
+    encoder.extract(two_models[0], "gs://bucket/b")
+    with pytest.raises(encoder.InputError, match="gs://bucket/b' holds the bundle of encoder"):
+        encoder.extract(two_models[1], "gs://bucket/b")

@@ -222,7 +222,7 @@ def test_a_recognised_mode_is_used_and_said(tmp_path):
     made = encoder.extract(model, tmp_path, say=said.append)
     assert made.spec.preprocess == "caffe"
     assert any("preprocess caffe" in text and "VGG16" in text for text in said)
-    made = encoder.extract(model, tmp_path, preprocess="tf")
+    made = encoder.extract(model, tmp_path, preprocess="tf", force=True)
     assert made.spec.preprocess == "tf"
 
 

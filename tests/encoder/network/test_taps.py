@@ -10,6 +10,7 @@ APPLICATIONS = {
     "VGG16": "block5_pool",
     "VGG19": "block5_pool",
     "ResNet50": "conv5_block3_out",
+    "ResNet50V2": "post_relu",
     "MobileNet": "conv_pw_13_relu",
     "EfficientNetB0": "top_activation",
     "DenseNet121": "relu",

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 import encoder
+from encoder.spec import read_spec
 from pipeline.__main__ import main
 from pipeline.errors import JobError
-from pipeline.upkeep.status import print_status, read_status
+from pipeline.upkeep.status import encoder_facts, print_status, read_status
 from tests.conftest import write_image
 from tests.support.damage import edit_manifest, parts, run
 
@@ -138,3 +139,45 @@ def test_a_damaged_part_of_failures_is_named(output, capsys):
     err = capsys.readouterr().err
     assert f"{part.relative_to(output)} in the output can't be read" in err
     assert "verify OUTPUT --repair" in err
+
+
+def test_what_each_encoder_was_made_from(output, small_bundle, small_model_file):
+    found = " ".join(text_of(output, width=300).split())
+    name = json.loads((small_bundle / "encoder.json").read_text())["id"]
+    facts = "layer pool2; pooling gap; preprocess unit; input 32x32x3"
+    assert f"{name} {small_model_file}; {facts} " in found
+    assert facts in " ".join(text_of(output, width=80).split())
+
+
+def test_facts_that_are_not_the_default(small_bundle):
+    spec = read_spec(small_bundle).replace(
+        source="a.keras",
+        layers=("one", "two"),
+        pooling="gem",
+        gem_p=2.5,
+        normalize=True,
+        resize="box",
+        fit="pad",
+        decode="fast",
+        background=(1, 2, 3),
+        precision="bfloat16",
+        slices=((0, 8), (8, 16)),
+    )
+    assert encoder_facts(spec) == (
+        "a.keras; layers one, two; pooling gem 2.5; unit length; preprocess unit; input 32x32x3; "
+        "resize box; fit pad; decode fast; background 1,2,3; precision bfloat16"
+    )
+
+
+def test_json(output, small_bundle, capsys):
+    assert main(["status", str(output), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (made,) = found["encoders"]
+    spec = json.loads((small_bundle / "encoder.json").read_text())
+    spec.pop("files_sha256")
+    assert (made["spec"], made["id"]) == (spec, spec["id"])
+    assert (made["embeddings"], made["failures"], made["parts"]) == (6, 3, 6)
+    assert [run["run_id"] for run in found["runs"]][-1] == "run2"
+    assert found["runs"][-1]["record"]["listed"] == 6 + 3
+    assert found["reasons"][0]["images"] == 3
+    assert found["left_files"] == 0
