@@ -6,6 +6,8 @@ import struct
 import tarfile
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.fuzz.documents import older
@@ -42,6 +44,13 @@ def spec_with_half_a_character():
     return json.dumps({**values, "slices": ["\ud800"]}).encode()
 
 
+def parquet_with_a_struct_without_fields():
+    packed = io.BytesIO()
+    pq.write_table(pa.table({"uri": ["a.jpg"], "label": ["x"], "n": [{"a": 1}]}), packed)
+    # In the schema: a field of the name "n", of 1 byte, and its number of fields, 1 as a varint.
+    return packed.getvalue().replace(b"\x18\x01n\x15\x02", b"\x18\x01n\x15\x00")
+
+
 FOUND = [
     ("spec", DEEP),
     ("manifest", DEEP),
@@ -53,6 +62,7 @@ FOUND = [
     ("zip", zipped("")),
     ("zip", zip_whose_files_begin_before_it()),
     ("tar", tar_with_a_file_of_any_size()),
+    ("parquet list", parquet_with_a_struct_without_fields()),
     ("uris", b"file:/H\x99e\x96\x1a0b"),
     ("uris", b"~a\0b"),
     ("column types", b"a=date\nb\xe6M[=bool"),

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.inputs.lists.base import BATCH_ROWS, Rows, carried_values, check_names
+from pipeline.inputs.lists.base import BATCH_ROWS, ListError, Rows, carried_values, check_names
 from pipeline.inputs.uris import brief
 from pipeline.options import ListOptions
 from pipeline.records import Note
@@ -21,8 +21,12 @@ def rows(
     """A row per row of the file; see base.Kind."""
     opened = pq.ParquetFile(file)
     check_names(path, options, carried.names, opened.schema_arrow.names)
+    wanted = [options.uri_column, *carried.names]
     before = 0
-    for batch in opened.iter_batches(BATCH_ROWS, columns=[options.uri_column, *carried.names]):
+    for batch in opened.iter_batches(BATCH_ROWS, columns=wanted):
+        for name in set(wanted) - set(batch.schema.names):  # a struct without fields
+            kind = opened.schema_arrow.field(name).type
+            raise ListError(f"{path}: column {name!r} holds no values, its type is {kind}")
         uris = _uris(batch.column(batch.schema.get_field_index(options.uri_column)))
 
         def where(row: int, uris: list[str | None] = uris, before: int = before) -> str:
