@@ -8,6 +8,7 @@ TensorFlowOperation, which names one function of TensorFlow and its constants.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import json
 from collections.abc import Iterator
@@ -16,8 +17,7 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from encoder.errors import InputError
-
-Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
+from encoder.model_files.keras2_layers import APPLICATION_LAYERS, Config
 # A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
 # Any: names, numbers, and the arguments of calls.
 _Reference: TypeAlias = list[Any]
@@ -49,13 +49,16 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         function: name of the function, such as "math.truediv".
         arguments: JSON of [first argument, {name: argument}]; {"__tensor__": i} stands for the
             i-th input. It is a string because Keras would make an object of {"class_name": ...}.
+        autocast: whether inputs are first cast to the layer's dtype.
 
     Raises:
         InputError: the function is not allowed, or (in a call) Keras does not use TensorFlow.
     """
 
-    def __init__(self, function: str, arguments: str, **options: object) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, function: str, arguments: str, autocast: bool = True, **options: object
+    ) -> None:
+        super().__init__(autocast=autocast, **options)
         _check_function(function, self.name)
         self.function = function
         self.arguments = arguments
@@ -79,7 +82,12 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         return function(first, **options)
 
     def get_config(self) -> dict[str, object]:
-        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+        return {
+            **super().get_config(),
+            "function": self.function,
+            "arguments": self.arguments,
+            "autocast": self.autocast,
+        }
 
 
 def _check_backend(layer: str) -> None:
@@ -120,8 +128,7 @@ def modernize(config: object) -> bool:
         Whether the config was changed.
 
     Raises:
-        InputError: the model has an operation that is not allowed, or a layer that works on several
-            axes.
+        InputError: the model has an operation that is not allowed, or that works on several axes.
         KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
     changed = False
@@ -204,7 +211,17 @@ def _is_ellipsis(part: object) -> bool:
 
 def operation_objects() -> dict[str, type[keras.Operation]]:
     """The custom_objects that Keras needs to read a config after name_operations."""
-    return {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
+    operations = {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
+    return {**operations, **application_layers()}
+
+
+@functools.cache
+def application_layers() -> dict[str, type[keras.Operation]]:
+    """The layers that Keras 3 defines beside its networks, by class name."""
+    return {
+        name: getattr(importlib.import_module(f"keras.src.applications.{module}"), name)
+        for name, module in APPLICATION_LAYERS.items()
+    }
 
 
 @functools.cache
@@ -232,16 +249,31 @@ def _modernize_layer(layer: Config) -> bool:
         (config["axis"],) = axis
         changed = True
     elif isinstance(axis, list):
-        raise InputError(
-            f"layer {config.get('name')!r} works on the axes {axis}, which Keras 3 silently "
-            "forgets when it reads an .h5 file; save the model as .keras instead"
-        )
+        _keep_axes(layer)
+        changed = True
     if str(layer["class_name"]).endswith(_FROM_CONV2D):
         changed = config.pop("groups", None) is not None or changed
         if not layer["class_name"].endswith("Transpose"):
             for setting in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
                 changed = config.pop(setting, None) is not None or changed
     return changed
+
+
+def _keep_axes(layer: Config) -> None:
+    """Name the module of a layer that works on several axes, in place.
+
+    Keras 3 forgets the axes of a layer in an .h5 file, unless the layer has a module, as layers in
+    .keras files have.
+    """
+    kind = layer["class_name"]
+    found = getattr(keras.layers, kind, None)
+    if found is None:
+        raise InputError(
+            f"layer {layer['config'].get('name')!r} ({kind}) works on the axes "
+            f"{layer['config']['axis']}, which Keras 3 silently forgets when it reads an .h5 file; "
+            "save the model as .keras instead"
+        )
+    layer.update(module="keras.layers", registered_name=None)
 
 
 def _counts_from_one(layer: Config) -> bool:
@@ -289,6 +321,8 @@ def _rewrite_operation(layer: Config) -> None:
         "function": config["function"],
         "arguments": json.dumps([first, options], sort_keys=True),
     }
+    if str(config.get("dtype")).startswith("mixed_"):
+        layer["config"]["autocast"] = False  # in Keras 2, operations take values as they come
     layer["inbound_nodes"] = [tensors]
 
 

@@ -14,7 +14,12 @@ from types import ModuleType
 
 import keras
 
-from encoder.model_files.keras2 import OPERATION_CLASSES, operation_classes
+from encoder.model_files.keras2 import OPERATION_CLASSES, application_layers, operation_classes
+from encoder.model_files.keras2_layers import (
+    APPLICATION_LAYERS,
+    KERAS2_LAYERS,
+    KERAS2_SETTINGS,
+)
 
 # A list and not "all of keras.layers but these": a later Keras may add a layer that reads files.
 _LAYER_NAMES = """
@@ -60,6 +65,7 @@ _KERAS2_MODULES = {
     "Model": "engine.training",
     "Sequential": "engine.sequential",
     **dict.fromkeys(OPERATION_CLASSES, "layers.core.tf_op_layer"),
+    **{name: f"applications.{module}" for name, module in APPLICATION_LAYERS.items()},
 }
 _KERAS2_PACKAGES = ("keras", "keras.src", "tf_keras", "tf_keras.src")
 _OWN_PACKAGE = "encoder"
@@ -117,6 +123,8 @@ def _names() -> dict[str, frozenset[str]]:
             if kind in classes and name in found:
                 found[name].add(space.__name__)
     found["Policy"] = {"keras.mixed_precision"}  # Keras 2's name of a dtype policy
+    found.update({name: {"keras.layers"} for name in KERAS2_LAYERS})
+    found.update({name: {"keras.constraints"} for name in KERAS2_SETTINGS})
     return {name: frozenset(modules) for name, modules in found.items()}
 
 
@@ -126,6 +134,7 @@ def _classes() -> Iterator[tuple[str, type]]:
     yield "Functional", Functional
     yield from ((name, getattr(keras, name)) for name in ("Model", "Sequential"))
     yield from ((name, kind) for name, kind in _members(keras.layers) if name in LAYERS)
+    yield from application_layers().items()
     yield from ((name, kind) for name, kind in operation_classes().items() if name not in _CALLING)
     yield "SeedGenerator", keras.random.SeedGenerator
     for space in (keras.initializers, keras.regularizers, keras.constraints, *_settings()):

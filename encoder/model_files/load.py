@@ -21,6 +21,7 @@ import keras
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
 from encoder.model_files.keras2 import Config, modernize, name_operations, operation_objects
+from encoder.model_files.keras2_layers import modernize_layers
 from encoder.model_files.safety import check_code, drop_training, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
@@ -120,6 +121,8 @@ def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model
         hdf5.check_hdf5(file, name, os.path.getsize(file))
         config = _checked(config, name)
     try:
+        if hdf5.is_keras2(file):
+            modernize_layers(config)
         modernize(config)
         name_operations(config)
     except InputError:
