@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -36,6 +36,12 @@ _BATCH_NORMALIZATIONS = ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBa
 # They change an image's size in training only.
 _IDENTITIES = ("Layer", "RandomHeight", "RandomWidth")
 _OWN = ("LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU")
+# Where Keras 3 has the models that Keras 2 writes with modules of its own.
+_MODEL_MODULES = {
+    "Functional": "keras.src.models.functional",
+    "Model": "keras",
+    "Sequential": "keras",
+}
 _KEPT = ("name", "trainable", "dtype", "filters", "kernel_size", "strides", "activation")
 _POLICIES = ("Policy", "PolicyV1")
 _INFERRED = ("_infer", "infer")  # the policy of a layer that takes the dtype of its first input
@@ -98,21 +104,21 @@ class _LocallyConnected(keras.layers.Layer):  # type: ignore[misc]
         self.use_bias = use_bias
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        *_, channels = input_shape
-        if None in input_shape[1:]:
+        sizes = [size for size in input_shape[1:] if size is not None]
+        if len(sizes) < len(input_shape) - 1:
             raise InputError(
                 f"layer {self.name!r} has weights for each place of an image, and the network "
                 f"leaves the size of its images open ({input_shape}); save it with a fixed size"
             )
-        places = self.compute_output_shape(input_shape)[1:-1]
-        window = math.prod(self.kernel_size) * channels
+        places = self._places(sizes[:-1])
+        window = math.prod(self.kernel_size) * sizes[-1]
         self.kernel = self.add_weight((math.prod(places), window, self.filters), name="kernel")
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight((*places, self.filters), name="bias")
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        places = self.compute_output_shape(inputs.shape)[1:-1]
+        places = self._places(inputs.shape[1:-1])
         shifted = []
         for first in itertools.product(*map(range, self.kernel_size)):
             axes = zip(first, places, self.strides, strict=True)
@@ -125,10 +131,9 @@ class _LocallyConnected(keras.layers.Layer):  # type: ignore[misc]
         values = keras.ops.reshape(sums, (-1, *places, self.filters))
         return self.activation(values if self.bias is None else values + self.bias)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        axes = zip(input_shape[1:-1], self.kernel_size, self.strides, strict=True)
-        places = [None if n is None else (n - size) // step + 1 for n, size, step in axes]
-        return (input_shape[0], *places, self.filters)
+    def _places(self, sizes: Sequence[int]) -> list[int]:
+        axes = zip(sizes, self.kernel_size, self.strides, strict=True)
+        return [(size - window) // step + 1 for size, window, step in axes]
 
     def get_config(self) -> dict[str, object]:
         return {
@@ -168,15 +173,26 @@ def modernize_layers(config: object) -> None:
         if isinstance(part, list):
             waiting.extend(part)
         elif isinstance(part, dict):
-            if part.get("class_name") == "Sequential" and isinstance(part.get("config"), list):
-                # Keras before 2.2.3 wrote no more than the list of layers.
-                part["config"] = {
-                    "name": part.get("name", "sequential"),
-                    "layers": part["config"],
-                }
+            if part.get("class_name") == "Sequential":
+                _modernize_sequential(part)
             if isinstance(part.get("class_name"), str) and isinstance(part.get("config"), dict):
                 _modernize(part)
             waiting.extend(part.values())
+
+
+def _modernize_sequential(model: Config) -> None:
+    """Give a Sequential model a name and an InputLayer, in place."""
+    if isinstance(model.get("config"), list):  # Keras before 2.2.3 wrote no more than the layers
+        model["config"] = {"name": model.get("name", "sequential"), "layers": model["config"]}
+    layers = model["config"]["layers"]
+    first = layers[0]["config"] if layers and layers[0]["class_name"] != "InputLayer" else {}
+    if "batch_input_shape" in first:  # before TensorFlow 2.3; Keras 3 takes the batch for an axis
+        keys = ("batch_input_shape", "dtype")
+        settings = {**_only(first, keys), "name": f"{first['name']}_input"}
+        del first["batch_input_shape"]
+        _simplify_dtype(settings)
+        settings["dtype"] = str(settings.get("dtype", "float32")).removeprefix("mixed_")
+        layers.insert(0, {"class_name": "InputLayer", "config": settings})
 
 
 def _modernize(layer: Config) -> None:
@@ -192,6 +208,9 @@ def _modernize(layer: Config) -> None:
             config[key] = {"class_name": "encoder>HardSigmoid", "config": {}}
     if config.pop("time_major", False):
         raise _not_computed(layer, "takes time as its first axis (time_major)")
+    if "module" in layer and kind in _MODEL_MODULES:
+        layer["module"] = _MODEL_MODULES[kind]
+        layer.pop("build_config", None)
     if kind in _BATCH_NORMALIZATIONS:
         _rename(layer, "BatchNormalization")
     if kind in _IDENTITIES:
@@ -240,6 +259,13 @@ def _change_gru(layer: Config) -> None:
     layer["config"].setdefault("reset_after", False)  # what Keras 2 took where nothing is stated
 
 
+def _change_random_crop(layer: Config) -> None:
+    """At inference, Keras 2 takes the middle and resizes it; Keras 3 returns the image as it is."""
+    size = _only(layer["config"], ("name", "trainable", "dtype", "height", "width"))
+    layer["config"] = {**size, "crop_to_aspect_ratio": True}
+    _rename(layer, "Resizing")
+
+
 def _change_resizing(layer: Config) -> None:
     """A resizing that only TensorFlow can do becomes TensorFlow's operation."""
     config = layer["config"]
@@ -264,7 +290,10 @@ _CHANGES: dict[str, Callable[[Config], None]] = {
     "GRUCell": _change_gru,
     "LocallyConnected1D": _change_locally_connected,
     "LocallyConnected2D": _change_locally_connected,
-    "MultiHeadAttention": _drop("query_shape", "key_shape", "value_shape"),
+    "MultiHeadAttention": _drop(
+        "query_shape", "key_shape", "value_shape", "softmax_robust_masking"
+    ),
+    "RandomCrop": _change_random_crop,
     "Resizing": _change_resizing,
     **dict.fromkeys([f"SpatialDropout{n}D" for n in "123"], _drop("trainable", "noise_shape")),
 }
