@@ -86,6 +86,14 @@ def foreign_content(file: str) -> str:
         return ", ".join(repr(name) for name in list(archive)[:_MOST_NAMED]) or "nothing"
 
 
+def is_keras2(file: str) -> bool:
+    """Whether an .h5 file with a model was written by Keras 2 (or 1), and not by Keras 3."""
+    with h5py.File(file, "r") as archive:
+        version = archive.attrs.get("keras_version", "")
+    text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+    return not text.partition(".")[0].isdecimal() or int(text.partition(".")[0]) < 3
+
+
 def write_model(
     file: str, config: str, target: str, name: str, hidden: Iterable[tuple[str, ...]] = ()
 ) -> None:
@@ -125,6 +133,26 @@ def _hide_weights(weights: h5py.Group, path: tuple[str, ...]) -> None:
         listed[key] = np.array(
             [each.encode() for each in kept], dtype=f"S{max(map(len, names), default=1)}"
         )
+
+
+def widen_bfloat16(file: str) -> None:
+    """Store the bfloat16 arrays of an .h5 file as float32, which holds the same numbers.
+
+    HDF5 has no bfloat16: Keras 2 writes two bytes without a meaning, and can't read them.
+    """
+    with h5py.File(file, "r+") as archive:
+        found: list[str] = []
+        archive.visititems(lambda path, item: found.append(path) if _is_bfloat16(item) else None)
+        for path in found:
+            bits = archive[path][()].view(np.uint16).astype(np.uint32) << 16
+            attributes = dict(archive[path].attrs)
+            del archive[path]
+            archive[path] = bits.view(np.float32)
+            archive[path].attrs.update(attributes)
+
+
+def _is_bfloat16(item: object) -> bool:
+    return isinstance(item, h5py.Dataset) and item.dtype.kind == "V" and item.dtype.itemsize == 2
 
 
 def _datasets(archive: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:

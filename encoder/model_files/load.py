@@ -26,12 +26,13 @@ from encoder.model_files.checkpoint import files_of
 from encoder.model_files.custom_objects import objects_of
 from encoder.model_files.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
 from encoder.model_files.keras2 import (
-    Config,
     model_settings,
     modernize,
     name_operations,
     operation_objects,
 )
+from encoder.model_files.keras2_layers import Config, modernize_layers
+from encoder.model_files.keras3 import modernize_keras3
 from encoder.model_files.kinds import (
     INDEX_ENDING,
     SAVED_MODEL,
@@ -127,9 +128,11 @@ def _load_checked(file: str, folder: str, name: str, code: _Code) -> keras.Model
     weights = archive.extract_weights(file, clean, name)
     hdf5.check_hdf5(weights, name, os.path.getsize(file))
     if description.is_keras2:
+        hdf5.widen_bfloat16(weights)
         packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)
         return _load_converted(packed, None, stand_ins(config), folder, name, code)
+    modernize_keras3(config)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
     return _load_by_keras(clean, name, {**stand_ins(config), **code.objects})
@@ -157,9 +160,12 @@ def _load_trusted(file: str, folder: str, name: str, code: _Code) -> keras.Model
         saved_model.convert_trusted(file, converted, name)
     elif not is_archive(file, name):
         return _load_hdf5(file, folder, name, code, trust=True)
-    elif archive.read_description(file, name).is_keras2:
+    elif (description := archive.read_description(file, name)).is_keras2:
         saved_model.convert_trusted(file, converted, name)
     else:
+        config = parse_config(description.config, name)
+        if modernize_keras3(config):
+            file = archive.with_config(file, json.dumps(config), folder)
         return _load_by_keras(file, name, code.objects, trust=True)
     return _load_hdf5(converted, folder, name, code, trust=True)
 
@@ -185,10 +191,16 @@ def _load_hdf5(
         hdf5.check_hdf5(file, name, os.path.getsize(file))
         config, hidden = _checked(config, name, code)
     with _described(name):
+        if hdf5.is_keras2(file):
+            modernize_layers(config)
+        else:
+            modernize_keras3(config)
         modernize(config)
         name_operations(config)
     clean = os.path.join(folder, "clean.h5")
     hdf5.write_model(file, json.dumps(config), clean, name, hidden)
+    if hdf5.is_keras2(file):
+        hdf5.widen_bfloat16(clean)
     return _load_by_keras(clean, name, {**stand_ins(config), **code.objects}, trust=trust)
 
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Collection, Iterator
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, Config, TensorFlowOperation, is_allowed
+from encoder.model_files.keras2 import OPERATION_CLASSES, TensorFlowOperation, is_allowed
+from encoder.model_files.keras2_layers import Config
 from encoder.model_files.known_classes import (
     MODELS,
     VALUES,
     foreign_names,
+    is_application_layer,
     is_known,
     is_own,
     known_activations,
@@ -167,7 +169,9 @@ def _foreign_kind(config: Config, allowed: Collection[str]) -> str:
             f"the function tf.{_setting(config, 'function')}, which is not among the operations "
             "that can be taken over from a Keras 2 file"
         )
-    if is_own(kind, module, registered) or kind in allowed or registered in allowed:
+    if is_own(kind, module, registered) or is_application_layer(kind, module, registered):
+        return ""
+    if kind in allowed or registered in allowed:
         return ""
     if registered not in (None, "", kind) or ">" in kind:
         return f"the custom class {registered or kind!r}"
