@@ -44,6 +44,7 @@ PURPOSES = {
     "encoder.images": "bytes to pixels",
     "encoder.model_files": "check and load trained models",
     "encoder.spec": "encoder.json",
+    "encoder.stand_ins": "in the place of layers that are not loaded",
     "encoder.storage": "local files and Google Cloud Storage",
     "encoder.strict_json": "JSON with one meaning, or an error",
     "encoder.terminal": "one line per error, exit codes",

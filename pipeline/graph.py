@@ -81,6 +81,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         encoder_id=job.spec.id,
         batch_size=options.batch_size,
         trust=options.trust,
+        custom_objects=options.custom_objects,
         across_processes=job.across_processes,
         storage=storage,
         tally_folder=tally,

@@ -90,6 +90,8 @@ class JobOptions:
         allow_truncated: embed damaged images as far as they can be decoded.
         check_content: share of the unchanged images whose content is read and compared, 0 to 1.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
+        custom_objects: names of modules that define custom classes of the bundle; workers need
+            them, too.
         include: globs of files that folder searches take whatever their extension is.
         exclude: globs of files and folders that folder searches and globs leave out.
         allow_root: folders and addresses that lists and links may reach; empty for the defaults.
@@ -117,6 +119,7 @@ class JobOptions:
     max_bytes: int = DEFAULT_MAX_BYTES
     allow_truncated: bool = False
     trust: bool = False
+    custom_objects: tuple[str, ...] = ()
     check_content: float = 0.0
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

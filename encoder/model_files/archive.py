@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from encoder.errors import InputError
-from encoder.model_files.safety import parse_config
+from encoder.model_files.configs.safety import parse_config
 
 CONFIG = "config.json"
 METADATA = "metadata.json"

@@ -16,7 +16,7 @@ import warnings
 from typing import TypedDict
 
 from encoder.isolation import restrict
-from encoder.model_files.keras2_layers import APPLICATION_LAYERS
+from encoder.model_files.configs.keras2_layers import APPLICATION_LAYERS
 
 _ERROR = "it can't be converted: "  # other lines of the libraries may stand before it
 

@@ -104,7 +104,7 @@ def write_model(
         config: the description of the layers.
         target: the new file.
         name: the model file's path, for messages.
-        hidden: layers whose weights are left out, see encoder.model_files.hiding.
+        hidden: layers whose weights are left out, see encoder.model_files.configs.hiding.
 
     Raises:
         InputError: the other file has no weights.

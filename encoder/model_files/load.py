@@ -23,16 +23,22 @@ import keras
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
 from encoder.model_files.checkpoint import files_of
-from encoder.model_files.custom_objects import objects_of
-from encoder.model_files.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
-from encoder.model_files.keras2 import (
+from encoder.model_files.configs.custom_objects import objects_of
+from encoder.model_files.configs.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
+from encoder.model_files.configs.keras2 import (
     model_settings,
     modernize,
     name_operations,
     operation_objects,
 )
-from encoder.model_files.keras2_layers import Config, modernize_layers
-from encoder.model_files.keras3 import modernize_keras3
+from encoder.model_files.configs.keras2_layers import Config, modernize_layers
+from encoder.model_files.configs.keras3 import modernize_keras3
+from encoder.model_files.configs.safety import (
+    check_code,
+    drop_training,
+    foreign_parts,
+    parse_config,
+)
 from encoder.model_files.kinds import (
     INDEX_ENDING,
     SAVED_MODEL,
@@ -40,7 +46,6 @@ from encoder.model_files.kinds import (
     is_checkpoint,
     no_model_here,
 )
-from encoder.model_files.safety import check_code, drop_training, foreign_parts, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
 from encoder.storage.registry import is_remote, normalize, store_for

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from encoder.errors import InputError, shortened
 from encoder.model_files.checkpoint import load_checkpoint
+from encoder.model_files.configs.safety import parse_config
 from encoder.model_files.hdf5 import check_hdf5
 from encoder.model_files.kinds import is_checkpoint
-from encoder.model_files.safety import parse_config
 
 if TYPE_CHECKING:
     import keras

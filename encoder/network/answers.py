@@ -62,7 +62,7 @@ def mixes(step: Step) -> bool:
 def kind_of(step: Step) -> str:
     """The class of a layer in lower case, or the name of the TensorFlow function that it calls."""
     function = getattr(step.layer, "function", None)
-    if isinstance(function, str):  # TensorFlowOperation in encoder.model_files.keras2
+    if isinstance(function, str):  # TensorFlowOperation in encoder.model_files.configs.keras2
         return function.rpartition(".")[2].lower()
     return type(step.layer).__name__.lower()
 

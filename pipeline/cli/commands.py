@@ -52,6 +52,7 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         max_bytes=arguments.max_bytes,
         allow_truncated=arguments.allow_truncated,
         trust=arguments.trust,
+        custom_objects=tuple(dict.fromkeys(arguments.custom_objects)),
         check_content=arguments.check_content,
         include=tuple(dict.fromkeys(arguments.include)),
         exclude=tuple(dict.fromkeys(arguments.exclude)),
@@ -233,7 +234,7 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
 
     _no_more(rest, "doctor")
     code = 0
-    for what, finding in examine(options.encoder, options.trust):
+    for what, finding in examine(options.encoder, options.trust, options.custom_objects):
         say(f"{what:<12} {finding}", at_once=True)
         code = code or what == "problem"
     return int(code)

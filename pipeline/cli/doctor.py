@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from encoder.compute.keras_setup import import_keras
@@ -31,12 +31,15 @@ _ADVICE = {
 }
 
 
-def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
+def examine(
+    bundle: str = "", trust: bool = False, custom_objects: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Examine this machine. Returns (what, finding) line by line.
 
     Args:
         bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
         trust: allow a bundle with Lambda layers or custom classes.
+        custom_objects: names of modules that define custom classes of the bundle.
 
     Raises:
         InputError: the bundle can't be loaded.
@@ -71,7 +74,7 @@ def examine(bundle: str = "", trust: bool = False) -> Iterator[tuple[str, str]]:
     yield "precision", precision_gain(computes_on_gpu)
     batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
     together = batch_size if computes_on_gpu else images_together(batch_size, height, width)
-    for encoder in _encoders(bundle, trust, computes_on_gpu):
+    for encoder in _encoders(bundle, trust, custom_objects, computes_on_gpu):
         rate = images_per_second(encoder, batch_size, together=together)
         spec = encoder.spec
         what = f"{spec.source}, {spec.height}x{spec.width}, {together} images at a time"
@@ -113,14 +116,16 @@ def _size_of(bundle: str) -> tuple[int, int]:
     return spec.height, spec.width
 
 
-def _encoders(bundle: str, trust: bool, computes_on_gpu: bool) -> Iterator[Encoder]:
+def _encoders(
+    bundle: str, trust: bool, custom_objects: Sequence[str], computes_on_gpu: bool
+) -> Iterator[Encoder]:
     import keras
 
     import encoder
 
     if bundle:
         try:
-            yield encoder.load(bundle, trust=trust)
+            yield encoder.load(bundle, trust=trust, custom_objects=custom_objects)
         except (InputError, OSError) as error:
             raise InputError(f"--encoder: {error}") from error
         return

@@ -104,9 +104,7 @@ def build_parser() -> Parser:
         "doctor", help="say what this machine computes with, and how fast", allow_abbrev=False
     )
     doctor.add_argument("--encoder", default="", metavar="DIR", help="bundle to time")
-    doctor.add_argument(
-        "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
-    )
+    _add_code_options(doctor)
     doctor.set_defaults(command=commands.doctor)
     for command in (verify, compact, prune):
         command.add_argument(
@@ -288,6 +286,18 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="embed what can be seen of damaged images, too; a column 'truncated' says so",
     )
+    _add_code_options(parser)
+
+
+def _add_code_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that allow code of a bundle to run."""
     parser.add_argument(
         "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
+    )
+    parser.add_argument(
+        "--custom-objects",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="defines custom classes and functions of the bundle; may be repeated",
     )

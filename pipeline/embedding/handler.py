@@ -81,6 +81,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         batch_size: images per call at most. It is fixed: new sizes would be compiled again, and
             growing ones can run out of memory hours into a job.
         trust: allow a bundle with Lambda layers or custom classes.
+        custom_objects: names of modules that define custom classes of the bundle.
         across_processes: load once for all processes of a machine, in a separate process.
         storage: request settings for buckets, applied in the process that loads.
         tally_folder: where the device is announced; see pipeline.runs.progress.
@@ -90,6 +91,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     encoder_id: str
     batch_size: int
     trust: bool = False
+    custom_objects: tuple[str, ...] = ()
     across_processes: bool = False
     storage: StorageSettings = dataclasses.field(default_factory=settings)
     tally_folder: str | None = None
@@ -115,7 +117,9 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
             import_keras()
             from encoder.bundle import load
 
-            encoder: Encoder = load(self.bundle, trust=self.trust)
+            encoder: Encoder = load(
+                self.bundle, trust=self.trust, custom_objects=self.custom_objects
+            )
         except Exception as error:
             raise JobError(f"the encoder can't be loaded: {error}") from error
         if encoder.spec.id != self.encoder_id:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from encoder.compute.keras_setup import import_keras
 from encoder.errors import InputError
 from encoder.spec import check_seal, read_spec
 from pipeline.errors import JobError
 
 
-def check_unused(bundle: str, encoder_id: str, trust: bool) -> None:
+def check_unused(
+    bundle: str, encoder_id: str, trust: bool, custom_objects: Sequence[str] = ()
+) -> None:
     """Check that a bundle is whole and is the encoder that the job began with.
 
     A bundle of an early version has no seal. Only loading it, which takes seconds, shows what it
@@ -18,6 +22,7 @@ def check_unused(bundle: str, encoder_id: str, trust: bool) -> None:
         bundle: path of the bundle.
         encoder_id: the id of the bundle that the job was planned for.
         trust: allow a bundle with Lambda layers or custom classes.
+        custom_objects: names of modules that define custom classes of the bundle.
 
     Raises:
         JobError: it is damaged, or another encoder.
@@ -28,7 +33,7 @@ def check_unused(bundle: str, encoder_id: str, trust: bool) -> None:
             import_keras()
             from encoder.bundle import load
 
-            found = load(bundle, trust=trust).spec.id
+            found = load(bundle, trust=trust, custom_objects=custom_objects).spec.id
     except (InputError, OSError) as error:
         raise JobError(f"--encoder: {error}") from error
     if found != encoder_id:

@@ -85,5 +85,6 @@ def _commit(
         sum(rows),
     )
     if not any(part.loads for part in outcome.written):
-        check_unused(job.bundle, job.spec.id, job.options.trust)
+        options = job.options
+        check_unused(job.bundle, job.spec.id, options.trust, options.custom_objects)
     return commit(job, outcome)["run_id"]

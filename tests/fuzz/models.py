@@ -10,7 +10,7 @@ import h5py
 import keras
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import modernize, name_operations
+from encoder.model_files.configs.keras2 import modernize, name_operations
 from encoder.model_files.load import load_model
 from tests.conftest import small_network
 from tests.fuzz.target import Target, content, file_with

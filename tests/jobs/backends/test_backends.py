@@ -181,7 +181,7 @@ for precision in {list(stated)}:
 def test_operations_of_tensorflow_are_refused_by_jax(in_process):
     found = in_process(
         """
-from encoder.model_files.keras2 import TensorFlowOperation
+from encoder.model_files.configs.keras2 import TensorFlowOperation
 try:
     TensorFlowOperation("math.truediv", '[{"__tensor__": 0}, {"y": 255}]')(np.ones((1, 2)))
 except encoder.InputError as error:

@@ -6,7 +6,7 @@ import inspect
 
 import keras
 
-from encoder.model_files.keras2_layers import Config
+from encoder.model_files.configs.keras2_layers import Config
 
 
 def modernize_keras3(config: object) -> bool:

@@ -14,8 +14,12 @@ from types import ModuleType
 
 import keras
 
-from encoder.model_files.keras2 import OPERATION_CLASSES, application_layers, operation_classes
-from encoder.model_files.keras2_layers import (
+from encoder.model_files.configs.keras2 import (
+    OPERATION_CLASSES,
+    application_layers,
+    operation_classes,
+)
+from encoder.model_files.configs.keras2_layers import (
     APPLICATION_LAYERS,
     KERAS2_LAYERS,
     KERAS2_SETTINGS,

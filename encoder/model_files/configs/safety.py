@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Iterator
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, TensorFlowOperation, is_allowed
-from encoder.model_files.keras2_layers import Config
-from encoder.model_files.known_classes import (
+from encoder.model_files.configs.keras2 import OPERATION_CLASSES, TensorFlowOperation, is_allowed
+from encoder.model_files.configs.keras2_layers import Config
+from encoder.model_files.configs.known_classes import (
     MODELS,
     VALUES,
     foreign_names,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from encoder.errors import InputError
-from encoder.model_files.keras3 import modernize_keras3
+from encoder.model_files.configs.keras3 import modernize_keras3
 from encoder.model_files.load import load_model
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (2, 16, 16, 3)).astype(np.float32)

@@ -97,7 +97,7 @@ LAYERS = {
     ),
     "our operation with any function": lambda c: layer(
         "TensorFlowOperation",
-        "encoder.model_files.keras2",
+        "encoder.model_files.configs.keras2",
         "encoder>TensorFlowOperation",
         function="__operators__.load_library",
         arguments=json.dumps([str(c), {}]),

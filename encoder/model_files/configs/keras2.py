@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from encoder.errors import InputError
-from encoder.model_files.keras2_layers import APPLICATION_LAYERS, Config
+from encoder.model_files.configs.keras2_layers import APPLICATION_LAYERS, Config
 
 # A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
 # Any: names, numbers, and the arguments of calls.

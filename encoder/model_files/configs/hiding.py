@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from encoder.model_files.keras2 import CONSTANT, counts_from_one, kind_of, model_settings
+from encoder.model_files.configs.keras2 import CONSTANT, counts_from_one, kind_of, model_settings
+from encoder.model_files.configs.keras2_layers import Config
 from encoder.stand_ins import (
     FUNCTIONAL,
     HIDDEN,

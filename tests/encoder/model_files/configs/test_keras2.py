@@ -205,7 +205,7 @@ def test_a_missing_shard_of_variables(folder, tmp_path):
 
 
 def test_the_model_config_is_rewritten_only_where_it_has_to_be(folder):
-    from encoder.model_files.keras2 import modernize, name_operations
+    from encoder.model_files.configs.keras2 import modernize, name_operations
 
     with h5py.File(folder / "in_sequential.h5") as archive:
         config = json.loads(archive.attrs["model_config"])

@@ -11,7 +11,7 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
-from encoder.model_files.keras2_layers import modernize_layers
+from encoder.model_files.configs.keras2_layers import modernize_layers
 from encoder.model_files.load import load_model
 from tests.encoder.model_files import hostile
 

@@ -7,7 +7,7 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
-from encoder.model_files.known_classes import LAYERS, is_known, is_own
+from encoder.model_files.configs.known_classes import LAYERS, is_known, is_own
 from encoder.model_files.load import load_model
 
 # They run code of the file, or open other files: see known_classes.
