@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.support.dataset import Dataset
 from tests.support.packed import picture, tar
 
 ROOT = pathlib.Path(__file__).parents[3]
+_PROGRESS = re.compile(r"[0-9,]+ of [0-9,]+ images, ")
 TIMEOUT = 180  # seconds, after which a run counts as hanging
 
 
@@ -111,9 +113,16 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def besides_devices(out: str) -> str:
-    """The output of a run without the line about the devices of its encoder."""
+    """The output of a run without the line about its devices, and those about its progress.
+
+    A run prints its progress if it takes long, as it does on a busy machine.
+    """
     lines = out.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("the encoder computes on "))
+    return "".join(
+        line
+        for line in lines
+        if not (line.startswith("the encoder computes on ") or _PROGRESS.match(line))
+    )
 
 
 def wait_for(path: pathlib.Path) -> None:
@@ -174,7 +183,7 @@ def assert_no_stray_file(output: pathlib.Path) -> None:
         if log.parent.name.removeprefix("run=") in manifest["runs"]:
             expected.add(str(log.relative_to(output)))
     found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
-    assert found == expected
+    assert found == expected, f"stray: {found - expected}, missing: {expected - found}"
 
 
 def committed_parts(output: pathlib.Path) -> set[str]:
