@@ -57,7 +57,7 @@ def encoder_end(graph: Graph) -> tuple[Step, str]:
     if len(places) == 1:
         step = graph.steps[places[0]]
         before = _before_answer(steps, part, answers, places)
-        return step, _reason(step, bool(part.widened), before)
+        return step, _reason(step, bool(part.widened), before, bool(graph.left_out))
     raise _undecided(graph, places or hidden)
 
 
@@ -227,12 +227,14 @@ def _undecided(graph: Graph, places: Iterable[int], found: str = "") -> InputErr
     )
 
 
-def _reason(step: Step, widened: bool, answer: Step | None) -> str:
+def _reason(step: Step, widened: bool, answer: Step | None, is_part: bool) -> str:
     shape = _shape(step)
     if answer is not None:
         return f"{step.name} ({shape}) is the last feature map before {answer.name}, the answer"
     if widened:
         return f"{step.name} ({shape}) is the deepest layer before the network widens again"
+    if is_part:
+        return f"{step.name} ({shape}) is the last feature map of the part that was loaded"
     return f"{step.name} ({shape}) is the last feature map of a network that never widens"
 
 
