@@ -7,7 +7,6 @@ which Keras runs them. Only this module reads the nodes of Keras' private graph
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]  # by position, by name
 
-# Heights and widths in pixels that stand in for an open input size when sizes are compared.
-_PROBE_SIZES = ((256, 256), (224, 224), (331, 331))
+# Height and width in pixels that stand in for an open input size when sizes are compared.
+_PROBE_SIZE = (256, 256)
 CHANNELS_FIRST = "channels_first"
 CHANNELS_LAST_ADVICE = (
     "in the script that builds the network, set data_format='channels_last' (for all layers: "
@@ -118,10 +117,7 @@ class Graph(NamedTuple):
         """The same steps, with an assumed input size if the model leaves it open."""
         if None not in self.input.shape[1:3]:
             return self
-        for size in _PROBE_SIZES[:-1]:
-            with contextlib.suppress(InputError):  # not every network can take every size
-                return trace(self.model, size, self.input.name)
-        return trace(self.model, _PROBE_SIZES[-1], self.input.name)
+        return trace(self.model, _PROBE_SIZE, self.input.name)
 
 
 def trace(
