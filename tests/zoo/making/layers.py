@@ -79,7 +79,7 @@ def build(keras, names):
         elif len(y.shape) > 4:
             taps[name] = layer.name + "_flat"
             y = keras.layers.Reshape((-1, y.shape[-1]), name=taps[name])(y)
-        heads.append(head(keras.layers, y))
+        heads.append(head(keras.layers, y, layer.name))
     return {"model": keras.Model(image, heads), "taps": taps}
 
 
@@ -179,11 +179,11 @@ PLACES = {
 }
 
 
-def head(of, y):
+def head(of, y, prefix):
     """A classifier on what the layer gives, if that are numbers with a fraction."""
     rank = len(y.shape)
     if "float" not in str(y.dtype):
         return y
     if rank in (3, 4):
-        y = getattr(of, "GlobalAveragePooling{}D".format(rank - 2))()(y)
-    return of.Dense(2)(y)
+        y = getattr(of, "GlobalAveragePooling{}D".format(rank - 2))(name=prefix + "_pool")(y)
+    return of.Dense(2, name=prefix + "_head")(y)
