@@ -67,6 +67,19 @@ def pack(config: str, weights: str, target: str) -> None:
         archive.write(weights, _WEIGHTS)
 
 
+def with_config(file: str, config: str, folder: str) -> str:
+    """Copy a .keras file to a folder, with another config; returns the copy's path."""
+    target = os.path.join(folder, "with_config.keras")
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(target, "w") as copy:
+        for member in source.infolist():
+            if member.filename == CONFIG:
+                copy.writestr(CONFIG, config)
+            elif not member.is_dir():
+                with source.open(member) as opened, copy.open(member.filename, "w") as written:
+                    shutil.copyfileobj(opened, written, 1 << 20)
+    return target
+
+
 @contextlib.contextmanager
 def _opened(file: str, name: str) -> Iterator[zipfile.ZipFile]:
     try:

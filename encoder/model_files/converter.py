@@ -8,6 +8,7 @@ In: a request on standard input, as JSON. Out: an error's text on standard error
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import warnings
 from typing import TypedDict
 
 from encoder.isolation import restrict
+from encoder.model_files.keras2_layers import APPLICATION_LAYERS
 
 _ERROR = "it can't be converted: "  # other lines of the libraries may stand before it
 
@@ -38,13 +40,23 @@ def convert(request: Request) -> None:
 
     warnings.simplefilter("ignore")  # .h5 is outdated, but Keras 3 can read it
     if request["config"] is None:
-        model = tf_keras.models.load_model(request["source"], compile=False)
+        with tf_keras.utils.custom_object_scope(_application_layers()):
+            model = tf_keras.models.load_model(request["source"], compile=False)
     else:
-        model = tf_keras.models.model_from_json(request["config"])
+        with tf_keras.utils.custom_object_scope(_application_layers()):
+            model = tf_keras.models.model_from_json(request["config"])
         status = model.load_weights(request["source"])
         status.assert_existing_objects_matched()
         status.expect_partial()  # without a warning: the state of the optimizer stays behind
     model.save(request["target"], save_format="h5", include_optimizer=False)
+
+
+def _application_layers() -> dict[str, type]:
+    """The layers that tf-keras defines beside its networks, by class name; it finds no others."""
+    return {
+        name: getattr(importlib.import_module(f"tf_keras.src.applications.{module}"), name)
+        for name, module in APPLICATION_LAYERS.items()
+    }
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import h5py
+import numpy as np
 
 from encoder.errors import InputError
 
@@ -69,6 +70,14 @@ def read_config(file: str, name: str) -> str | bytes | None:
     return text
 
 
+def is_keras2(file: str) -> bool:
+    """Whether an .h5 file with a model was written by Keras 2 (or 1), and not by Keras 3."""
+    with h5py.File(file, "r") as archive:
+        version = archive.attrs.get("keras_version", "")
+    text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+    return not text.partition(".")[0].isdecimal() or int(text.partition(".")[0]) < 3
+
+
 def write_model(file: str, config: str, target: str, name: str) -> None:
     """Write an .h5 file with a config and the weights of another file, and with nothing else.
 
@@ -80,6 +89,26 @@ def write_model(file: str, config: str, target: str, name: str) -> None:
             raise InputError(f"{name!r} has no weights; save the whole model with model.save(...)")
         source.copy("model_weights", copy)
         copy.attrs[CONFIG] = config
+
+
+def widen_bfloat16(file: str) -> None:
+    """Store the bfloat16 arrays of an .h5 file as float32, which holds the same numbers.
+
+    HDF5 has no bfloat16: Keras 2 writes two bytes without a meaning, and can't read them.
+    """
+    with h5py.File(file, "r+") as archive:
+        found: list[str] = []
+        archive.visititems(lambda path, item: found.append(path) if _is_bfloat16(item) else None)
+        for path in found:
+            bits = archive[path][()].view(np.uint16).astype(np.uint32) << 16
+            attributes = dict(archive[path].attrs)
+            del archive[path]
+            archive[path] = bits.view(np.float32)
+            archive[path].attrs.update(attributes)
+
+
+def _is_bfloat16(item: object) -> bool:
+    return isinstance(item, h5py.Dataset) and item.dtype.kind == "V" and item.dtype.itemsize == 2
 
 
 def _datasets(archive: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:

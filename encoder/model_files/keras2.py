@@ -8,6 +8,7 @@ TensorFlowOperation, which names one function of TensorFlow and its constants.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import json
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from encoder.errors import InputError
+from encoder.model_files.keras2_layers import APPLICATION_LAYERS, Config
 
-Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
 # A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
 # Any: names, numbers, and the arguments of calls.
 _Reference: TypeAlias = list[Any]
@@ -49,13 +50,16 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         function: name of the function, such as "math.truediv".
         arguments: JSON of [first argument, {name: argument}]; {"__tensor__": i} stands for the
             i-th input. It is a string because Keras would make an object of {"class_name": ...}.
+        autocast: whether inputs are first cast to the layer's dtype.
 
     Raises:
         InputError: the function is not allowed, or (in a call) Keras does not use TensorFlow.
     """
 
-    def __init__(self, function: str, arguments: str, **options: object) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, function: str, arguments: str, autocast: bool = True, **options: object
+    ) -> None:
+        super().__init__(autocast=autocast, **options)
         _check_function(function, self.name)
         self.function = function
         self.arguments = arguments
@@ -79,7 +83,12 @@ class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
         return function(first, **options)
 
     def get_config(self) -> dict[str, object]:
-        return {**super().get_config(), "function": self.function, "arguments": self.arguments}
+        return {
+            **super().get_config(),
+            "function": self.function,
+            "arguments": self.arguments,
+            "autocast": self.autocast,
+        }
 
 
 def _check_backend(layer: str) -> None:
@@ -120,8 +129,7 @@ def modernize(config: object) -> bool:
         Whether the config was changed.
 
     Raises:
-        InputError: the model has an operation that is not allowed, or a layer that works on several
-            axes.
+        InputError: the model has an operation that is not allowed, or that works on several axes.
         KeyError, TypeError, AttributeError, ValueError: the config is damaged.
     """
     changed = False
@@ -143,12 +151,14 @@ def modernize(config: object) -> bool:
         for reference in _references(layer["inbound_nodes"]):
             if reference[0] in models:
                 reference[1] -= 1
+        layer["inbound_nodes"] = [_with_named_tensors(node) for node in layer["inbound_nodes"]]
     for reference in _references(values["output_layers"]):
         if reference[0] in models & sequential:  # for functional models, Keras 3 does it
             reference[1] -= 1
     for key in ("input_layers", "output_layers"):
-        if len(values[key]) == 1 and isinstance(values[key][0], list):
-            (values[key],) = values[key]
+        ends = values[key]  # a dict if the model takes or returns one
+        if isinstance(ends, list) and len(ends) == 1 and isinstance(ends[0], list):
+            (values[key],) = ends
     return True
 
 
@@ -171,7 +181,7 @@ def name_operations(config: object) -> bool:
         changed = name_operations(layer) or changed
         kind = layer["class_name"]
         is_layer = "trainable" in layer["config"]  # operations lack this setting
-        if kind in operation_classes() and not is_layer:
+        if kind in operation_classes() and not is_layer and "module" not in layer:
             layer["class_name"] = _OPERATION_PREFIX + kind
             changed = True
         if kind == "GetItem":
@@ -204,7 +214,18 @@ def _is_ellipsis(part: object) -> bool:
 
 def operation_objects() -> dict[str, type[keras.Operation]]:
     """The custom_objects that Keras needs to read a config after name_operations."""
-    return {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
+    operations = {_OPERATION_PREFIX + name: found for name, found in operation_classes().items()}
+    layers = application_layers()
+    return {**operations, **layers, **{f"Custom>{name}": kind for name, kind in layers.items()}}
+
+
+@functools.cache
+def application_layers() -> dict[str, type[keras.Operation]]:
+    """The layers that Keras 3 defines beside its networks, by class name."""
+    return {
+        name: getattr(importlib.import_module(f"keras.src.applications.{module}"), name)
+        for name, module in APPLICATION_LAYERS.items()
+    }
 
 
 @functools.cache
@@ -232,16 +253,34 @@ def _modernize_layer(layer: Config) -> bool:
         (config["axis"],) = axis
         changed = True
     elif isinstance(axis, list):
-        raise InputError(
-            f"layer {config.get('name')!r} works on the axes {axis}, which Keras 3 silently "
-            "forgets when it reads an .h5 file; save the model as .keras instead"
-        )
+        _keep_axes(layer)
+        changed = True
     if str(layer["class_name"]).endswith(_FROM_CONV2D):
         changed = config.pop("groups", None) is not None or changed
         if not layer["class_name"].endswith("Transpose"):
             for setting in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
                 changed = config.pop(setting, None) is not None or changed
     return changed
+
+
+def _keep_axes(layer: Config) -> None:
+    """Name the module of a layer or operation that works on several axes, in place.
+
+    Keras 3 forgets the axes of a layer in an .h5 file, unless the layer states its module, as
+    layers in .keras files do.
+    """
+    kind = layer["class_name"]
+    operation = operation_classes().get(kind)
+    if "trainable" in layer["config"] and hasattr(keras.layers, kind):
+        layer.update(module="keras.layers", registered_name=None)
+    elif operation is not None:
+        layer.update(module=operation.__module__, registered_name=None)
+    else:
+        raise InputError(
+            f"layer {layer['config'].get('name')!r} ({kind}) works on the axes "
+            f"{layer['config']['axis']}, which Keras 3 silently forgets when it reads an .h5 file; "
+            "save the model as .keras instead"
+        )
 
 
 def _counts_from_one(layer: Config) -> bool:
@@ -255,9 +294,37 @@ def _counts_from_one(layer: Config) -> bool:
 def _references(value: object) -> Iterator[_Reference]:
     if _is_reference(value):
         yield value
-    elif isinstance(value, list):
-        for inner in value:
+        if len(value) == 4 and isinstance(value[3], dict):  # arguments of the call, by name
+            yield from _references(value[3])
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
             yield from _references(inner)
+
+
+def _with_named_tensors(node: object) -> object:
+    """A node in the form of Keras 3, if the call has tensors by name; else as it is.
+
+    In Keras 2's form, Keras 3 reads only tensors by position.
+    """
+    if not isinstance(node, list) or not all(_is_reference(each) for each in node):
+        return node
+    named: Config = next((each[3] for each in node if len(each) == 4 and each[3]), {})
+    if not any(_references(named)):
+        return node
+    first = [_tensor(each) for each in node]
+    return {
+        "args": [first if len(first) > 1 else first[0]],
+        "kwargs": {key: _tensor(value) for key, value in named.items()},
+    }
+
+
+def _tensor(value: object) -> object:
+    """Keras 3's form of a reference to a tensor, or of a list of them; other values as they are."""
+    if _is_reference(value):
+        # Keras takes the tensor's own shape and dtype.
+        settings = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
+        return {"class_name": "__keras_tensor__", "config": settings}
+    return [_tensor(each) for each in value] if isinstance(value, list) else value
 
 
 def _rewrite_operation(layer: Config) -> None:
@@ -289,6 +356,8 @@ def _rewrite_operation(layer: Config) -> None:
         "function": config["function"],
         "arguments": json.dumps([first, options], sort_keys=True),
     }
+    if str(config.get("dtype")).startswith("mixed_"):
+        layer["config"]["autocast"] = False  # in Keras 2, operations take values as they come
     layer["inbound_nodes"] = [tensors]
 
 

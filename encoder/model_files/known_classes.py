@@ -14,7 +14,12 @@ from types import ModuleType
 
 import keras
 
-from encoder.model_files.keras2 import OPERATION_CLASSES, operation_classes
+from encoder.model_files.keras2 import OPERATION_CLASSES, application_layers, operation_classes
+from encoder.model_files.keras2_layers import (
+    APPLICATION_LAYERS,
+    KERAS2_LAYERS,
+    KERAS2_SETTINGS,
+)
 
 # A list and not "all of keras.layers but these": a later Keras may add a layer that reads files.
 _LAYER_NAMES = """
@@ -60,9 +65,11 @@ _KERAS2_MODULES = {
     "Model": "engine.training",
     "Sequential": "engine.sequential",
     **dict.fromkeys(OPERATION_CLASSES, "layers.core.tf_op_layer"),
+    **{name: f"applications.{module}" for name, module in APPLICATION_LAYERS.items()},
 }
 _KERAS2_PACKAGES = ("keras", "keras.src", "tf_keras", "tf_keras.src")
 _OWN_PACKAGE = "encoder"
+_CUSTOM = "Custom>"  # where Keras registers classes that name no package
 # Operations that call a function, which a file would have to name.
 _CALLING = {
     *("AssociativeScan", "Cond", "CustomGradient", "ForiLoop", "Map", "Scan", "Switch"),
@@ -87,9 +94,22 @@ def is_own(name: str, module: str | None, registered: str | None) -> bool:
     return own.get(registered or "") == name and owner == _OWN_PACKAGE
 
 
+def is_application_layer(name: str, module: str | None, registered: str | None) -> bool:
+    """Whether it is a layer that Keras defines beside its networks, perhaps as "Custom>name"."""
+    plain = name.removeprefix(_CUSTOM)
+    return (
+        plain in APPLICATION_LAYERS
+        and registered in (None, "", plain, _CUSTOM + plain)
+        and not {plain, _CUSTOM + plain} & foreign_names()
+        and is_known(plain, module)
+    )
+
+
 def foreign_names() -> set[str]:
     """Names under which this process has registered objects with Keras that are not ours."""
-    return set(keras.saving.get_custom_objects()) - set(_own_names())
+    layers = application_layers().values()
+    registered = keras.saving.get_custom_objects().items()
+    return {name for name, found in registered if found not in layers} - set(_own_names())
 
 
 def _own_names() -> dict[str, str]:
@@ -117,6 +137,9 @@ def _names() -> dict[str, frozenset[str]]:
             if kind in classes and name in found:
                 found[name].add(space.__name__)
     found["Policy"] = {"keras.mixed_precision"}  # Keras 2's name of a dtype policy
+    in_layers = {"keras.layers", "keras.layers.experimental"}
+    found.update(dict.fromkeys(KERAS2_LAYERS, in_layers))
+    found.update({name: {"keras.constraints"} for name in KERAS2_SETTINGS})
     return {name: frozenset(modules) for name, modules in found.items()}
 
 
@@ -126,6 +149,7 @@ def _classes() -> Iterator[tuple[str, type]]:
     yield "Functional", Functional
     yield from ((name, getattr(keras, name)) for name in ("Model", "Sequential"))
     yield from ((name, kind) for name, kind in _members(keras.layers) if name in LAYERS)
+    yield from application_layers().items()
     yield from ((name, kind) for name, kind in operation_classes().items() if name not in _CALLING)
     yield "SeedGenerator", keras.random.SeedGenerator
     for space in (keras.initializers, keras.regularizers, keras.constraints, *_settings()):

@@ -20,7 +20,9 @@ import keras
 
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
-from encoder.model_files.keras2 import Config, modernize, name_operations, operation_objects
+from encoder.model_files.keras2 import modernize, name_operations, operation_objects
+from encoder.model_files.keras2_layers import Config, modernize_layers
+from encoder.model_files.keras3 import modernize_keras3
 from encoder.model_files.safety import check_code, drop_training, parse_config
 from encoder.model_files.weights import load_weights
 from encoder.storage.base import join
@@ -78,9 +80,11 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
     weights = archive.extract_weights(file, clean, name)
     hdf5.check_hdf5(weights, name, os.path.getsize(file))
     if description.is_keras2:
+        hdf5.widen_bfloat16(weights)
         packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)
         return _load_converted(packed, None, folder, name)
+    modernize_keras3(config)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
     return _load_by_keras(clean, name, trust=False)
@@ -101,9 +105,12 @@ def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
         saved_model.convert_trusted(file, converted, name)
     elif not _is_archive(file, name):
         return _load_hdf5(file, folder, name, trust=True)
-    elif archive.read_description(file, name).is_keras2:
+    elif (description := archive.read_description(file, name)).is_keras2:
         saved_model.convert_trusted(file, converted, name)
     else:
+        config = parse_config(description.config, name)
+        if modernize_keras3(config):
+            file = archive.with_config(file, json.dumps(config), folder)
         return _load_by_keras(file, name, trust=True)
     return _load_hdf5(converted, folder, name, trust=True)
 
@@ -120,6 +127,10 @@ def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model
         hdf5.check_hdf5(file, name, os.path.getsize(file))
         config = _checked(config, name)
     try:
+        if hdf5.is_keras2(file):
+            modernize_layers(config)
+        else:
+            modernize_keras3(config)
         modernize(config)
         name_operations(config)
     except InputError:
@@ -130,6 +141,8 @@ def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model
         ) from error
     clean = os.path.join(folder, "clean.h5")
     hdf5.write_model(file, json.dumps(config), clean, name)
+    if hdf5.is_keras2(file):
+        hdf5.widen_bfloat16(clean)
     return _load_by_keras(clean, name, trust=trust)
 
 

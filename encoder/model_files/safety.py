@@ -6,8 +6,16 @@ import json
 from collections.abc import Iterator
 
 from encoder.errors import InputError
-from encoder.model_files.keras2 import OPERATION_CLASSES, Config, TensorFlowOperation, is_allowed
-from encoder.model_files.known_classes import MODELS, VALUES, foreign_names, is_known, is_own
+from encoder.model_files.keras2 import OPERATION_CLASSES, TensorFlowOperation, is_allowed
+from encoder.model_files.keras2_layers import Config
+from encoder.model_files.known_classes import (
+    MODELS,
+    VALUES,
+    foreign_names,
+    is_application_layer,
+    is_known,
+    is_own,
+)
 
 _DEEPEST = 300  # levels of brackets; a model nested 20 times has about 100
 # Classes that call the function of TensorFlow that their config names.
@@ -132,7 +140,7 @@ def _foreign_kind(config: Config) -> str:
             f"the function tf.{_setting(config, 'function')}, which is not among the operations "
             "that can be taken over from a Keras 2 file"
         )
-    if is_own(kind, module, registered):
+    if is_own(kind, module, registered) or is_application_layer(kind, module, registered):
         return ""
     if registered not in (None, "", kind) or ">" in kind:
         return f"the custom class {registered or kind!r}"

@@ -20,7 +20,7 @@ from encoder.errors import InputError, shortened
 from encoder.isolation import restricted_environment
 from encoder.model_files import converter
 from encoder.model_files.converter import Request
-from encoder.model_files.keras2 import Config
+from encoder.model_files.keras2_layers import Config
 
 _DESCRIPTION = "keras_metadata.pb"
 

@@ -1,0 +1,317 @@
+"""Layers of Keras 2 that Keras 3 lacks, and settings of layers that Keras 3 reads otherwise.
+
+``modernize_layers`` rewrites the config of a Keras 2 model. A layer that does nothing at inference
+becomes an Identity. A layer that computes something that no layer of Keras 3 computes becomes a
+layer of this module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import keras
+
+from encoder.errors import InputError
+
+Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
+
+# Known in Keras 2 only; what takes their place is below.
+KERAS2_LAYERS = (
+    *("BatchNormalizationV1", "BatchNormalizationV2", "LocallyConnected1D", "LocallyConnected2D"),
+    *("RandomHeight", "RandomWidth", "SyncBatchNormalization", "ThresholdedReLU"),
+)
+# Not layers: limits of weights in training, and the dtype policies of Keras 2.1 to 2.3.
+KERAS2_SETTINGS = ("DynamicLossScale", "FixedLossScale", "PolicyV1", "RadialConstraint")
+# Layers that keras.applications defines beside its networks, by the module's name.
+APPLICATION_LAYERS = {
+    "LayerScale": "convnext",
+    "StochasticDepth": "convnext",
+    "CustomScaleLayer": "inception_resnet_v2",
+}
+_BATCH_NORMALIZATIONS = ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
+# They change an image's size in training only.
+_IDENTITIES = ("Layer", "RandomHeight", "RandomWidth")
+_OWN = ("LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU")
+# Where Keras 3 has the models that Keras 2 writes with modules of its own.
+_MODEL_MODULES = {
+    "Functional": "keras.src.models.functional",
+    "Model": "keras",
+    "Sequential": "keras",
+}
+_KEPT = ("name", "trainable", "dtype", "filters", "kernel_size", "strides", "activation")
+_POLICIES = ("Policy", "PolicyV1")
+_INFERRED = ("_infer", "infer")  # the policy of a layer that takes the dtype of its first input
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class HardSigmoid(keras.layers.Layer):  # type: ignore[misc]
+    """Keras 2's ``hard_sigmoid``, as the activation of a layer; Keras 3's rises by 1/6, not 1/5."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(autocast=False, **options)  # it computes in the dtype of its layer
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.ops.clip(0.2 * inputs + 0.5, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class ThresholdedReLU(keras.layers.Layer):  # type: ignore[misc]
+    """The input where it is above a threshold, else 0.
+
+    Args:
+        theta: the threshold.
+    """
+
+    def __init__(self, theta: float = 1.0, **options: object) -> None:
+        super().__init__(**options)
+        self.theta = float(theta)
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        return inputs * keras.ops.cast(inputs > self.theta, inputs.dtype)
+
+    def get_config(self) -> dict[str, object]:
+        return {**super().get_config(), "theta": self.theta}
+
+
+class _LocallyConnected(keras.layers.Layer):  # type: ignore[misc]
+    """A convolution without padding that has weights of its own at every place.
+
+    Args:
+        filters: channels of the output.
+        kernel_size, strides: one number for each axis of space.
+        activation: see keras.activations.
+        use_bias: whether a number is added to each value.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: list[int],
+        strides: list[int],
+        activation: object = None,
+        use_bias: bool = True,
+        **options: object,
+    ) -> None:
+        super().__init__(**options)
+        self.filters = filters
+        self.kernel_size = list(kernel_size)
+        self.strides = list(strides)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        sizes = [size for size in input_shape[1:] if size is not None]
+        if len(sizes) < len(input_shape) - 1:
+            raise InputError(
+                f"layer {self.name!r} has weights for each place of an image, and the network "
+                f"leaves the size of its images open ({input_shape}); save it with a fixed size"
+            )
+        places = self._places(sizes[:-1])
+        window = math.prod(self.kernel_size) * sizes[-1]
+        self.kernel = self.add_weight((math.prod(places), window, self.filters), name="kernel")
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight((*places, self.filters), name="bias")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        places = self._places(inputs.shape[1:-1])
+        shifted = []
+        for first in itertools.product(*map(range, self.kernel_size)):
+            axes = zip(first, places, self.strides, strict=True)
+            cut = [slice(start, start + step * (n - 1) + 1, step) for start, n, step in axes]
+            shifted.append(inputs[(slice(None), *cut)])
+        windows = keras.ops.reshape(
+            keras.ops.concatenate(shifted, axis=-1), (-1, *self.kernel.shape[:2])
+        )
+        sums = keras.ops.einsum("npw,pwf->npf", windows, self.kernel)
+        values = keras.ops.reshape(sums, (-1, *places, self.filters))
+        return self.activation(values if self.bias is None else values + self.bias)
+
+    def _places(self, sizes: Sequence[int]) -> list[int]:
+        axes = zip(sizes, self.kernel_size, self.strides, strict=True)
+        return [(size - window) // step + 1 for size, window, step in axes]
+
+    def get_config(self) -> dict[str, object]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+        }
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class LocallyConnected1D(_LocallyConnected):
+    """A locally connected layer for (n, steps, channels)."""
+
+
+@keras.saving.register_keras_serializable(package="encoder")
+class LocallyConnected2D(_LocallyConnected):
+    """A locally connected layer for (n, height, width, channels)."""
+
+
+def modernize_layers(config: object) -> None:
+    """Rewrite the layers in the config of a Keras 2 model for Keras 3, in place.
+
+    Args:
+        config: the config of a model, with any models and layers in it. It must come from a file
+            that Keras 2 wrote: Keras 3 gives some of the names another meaning.
+
+    Raises:
+        InputError: Keras 3 can't compute what a layer computes.
+        KeyError, TypeError, AttributeError, ValueError: the config is damaged.
+    """
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(part)
+        elif isinstance(part, dict):
+            if part.get("class_name") == "Sequential":
+                _modernize_sequential(part)
+            if isinstance(part.get("class_name"), str) and isinstance(part.get("config"), dict):
+                _modernize(part)
+            waiting.extend(part.values())
+
+
+def _modernize_sequential(model: Config) -> None:
+    """Give a Sequential model a name and an InputLayer, in place."""
+    if isinstance(model.get("config"), list):  # Keras before 2.2.3 wrote no more than the layers
+        model["config"] = {"name": model.get("name", "sequential"), "layers": model["config"]}
+    layers = model["config"]["layers"]
+    first = layers[0]["config"] if layers and layers[0]["class_name"] != "InputLayer" else {}
+    if "batch_input_shape" in first:  # before TensorFlow 2.3; Keras 3 takes the batch for an axis
+        keys = ("batch_input_shape", "dtype")
+        settings = {**_only(first, keys), "name": f"{first['name']}_input"}
+        del first["batch_input_shape"]
+        _simplify_dtype(settings)
+        settings["dtype"] = str(settings.get("dtype", "float32")).removeprefix("mixed_")
+        layers.insert(0, {"class_name": "InputLayer", "config": settings})
+
+
+def _modernize(layer: Config) -> None:
+    """Rewrite the config of one layer, in place."""
+    kind, config = layer["class_name"], layer["config"]
+    _simplify_dtype(config)
+    config.pop("rng_type", None)  # how Keras 2 drew random numbers in training
+    for key in ("kernel_constraint", "bias_constraint"):
+        if isinstance(config.get(key), dict) and config[key]["class_name"] == "RadialConstraint":
+            config[key] = None  # it is for training
+    for key in ("activation", "recurrent_activation"):
+        if config.get(key) == "hard_sigmoid":
+            config[key] = {"class_name": "encoder>HardSigmoid", "config": {}}
+    if config.pop("time_major", False):
+        raise _not_computed(layer, "takes time as its first axis (time_major)")
+    if "module" in layer and kind in _MODEL_MODULES:
+        layer["module"] = _MODEL_MODULES[kind]
+        layer.pop("build_config", None)
+    if kind in _BATCH_NORMALIZATIONS:
+        _rename(layer, "BatchNormalization")
+    if kind in _IDENTITIES:
+        layer["config"] = _only(config, ("name", "trainable", "dtype"))
+        _rename(layer, "Identity")
+    change = _CHANGES.get(kind)
+    if change is not None:
+        change(layer)
+    if kind in _OWN:
+        _rename(layer, f"encoder>{kind}")
+
+
+def _simplify_dtype(config: Config) -> None:
+    """A policy of Keras 2 to its name, such as "mixed_float16", which Keras 3 knows."""
+    dtype = config.get("dtype")
+    if isinstance(dtype, dict) and dtype.get("class_name") in _POLICIES:
+        config["dtype"] = dtype["config"]["name"]
+    if config.get("dtype") in _INFERRED:
+        del config["dtype"]
+
+
+def _drop(*keys: str) -> Callable[[Config], None]:
+    def drop(layer: Config) -> None:
+        for key in keys:
+            layer["config"].pop(key, None)
+
+    return drop
+
+
+def _change_attention(layer: Config) -> None:
+    # Keras 3 would take the name "dot" for its function dot. It is the default.
+    if layer["config"].get("score_mode") == "dot":
+        del layer["config"]["score_mode"]
+
+
+def _change_locally_connected(layer: Config) -> None:
+    config = layer["config"]
+    if config.get("implementation", 1) != 1:
+        raise _not_computed(layer, f"stores its weights in the way {config['implementation']}")
+    if config.get("data_format") == "channels_first":
+        raise _not_computed(layer, "takes channels as its first axis")
+    layer["config"] = _only(config, (*_KEPT, "use_bias"))
+
+
+def _change_gru(layer: Config) -> None:
+    layer["config"].setdefault("reset_after", False)  # what Keras 2 took where nothing is stated
+
+
+def _change_random_crop(layer: Config) -> None:
+    """At inference, Keras 2 takes the middle and resizes it; Keras 3 returns the image as it is."""
+    size = _only(layer["config"], ("name", "trainable", "dtype", "height", "width"))
+    layer["config"] = {**size, "crop_to_aspect_ratio": True}
+    _rename(layer, "Resizing")
+
+
+def _change_resizing(layer: Config) -> None:
+    """A resizing that only TensorFlow can do becomes TensorFlow's operation."""
+    config = layer["config"]
+    if config.get("interpolation") not in ("gaussian", "mitchellcubic"):
+        return
+    if config.get("crop_to_aspect_ratio"):
+        raise _not_computed(layer, f"crops and resizes by {config['interpolation']!r}")
+    options = {"size": [config["height"], config["width"]], "method": config["interpolation"]}
+    layer["config"] = {
+        **_only(config, ("name", "dtype")),
+        "function": "image.resize",
+        "arguments": json.dumps([{"__tensor__": 0}, options], sort_keys=True),
+    }
+    _rename(layer, "encoder>TensorFlowOperation")
+
+
+_CHANGES: dict[str, Callable[[Config], None]] = {
+    "AdditiveAttention": _change_attention,
+    "Attention": _change_attention,
+    "BatchNormalizationV1": _drop("fused", "virtual_batch_size"),
+    "GRU": _change_gru,
+    "GRUCell": _change_gru,
+    "LocallyConnected1D": _change_locally_connected,
+    "LocallyConnected2D": _change_locally_connected,
+    "MultiHeadAttention": _drop(
+        "query_shape", "key_shape", "value_shape", "softmax_robust_masking"
+    ),
+    "RandomCrop": _change_random_crop,
+    "Resizing": _change_resizing,
+    **dict.fromkeys([f"SpatialDropout{n}D" for n in "123"], _drop("trainable", "noise_shape")),
+}
+
+
+def _only(config: Config, keys: tuple[str, ...]) -> Config:
+    return {key: config[key] for key in keys if key in config}
+
+
+def _rename(layer: Config, kind: str) -> None:
+    layer["class_name"] = kind
+    layer.pop("registered_name", None)
+    if layer.get("module") is not None:  # inside of a wrapper
+        layer["module"] = None if ">" in kind else "keras.layers"
+
+
+def _not_computed(layer: Config, what: str) -> InputError:
+    return InputError(
+        f"layer {layer['config'].get('name')!r} ({layer['class_name']}), from a file of Keras 2, "
+        f"{what}, which Keras 3 can't do; replace the layer in the network, or cut before it"
+    )
