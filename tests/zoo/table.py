@@ -46,8 +46,11 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
     yield from ("", *_wrapped("Layers in all of these files: ", _good_layers(everything)))
     yield from ("", "Refused, by name:", "")
     for kind, name in REFUSED:
-        files = {each.file for each in everything if (each.kind, each.name) == (kind, name)
-                 and each.status == "refused"}
+        files = {
+            each.file
+            for each in everything
+            if (each.kind, each.name) == (kind, name) and each.status == "refused"
+        }
         if files:
             yield f"- {name} ({', '.join(sorted(files))}): {REFUSED[kind, name]}."
     faults = list(_faults(versions))
@@ -65,7 +68,8 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
     for each in found["real"].outcomes:
         took = f"`{each.layer}`" if each.layer else "refused"
         detail = each.detail if each.layer else each.detail.rpartition("/")[2].replace("|", "/")
-        yield f"| {each.name.replace('==', ' ')} | `{each.file.rpartition('/')[2]}` | {took} | {detail} |"
+        cells = (each.name.replace("==", " "), f"`{each.file.rpartition('/')[2]}`", took, detail)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _version(name: str, results: Results) -> str:

@@ -44,9 +44,9 @@ def left_out(keras):
     for space in namespaces(keras):
         for name in dir(space):
             kind = getattr(space, name)
-            if inspect.isclass(kind) and issubclass(kind, keras.layers.Layer):
-                if not any(kind is each for each in in_table):
-                    found[name] = LEFT_OUT.get(name, "")
+            is_layer = inspect.isclass(kind) and issubclass(kind, keras.layers.Layer)
+            if is_layer and not any(kind is each for each in in_table):
+                found[name] = LEFT_OUT.get(name, "")
     return found
 
 

@@ -1,7 +1,7 @@
 """Makes model files with one version of Keras, and what that version computes from them.
 
-``python maker.py MODULE FOLDER LARGEST`` runs in that version's environment, so it needs Python 3.8 only and
-imports nothing of the project. It writes a line of JSON: the version and the names of all that it
+``python maker.py MODULE FOLDER LARGEST`` runs in that version's environment, so it needs Python
+3.8 only and imports nothing of the project. It writes a line of JSON: the version and the names of all that it
 can make. Each line of standard input is JSON, too: a kind and names, which it makes one network of.
 It answers with a line of JSON.
 """
@@ -18,12 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 warnings.simplefilter("ignore")
 
-import numpy as np  # noqa: E402
-
-import applications  # noqa: E402
-import given  # noqa: E402
-import layers  # noqa: E402
-import networks  # noqa: E402
+import applications
+import given
+import layers
+import networks
+import numpy as np
 
 IMAGES = 2
 KINDS = {"layer": layers, "network": networks, "application": applications, "real": given}
@@ -52,7 +51,9 @@ def version(keras):
         return keras.__version__
     import tensorflow
 
-    return getattr(importlib.import_module("tensorflow.keras"), "__version__", tensorflow.__version__)
+    return getattr(
+        importlib.import_module("tensorflow.keras"), "__version__", tensorflow.__version__
+    )
 
 
 def make(keras, kind, names, folder):
@@ -65,9 +66,7 @@ def make(keras, kind, names, folder):
         return {"left_out": "{:,} parameters".format(model.count_params())}
     if kind != "real":
         vary(keras, model)
-    images = np.random.RandomState(0).randint(
-        0, 256, (IMAGES,) + tuple(model.input_shape[1:])
-    )
+    images = np.random.RandomState(0).randint(0, 256, (IMAGES, *model.input_shape[1:]))
     images = images.astype("uint8")
     values = outputs(keras, model, images.astype("float32"))
     steps = sorted(values)
@@ -75,7 +74,7 @@ def make(keras, kind, names, folder):
         os.path.join(folder, "expected.npz"),
         images=images,
         steps=np.array(steps),
-        **{"value{}".format(i): values[each] for i, each in enumerate(steps)}
+        **{"value{}".format(i): values[each] for i, each in enumerate(steps)},
     )
     files, cannot = ([], {}) if kind == "real" else save(keras, model, folder, kind)
     return {
@@ -115,8 +114,9 @@ def vary(keras, model):
             else:
                 varied.append(value * (0.02 if layer.name == "stem" else 1))
         if varied:
-            layer.set_weights([np.asarray(new, old.dtype) for new, old in
-                               zip(varied, layer.get_weights())])
+            layer.set_weights(
+                [np.asarray(new, old.dtype) for new, old in zip(varied, layer.get_weights())]
+            )
 
 
 def outputs(keras, model, images):

@@ -19,7 +19,10 @@ def build(keras, names):
 
 
 def preprocessing(keras, name):
-    for space in (keras.layers, getattr(getattr(keras.layers, "experimental", None), "preprocessing", None)):
+    for space in (
+        keras.layers,
+        getattr(getattr(keras.layers, "experimental", None), "preprocessing", None),
+    ):
         if hasattr(space, name):
             return getattr(space, name)
     return None
@@ -181,7 +184,9 @@ def preprocess(module):
 
 def augmented(keras, of):
     x = image(keras)
-    kinds = {each: preprocessing(keras, each) for each in ("RandomFlip", "RandomRotation", "Rescaling")}
+    kinds = {
+        each: preprocessing(keras, each) for each in ("RandomFlip", "RandomRotation", "Rescaling")
+    }
     y = kinds["RandomRotation"](0.1)(kinds["RandomFlip"]("horizontal")(x))
     y = blocks(of, kinds["Rescaling"](1 / 255)(y))
     return {"model": keras.Model(x, of.Dense(2)(of.Flatten()(y)))}
@@ -218,7 +223,9 @@ def transfer_pooled(keras, of):
 
 
 def with_top(keras, of):
-    return {"model": keras.applications.MobileNet(weights=None, input_shape=(64, 64, 3), alpha=0.25)}
+    return {
+        "model": keras.applications.MobileNet(weights=None, input_shape=(64, 64, 3), alpha=0.25)
+    }
 
 
 def policy(name):
