@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="of what is made")
     parser.add_argument("--only", default="", help="the beginning of names")
     parser.add_argument("--largest", default="400e6", help="parameters of a network at most")
-    parser.add_argument("--keep", action="store_true", help="outcomes of an earlier code, too")
+    parser.add_argument("--keep", action="store_true", help="what was right by an earlier code")
     options = parser.parse_args()
     faults = 0
     for version in options.versions or VERSIONS:

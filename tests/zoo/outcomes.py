@@ -62,7 +62,13 @@ class Results:
 
     @classmethod
     def read(cls, version: str, keep: bool = False) -> Results:
-        """What is there of a version; nothing, if other code gave it, unless it is to be kept."""
+        """What is there of a version.
+
+        Args:
+            version: its name, or "real".
+            keep: if other code gave the outcomes, keep them, but for networks with faults; else
+                there are none.
+        """
         path = _RESULTS / f"{version}.json"
         fresh = cls(path, code_digest())
         if not path.exists():
@@ -71,7 +77,10 @@ class Results:
         if values["code"] != fresh.code and not keep:
             return fresh
         outcomes = [Outcome(**each) for each in values["outcomes"]]
-        return cls(path, values["code"], values["version"], values["left_out"], outcomes)
+        if values["code"] != fresh.code:
+            bad = {(each.kind, each.name) for each in outcomes if each.status == "FAULT"}
+            outcomes = [each for each in outcomes if (each.kind, each.name) not in bad]
+        return cls(path, fresh.code, values["version"], values["left_out"], outcomes)
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is an outcome of a network."""

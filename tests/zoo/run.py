@@ -69,10 +69,9 @@ class Maker:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._log.close()
+        with self._process, self._log:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
 
 @contextlib.contextmanager

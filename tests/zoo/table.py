@@ -20,13 +20,13 @@ def write(keep: bool = False) -> bool:
     """Put the tables into the page, if every version has outcomes of this code.
 
     Args:
-        keep: outcomes of an earlier code do, too.
+        keep: write them also if not, with what is there of an earlier code.
 
     Returns:
         Whether the page was written.
     """
     found = {version: Results.read(version, keep) for version in (*VERSIONS, "real")}
-    if not all(results.outcomes for results in found.values()):
+    if not keep and not all(results.outcomes for results in found.values()):
         return False
     text = PAGE.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
@@ -52,7 +52,7 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
             if (each.kind, each.name) == (kind, name) and each.status == "refused"
         }
         if files:
-            yield f"- {name} ({', '.join(sorted(files))}): {REFUSED[kind, name]}."
+            yield f"- `{name}` ({', '.join(sorted(files))}): {REFUSED[kind, name]}."
     faults = list(_faults(versions))
     if faults:
         yield from ("", "Not right yet:", "", *faults)
@@ -74,7 +74,8 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
 
 def _version(name: str, results: Results) -> str:
     module = VERSIONS[name].module
-    return f"{results.version}{' (tf-keras)' if module == 'tf_keras' else ''}"
+    number = results.version or name.replace("-today", ".x")
+    return f"{number}{' (tf-keras)' if module == 'tf_keras' else ''}"
 
 
 def _cell(outcomes: Iterable[Outcome]) -> str:
@@ -88,7 +89,7 @@ def _cell(outcomes: Iterable[Outcome]) -> str:
         count = sum(each.status == status for each in found)
         if count:
             parts.append(f"{count} {'refused' if status == 'refused' else 'wrong'}")
-    return ", ".join(parts) or "none"
+    return ", ".join(parts) or "not run"
 
 
 def _good_layers(outcomes: list[Outcome]) -> list[str]:

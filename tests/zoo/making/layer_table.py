@@ -123,7 +123,7 @@ _all(
     Conv1DTranspose=dict(filters=5, kernel_size=3),
     Cropping1D=dict(cropping=2),
     DepthwiseConv1D=dict(kernel_size=3),
-    EinsumDense=dict(equation="abc,cd->abd", output_shape=(None, 5)),
+    EinsumDense=dict(equation="nsc,ck->nsk", output_shape=(None, 5)),
     GRU=dict(units=3),
     GlobalAveragePooling1D={},
     GlobalMaxPooling1D={},
@@ -256,6 +256,8 @@ _PROGRAM = "runs a program of another library, which a model file may not do"
 LEFT_OUT = {
     "AbstractRNNCell": _BASE,
     "CategoryCrossing": _TEXT,
+    "DynamicEmbedding": _TEXT,
+    "DynamicLookup": _TEXT,
     "DenseFeatures": "takes columns of tables",
     "FlaxLayer": _PROGRAM,
     "GRUCell": _CELL,

@@ -1,9 +1,9 @@
 """Makes model files with one version of Keras, and what that version computes from them.
 
 ``python maker.py MODULE FOLDER LARGEST`` runs in that version's environment, so it needs Python
-3.8 only and imports nothing of the project. It writes a line of JSON: the version and the names of all that it
-can make. Each line of standard input is JSON, too: a kind and names, which it makes one network of.
-It answers with a line of JSON.
+3.8 only and imports nothing of the project. It writes a line of JSON: the version and the names of
+all that it can make. Each line of standard input is JSON, too: a kind and names, which it makes one
+network of. It answers with a line of JSON.
 """
 
 import functools
