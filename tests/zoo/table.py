@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tests.zoo.making.layer_table import LEFT_OUT
 from tests.zoo.outcomes import KINDS, REFUSED, Outcome, Results
+from tests.zoo.packages import REAL
 from tests.zoo.versions import VERSIONS
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- made by make test-models -->", "<!-- end of what make test-models made -->"
 HEADER = f"| Keras | {' | '.join(f'{kind}s' for kind in KINDS)} |"
-REAL_HEADER = "| package | file | `auto` took | difference |"
+REAL_HEADER = "| package | file | by Keras | `auto` took | difference |"
 _RULE = "|---|---|---|---|"
 
 
@@ -44,15 +45,9 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
         yield f"| {_version(name, results)} | {' | '.join(cells)} |"
     everything = [each for results in versions.values() for each in results.outcomes]
     yield from ("", *_wrapped("Layers in all of these files: ", _good_layers(everything)))
-    yield from ("", "Refused, by name:", "")
-    for kind, name in REFUSED:
-        files = {
-            each.file
-            for each in everything
-            if (each.kind, each.name) == (kind, name) and each.status == "refused"
-        }
-        if files:
-            yield f"- `{name}` ({', '.join(sorted(files))}): {REFUSED[kind, name]}."
+    refused = list(_refused(everything))
+    if refused:
+        yield from ("", "Refused, by name:", "", *refused)
     faults = list(_faults(versions))
     if faults:
         yield from ("", "Not right yet:", "", *faults)
@@ -64,12 +59,27 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
     for reason in reasons:
         names = [name for name, why in LEFT_OUT.items() if why == reason]
         yield from _wrapped(f"- {reason}: ", names)
-    yield from ("", "Trained networks that packages on PyPI carry:", "", REAL_HEADER, _RULE)
-    for each in found["real"].outcomes:
-        took = f"`{each.layer}`" if each.layer else "refused"
-        detail = each.detail if each.layer else each.detail.rpartition("/")[2].replace("|", "/")
-        cells = (each.name.replace("==", " "), f"`{each.file.rpartition('/')[2]}`", took, detail)
-        yield f"| {' | '.join(cells)} |"
+    yield from (
+        "",
+        "Trained networks that packages on PyPI carry:",
+        "",
+        REAL_HEADER,
+        f"{_RULE}---|",
+    )
+    outcomes = {each.name: each for each in found["real"].outcomes}
+    for real in REAL:
+        each = outcomes.get(real.package)
+        took, detail = _took(each) if each else ("not run", "")
+        file = real.member.rpartition("/")[2]
+        yield f"| {real.package.replace('==', ' ')} | `{file}` | {real.keras} | {took} | {detail} |"
+
+
+def _took(each: Outcome) -> tuple[str, str]:
+    """What the table says of the layer and of the difference."""
+    if each.status == "ok":
+        return f"`{each.layer}`", each.detail
+    status = "refused" if each.status == "refused" else "wrong"
+    return status, f"{each.layer} {each.detail}".strip().replace("|", "/").split(" If you ")[0]
 
 
 def _version(name: str, results: Results) -> str:
@@ -98,6 +108,14 @@ def _good_layers(outcomes: list[Outcome]) -> list[str]:
     bad = {each.name.partition(":")[0] for each in layers if each.status in ("FAULT", "refused")}
     good = {each.name.partition(":")[0] for each in layers if each.status == "ok"}
     return sorted(good - bad)
+
+
+def _refused(outcomes: list[Outcome]) -> Iterator[str]:
+    for (kind, name), reason in REFUSED.items():
+        same = [each for each in outcomes if (each.kind, each.name) == (kind, name)]
+        files = sorted({each.file for each in same if each.status == "refused"})
+        if files:
+            yield f"- `{name}` ({', '.join(files)}): {reason}."
 
 
 def _faults(versions: Mapping[str, Results]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.zoo.check import check_answer, difference
 from tests.zoo.making.layer_table import LEFT_OUT, TABLE
-from tests.zoo.real import REAL
+from tests.zoo.packages import REAL
 from tests.zoo.run import groups, maker, outcomes
 from tests.zoo.table import BEGIN, END, HEADER, PAGE, REAL_HEADER
 from tests.zoo.versions import VERSIONS
