@@ -117,7 +117,7 @@ REAL = [
         "4a47ba834f64276b56b12e50b351313d37480b9d226f5901fea1d08d48d05d74",
         "mlreflect/resources/models/default_trained_model_with_absorption.h5",
         "2.4",
-        refused="image",
+        refused="prediction_params",
     ),
     Real(
         "ecg-quality==0.2.0",
