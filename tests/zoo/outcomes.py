@@ -111,6 +111,7 @@ _WORDS = "may read a file of words"
 REFUSED = {
     ("layer", "IntegerLookup"): _WORDS,
     ("layer", "Lambda"): _CODE,
+    ("layer", "RandomFourierFeatures"): "Keras 3 lacks it",
     ("network", "Lambda behind the encoder"): _CODE,
     ("layer", "LayerNormalization: two axes"): "Keras 3 reads its axes wrongly from .h5",
 }
