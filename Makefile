@@ -3,6 +3,8 @@
 # make test-long: what takes long, in a few minutes more.
 # make test-fuzz: parsers read damaged content, for an hour or FUZZ_MINUTES.
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
+# make test-models: model files by eight versions of Keras, for an hour or two (needs uv and
+#   Python 3.8 to 3.11, or the network to get them); VERSIONS="2.15 3.5" takes some of them.
 # make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
 # make picture: draw docs/architecture.svg from the imports.  make lock: renew the locks (needs uv).
@@ -11,7 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick coverage test-backends test-fuzz test-kill test-long test-shared-fs test-lowest check
+.PHONY: demo test quick coverage test-backends test-fuzz test-kill test-long test-models test-shared-fs
+.PHONY: test-lowest check
 .PHONY: picture lock clean
 
 demo: $(READY)
@@ -47,6 +50,11 @@ test-backends: $(READY)
 
 test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/jobs/kill
+
+# Each version has an environment of its own in .cache/zoo, about 1 GB. A run that was stopped goes on.
+VERSIONS ?=
+test-models: $(READY)
+	$(BIN)/python -m tests.zoo --versions $(VERSIONS)
 
 test-shared-fs: $(READY)
 	SHARED_FS=1 $(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py
