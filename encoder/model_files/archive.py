@@ -26,7 +26,12 @@ class Description(NamedTuple):
     """How a .keras file describes its model."""
 
     config: bytes
-    is_keras2: bool
+    version: str  # of the Keras that wrote it, such as "3.5.0"
+
+    @property
+    def is_keras2(self) -> bool:
+        """Whether Keras 2 wrote it."""
+        return self.version.startswith("2.")
 
 
 def read_description(file: str, name: str) -> Description:
@@ -42,7 +47,7 @@ def read_description(file: str, name: str) -> Description:
     with _opened(file, name) as archive:
         metadata, config = (_text(archive, part, name) for part in (_METADATA, CONFIG))
     version = str(parse_config(metadata, name).get("keras_version", ""))
-    return Description(config, version.startswith("2."))
+    return Description(config, version)
 
 
 def extract_weights(file: str, folder: str, name: str) -> str:

@@ -70,12 +70,17 @@ def read_config(file: str, name: str) -> str | bytes | None:
     return text
 
 
-def is_keras2(file: str) -> bool:
-    """Whether an .h5 file with a model was written by Keras 2 (or 1), and not by Keras 3."""
+def keras_version(file: str) -> str:
+    """The version of the Keras that wrote an .h5 file with a model; "" if it is not stated."""
     with h5py.File(file, "r") as archive:
         version = archive.attrs.get("keras_version", "")
-    text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
-    return not text.partition(".")[0].isdecimal() or int(text.partition(".")[0]) < 3
+    return version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+
+
+def is_keras2(file: str) -> bool:
+    """Whether an .h5 file with a model was written by Keras 2 (or 1), and not by Keras 3."""
+    major = keras_version(file).partition(".")[0]
+    return not major.isdecimal() or int(major) < 3
 
 
 def write_model(file: str, config: str, target: str, name: str) -> None:

@@ -37,6 +37,7 @@ _FROM_CONV2D = (
     "Transpose",
     *(f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in "12"),
 )
+_RECURRENT = ("Bidirectional", "ConvLSTM2D", "GRU", "LSTM", "RNN", "SimpleRNN")
 _TENSOR = "__tensor__"
 _CONSTANT = "_CONSTANT_VALUE"  # takes the place of a layer's name
 _OPERATION_PREFIX = "operation>"
@@ -151,7 +152,10 @@ def modernize(config: object) -> bool:
         for reference in _references(layer["inbound_nodes"]):
             if reference[0] in models:
                 reference[1] -= 1
-        layer["inbound_nodes"] = [_with_named_tensors(node) for node in layer["inbound_nodes"]]
+        is_recurrent = layer["class_name"] in _RECURRENT
+        layer["inbound_nodes"] = [
+            _with_named_tensors(node, is_recurrent) for node in layer["inbound_nodes"]
+        ]
     for reference in _references(values["output_layers"]):
         if reference[0] in models & sequential:  # for functional models, Keras 3 does it
             reference[1] -= 1
@@ -301,17 +305,21 @@ def _references(value: object) -> Iterator[_Reference]:
             yield from _references(inner)
 
 
-def _with_named_tensors(node: object) -> object:
+def _with_named_tensors(node: object, is_recurrent: bool) -> object:
     """A node in the form of Keras 3, if the call has tensors by name; else as it is.
 
-    In Keras 2's form, Keras 3 reads only tensors by position.
+    In Keras 2's form, Keras 3 reads only tensors by position. A recurrent layer takes its first
+    states after its input there, and by name in Keras 3.
     """
     if not isinstance(node, list) or not all(_is_reference(each) for each in node):
         return node
     named: Config = next((each[3] for each in node if len(each) == 4 and each[3]), {})
+    first = [_tensor(each) for each in node]
+    if is_recurrent and len(first) > 1:
+        named = {**named, "initial_state": node[1:]}
+        first = first[:1]
     if not any(_references(named)):
         return node
-    first = [_tensor(each) for each in node]
     return {
         "args": [first if len(first) > 1 else first[0]],
         "kwargs": {key: _tensor(value) for key, value in named.items()},

@@ -200,6 +200,11 @@ def _modernize(layer: Config) -> None:
     kind, config = layer["class_name"], layer["config"]
     _simplify_dtype(config)
     config.pop("rng_type", None)  # how Keras 2 drew random numbers in training
+    if "name" not in config and hasattr(keras.initializers, kind):
+        config.pop("dtype", None)  # TensorFlow 1.13 to 2.1 wrote it
+    for key, value in config.items():
+        if isinstance(value, dict) and set(value) == {"type", "value"}:
+            config[key] = value["value"]  # how Keras before 2.3 wrote numbers of NumPy
     for key in ("kernel_constraint", "bias_constraint"):
         if isinstance(config.get(key), dict) and config[key]["class_name"] == "RadialConstraint":
             config[key] = None  # it is for training
@@ -240,8 +245,8 @@ def _drop(*keys: str) -> Callable[[Config], None]:
     return drop
 
 
-def _change_attention(layer: Config) -> None:
-    # Keras 3 would take the name "dot" for its function dot. It is the default.
+def drop_dot(layer: Config) -> None:
+    """Leave out the default of an attention; Keras 3 takes it for its function ``dot``."""
     if layer["config"].get("score_mode") == "dot":
         del layer["config"]["score_mode"]
 
@@ -259,9 +264,13 @@ def _change_gru(layer: Config) -> None:
     layer["config"].setdefault("reset_after", False)  # what Keras 2 took where nothing is stated
 
 
-def _change_random_crop(layer: Config) -> None:
-    """At inference, Keras 2 takes the middle and resizes it; Keras 3 returns the image as it is."""
-    size = _only(layer["config"], ("name", "trainable", "dtype", "height", "width"))
+def crop_middle(layer: Config) -> None:
+    """Make a RandomCrop the Resizing that it is at inference before Keras 3.6, in place.
+
+    It takes the middle of an image and resizes it; from Keras 3.8 on it returns the image as it is.
+    """
+    keys = ("name", "trainable", "dtype", "height", "width", "data_format")
+    size = _only(layer["config"], keys)
     layer["config"] = {**size, "crop_to_aspect_ratio": True}
     _rename(layer, "Resizing")
 
@@ -283,8 +292,8 @@ def _change_resizing(layer: Config) -> None:
 
 
 _CHANGES: dict[str, Callable[[Config], None]] = {
-    "AdditiveAttention": _change_attention,
-    "Attention": _change_attention,
+    "AdditiveAttention": drop_dot,
+    "Attention": drop_dot,
     "BatchNormalizationV1": _drop("fused", "virtual_batch_size"),
     "GRU": _change_gru,
     "GRUCell": _change_gru,
@@ -293,7 +302,7 @@ _CHANGES: dict[str, Callable[[Config], None]] = {
     "MultiHeadAttention": _drop(
         "query_shape", "key_shape", "value_shape", "softmax_robust_masking"
     ),
-    "RandomCrop": _change_random_crop,
+    "RandomCrop": crop_middle,
     "Resizing": _change_resizing,
     **dict.fromkeys([f"SpatialDropout{n}D" for n in "123"], _drop("trainable", "noise_shape")),
 }

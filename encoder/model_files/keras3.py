@@ -6,23 +6,34 @@ import inspect
 
 import keras
 
-from encoder.model_files.keras2_layers import Config
+from encoder.errors import InputError
+from encoder.model_files.keras2_layers import Config, crop_middle, drop_dot
+
+# Versions whose RandomCrop works at inference, too.
+_CROPS_THE_MIDDLE = tuple(f"3.{minor}." for minor in range(6))
+_CROPS_ELSEWHERE = ("3.6.", "3.7.")
 
 
-def modernize_keras3(config: object) -> bool:
+def modernize_keras3(config: object, version: str) -> bool:
     """Rewrite the config of a model that an earlier version of Keras 3 wrote, in place.
 
-    Two differences keep Keras 3.15 from reading such models. Up to Keras 3.10 or 3.11, a functional
-    model lists its inputs and outputs even if there is one; later versions read that as a model
-    that takes or returns a list. Then it warns of tensors, and the next layer of a Sequential model
-    can't take what it returns. And random augmentations had settings
-    that their later versions refuse; at inference they do nothing.
+    Keras 3.15 reads these otherwise, or not at all:
+
+    - Up to Keras 3.10 or 3.11, a functional model lists its inputs and outputs even if there is
+      one. Later versions read that as a model that takes or returns a list; they warn of a tensor,
+      and the next layer of a Sequential model can't take what the model returns.
+    - Random augmentations had other settings. At inference, they do nothing, but for RandomCrop.
+    - The default of an attention, in an .h5 file.
 
     Args:
         config: the config of a model of Keras 3, from a .keras or .h5 file.
+        version: the version that wrote it, such as "3.5.0".
 
     Returns:
         Whether the config was changed.
+
+    Raises:
+        InputError: the version had a RandomCrop that no layer of Keras 3.15 computes.
     """
     if not (isinstance(config, dict) and isinstance(config.get("config"), dict)):
         return False
@@ -37,7 +48,7 @@ def modernize_keras3(config: object) -> bool:
                 takes_list = _takes_list(part)
                 changed = (not takes_list and _unwrap(part, "input_layers")) or changed
                 changed = _unwrap(part, "output_layers") or changed
-                changed = _drop_old_settings(part) or changed
+                changed = _modernize_layer(part, version) or changed
             waiting.extend(part.values())
     return changed
 
@@ -56,6 +67,24 @@ def _takes_list(model: Config) -> bool:
     nodes = model.get("inbound_nodes")
     calls = [node.get("args") for node in nodes or () if isinstance(node, dict)]
     return any(isinstance(args, list) and args and isinstance(args[0], list) for args in calls)
+
+
+def _modernize_layer(layer: Config, version: str) -> bool:
+    """Rewrite a layer's config, in place."""
+    kind = layer.get("class_name")
+    if kind in ("Attention", "AdditiveAttention") and layer["config"].get("score_mode") == "dot":
+        drop_dot(layer)
+        return True
+    if kind == "RandomCrop" and version.startswith(_CROPS_ELSEWHERE):
+        raise InputError(
+            f"layer {layer['config'].get('name')!r} (RandomCrop) is from Keras {version}, whose "
+            "RandomCrop also crops at inference, at a place that no layer of Keras "
+            f"{keras.__version__} takes; remove it from the network and save the network again"
+        )
+    if kind == "RandomCrop" and version.startswith(_CROPS_THE_MIDDLE):
+        crop_middle(layer)
+        return True
+    return _drop_old_settings(layer)
 
 
 def _drop_old_settings(layer: Config) -> bool:

@@ -148,7 +148,10 @@ def _classes() -> Iterator[tuple[str, type]]:
 
     yield "Functional", Functional
     yield from ((name, getattr(keras, name)) for name in ("Model", "Sequential"))
-    yield from ((name, kind) for name, kind in _members(keras.layers) if name in LAYERS)
+    layers = [(name, kind) for name, kind in _members(keras.layers) if name in LAYERS]
+    yield from layers
+    # .h5 files have the name in the code, which may be another (GroupedQueryAttention).
+    yield from ((kind.__name__, kind) for _, kind in layers)
     yield from application_layers().items()
     yield from ((name, kind) for name, kind in operation_classes().items() if name not in _CALLING)
     yield "SeedGenerator", keras.random.SeedGenerator

@@ -84,7 +84,7 @@ def _load_checked(file: str, folder: str, name: str) -> keras.Model:
         packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)
         return _load_converted(packed, None, folder, name)
-    modernize_keras3(config)
+    modernize_keras3(config, description.version)
     with open(os.path.join(clean, archive.CONFIG), "w", encoding="utf-8") as opened:
         json.dump(config, opened)
     return _load_by_keras(clean, name, trust=False)
@@ -109,7 +109,7 @@ def _load_trusted(file: str, folder: str, name: str) -> keras.Model:
         saved_model.convert_trusted(file, converted, name)
     else:
         config = parse_config(description.config, name)
-        if modernize_keras3(config):
+        if modernize_keras3(config, description.version):
             file = archive.with_config(file, json.dumps(config), folder)
         return _load_by_keras(file, name, trust=True)
     return _load_hdf5(converted, folder, name, trust=True)
@@ -130,7 +130,7 @@ def _load_hdf5(file: str, folder: str, name: str, *, trust: bool) -> keras.Model
         if hdf5.is_keras2(file):
             modernize_layers(config)
         else:
-            modernize_keras3(config)
+            modernize_keras3(config, hdf5.keras_version(file))
         modernize(config)
         name_operations(config)
     except InputError:

@@ -51,6 +51,11 @@ def attention():
     y = L.MultiHeadAttention(2, 3, attention_axes=(1, 2))(L.Conv2D(4, 3, strides=3)(x), value=x)
     return keras.Model(inputs, L.Attention()([L.Reshape((25, 4))(y), L.Reshape((225, 4))(x)]))
 
+def states():
+    x = inputs = keras.Input((32, 32, 3))
+    state = L.Dense(5)(L.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, L.LSTM(5)(L.Reshape((32, 96))(x), initial_state=[state, state]))
+
 def dicts():
     inputs = keras.Input((32, 32, 3), name="image")
     return keras.Model({"image": inputs}, {"map": L.Conv2D(2, 3)(inputs)})
@@ -91,7 +96,7 @@ models = {
     "policy_and_scale": network(
         L.Conv2D(4, 2, dtype=keras.mixed_precision.Policy("mixed_bfloat16")),
         convnext.LayerScale(0.5, 4)),
-    "attention": attention(), "dicts": dicts(), "deep": deep(),
+    "attention": attention(), "states": states(), "dicts": dicts(), "deep": deep(),
 }
 inputs = keras.Input((32, 32, 3))
 x = L.Conv2D(4, 3)(inputs)
@@ -123,7 +128,7 @@ NAMES = [
     *("dropout_3d", "augmented", "random_crop", "thresholded", "local", "local_1d"),
     *("hard_sigmoid", "hard_sigmoids", "recurrent", "recurrent_2d", "axes", "base_layer"),
     *("gaussian", "synchronized", "constrained", "convnext", "attention", "dicts", "deep"),
-    "inception_resnet",
+    *("inception_resnet", "states"),
 ]
 OTHER_FILES = ["convnext.keras", "policy_and_scale-saved"]
 
@@ -232,6 +237,14 @@ def test_policies(policy, expected):
     layer = hostile.layer("Conv2D", dtype=policy)
     modernize_layers([layer])
     assert layer["config"].get("dtype") == expected
+
+
+def test_settings_as_earlier_versions_of_keras_2_wrote_them():
+    initializer = {"class_name": "GlorotUniform", "config": {"seed": None, "dtype": "float32"}}
+    relu = hostile.layer("ReLU", max_value={"type": "ndarray", "value": 6.0}, dtype="float32")
+    modernize_layers([hostile.layer("Conv2D", kernel_initializer=initializer), relu])
+    assert initializer["config"] == {"seed": None}
+    assert relu["config"] == {"name": "odd", "max_value": 6.0, "dtype": "float32"}
 
 
 def test_time_as_the_first_axis():

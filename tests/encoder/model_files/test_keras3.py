@@ -58,7 +58,7 @@ def as_earlier(config):
     return config
 
 
-def earlier(model, folder):
+def earlier(model, folder, version="3.3.0"):
     model.save(folder / "now.keras")
     with (
         zipfile.ZipFile(folder / "now.keras") as now,
@@ -68,6 +68,8 @@ def earlier(model, folder):
             data = now.read(name)
             if name == "config.json":
                 data = json.dumps(as_earlier(json.loads(data)))
+            if name == "metadata.json":
+                data = json.dumps({**json.loads(data), "keras_version": version})
             old.writestr(name, data)
     return folder / "m.keras"
 
@@ -83,13 +85,44 @@ def test_nested_models_that_list_their_one_output(tmp_path, make, trust):
 
 def test_what_a_model_itself_returns_stays():
     config = {"class_name": "Functional", "config": {"output_layers": [["x", 0, 0]], "layers": []}}
-    assert not modernize_keras3(config)
-    assert not modernize_keras3([])
+    assert not modernize_keras3(config, "3.5.0")
+    assert not modernize_keras3([], "3.5.0")
 
 
 @pytest.mark.parametrize("value", [None, 3, [], [[]], {"config": 3}, {"config": [{"config": {}}]}])
 def test_damaged_configs(value):
-    assert not modernize_keras3(value)
+    assert not modernize_keras3(value, "3.5.0")
+
+
+@pytest.mark.parametrize("version", ["3.0.5", "3.5.0"])
+def test_a_random_crop_that_took_the_middle_at_inference(tmp_path, version):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.RandomCrop(8, 6)])
+    found = load_model(earlier(model, tmp_path, version))[0](IMAGES, training=False)
+    # 8 by 6 is 16 by 12 at the image's height; 2 pixels are cut off at each side.
+    expected = keras.ops.image.resize(IMAGES[:, :, 2:14], (8, 6))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_random_crop_that_does_nothing_at_inference(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.RandomCrop(8, 6)])
+    found = load_model(earlier(model, tmp_path, "3.10.0"))[0](IMAGES, training=False)
+    np.testing.assert_array_equal(found, IMAGES)
+
+
+def test_a_random_crop_that_took_another_place(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.RandomCrop(8, 6)])
+    with pytest.raises(InputError, match=r"\(RandomCrop\) is from Keras 3.7.0"):
+        load_model(earlier(model, tmp_path, "3.7.0"))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_attention_in_an_h5_file(tmp_path):
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Reshape((64, 12))(image)
+    x = keras.layers.GroupQueryAttention(4, 4, 2)(x, x)
+    model = keras.Model(image, keras.layers.Attention()([x, x]))
+    model.save(tmp_path / "m.h5")
+    np.testing.assert_allclose(load_model(tmp_path / "m.h5")[0](IMAGES), model(IMAGES), atol=1e-5)
 
 
 def test_layers_of_keras_applications(tmp_path):
