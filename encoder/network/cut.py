@@ -112,9 +112,25 @@ def cut_encoder(model: keras.Model, recipe: Recipe) -> Cut:
     outputs = [tap.step.output for tap in taps]
     _make_names_unique(graph, outputs)
     backbone = keras.Model(graph.input, outputs, name="backbone")
+    _check_dtypes(backbone)
     vector = pool_taps(outputs, recipe.pooling, recipe.normalize, recipe.gem_p)
     encoder = keras.Model(graph.input, vector, name="encoder")
     return Cut(encoder, backbone, taps, graph, recipe)
+
+
+def _check_dtypes(backbone: keras.Model) -> None:
+    """Refuse layers that compute in whole numbers, as Discretization of Keras 3.0 to 3.5 does.
+
+    Compiled, they round their input first; called directly, they do not. So the proof says nothing.
+    """
+    for layer in backbone.layers:
+        dtype = str(getattr(layer, "compute_dtype", "float32"))
+        if "float" not in dtype and not isinstance(layer, keras.layers.InputLayer):
+            raise InputError(
+                f"layer {layer.name!r} ({type(layer).__name__}) computes in {dtype}: Keras gives "
+                "other values for it when it compiles the network than when it calls it. Name a "
+                "layer before it with --layer, or build it with dtype='float32'"
+            )
 
 
 def backbone_of(encoder: keras.Model) -> keras.Model:

@@ -74,3 +74,13 @@ def test_nested_backbone():
     cut = cut_encoder(model, Recipe())
     assert cut.taps[0].step.name == "vgg16/block5_pool"
     assert check_cut(cut, batch()) < 1e-6
+
+
+def test_a_layer_that_computes_in_whole_numbers_is_refused():
+    """Compiled, it rounds its input first; the proof, which calls it, would not show that."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Discretization([0.2, 0.5], dtype="int64", name="bins")(x)
+    model = keras.Model(inputs, keras.layers.Rescaling(1.0)(x))
+    with pytest.raises(InputError, match=r"'bins' \(Discretization\) computes in int64"):
+        get_encoder(model, -1)
