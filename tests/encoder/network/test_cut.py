@@ -82,5 +82,5 @@ def test_a_layer_that_computes_in_whole_numbers_is_refused():
     x = keras.layers.Rescaling(1 / 255)(inputs)
     x = keras.layers.Discretization([0.2, 0.5], dtype="int64", name="bins")(x)
     model = keras.Model(inputs, keras.layers.Rescaling(1.0)(x))
-    with pytest.raises(InputError, match=r"'bins' \(Discretization\) computes in int64"):
-        get_encoder(model, -1)
+    with pytest.raises(encoder.InputError, match=r"'bins' \(Discretization\) computes in int64"):
+        encoder.get_encoder(model, -1)
