@@ -134,7 +134,7 @@ def _hide_weights(weights: h5py.Group, path: tuple[str, ...]) -> None:
     ]  # long lists have parts
     for key in keys:
         names = [each.decode() if isinstance(each, bytes) else str(each) for each in listed[key]]
-        kept = [each for each in names if inner and inner[-1] not in each.split("/")]
+        kept = [each for each in names if inner and f"/{inner[-1]}/" not in f"/{each}"]
         listed[key] = np.array(
             [each.encode() for each in kept], dtype=f"S{max(map(len, names), default=1)}"
         )

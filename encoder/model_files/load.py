@@ -226,7 +226,7 @@ def _load_by_keras(
 
 def _checked(config: Config, name: str, code: _Code) -> tuple[Config, Hidden]:
     """The config without what training needs and without code; and the layers that are hidden."""
-    drop_training(config)
+    drop_training(config, of_layers=code.hide)
 
     def reasons(layer: Config) -> list[str]:
         found = foreign_parts(layer, name, code.objects)

@@ -14,6 +14,7 @@ from encoder.network.graph import Step, trace
 # Settings of a layer that do not affect vectors: names, and settings for training.
 _WITHOUT_EFFECT = {"name", "trainable", "dtype", "synchronized", "momentum"}
 _WITHOUT_EFFECT_IN_DROPOUT = {"rate", "seed", "noise_shape", "data_format"}
+_WITHOUT_EFFECT_IN_SHEAR = {"x_factor", "y_factor"}
 _WITHOUT_EFFECT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _ID_DIGITS = 16
 
@@ -67,6 +68,8 @@ def _effective_config(step: Step) -> dict[str, object]:
     layer, ignored = step.layer, _WITHOUT_EFFECT
     if "Dropout" in type(layer).__name__:
         ignored = ignored | _WITHOUT_EFFECT_IN_DROPOUT
+    if type(layer).__name__ == "RandomShear":
+        ignored = ignored | _WITHOUT_EFFECT_IN_SHEAR
     defaults = {
         name: None if parameter.default is inspect.Parameter.empty else parameter.default
         for name, parameter in inspect.signature(type(layer).__init__).parameters.items()

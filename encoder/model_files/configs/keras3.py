@@ -84,6 +84,9 @@ def _modernize_layer(layer: Config, version: str) -> bool:
     if kind == "RandomCrop" and version.startswith(_CROPS_THE_MIDDLE):
         crop_middle(layer)
         return True
+    if kind == "RandomShear":  # at inference it does nothing; Keras can't read what it writes
+        layer["config"].update(x_factor=0.0, y_factor=0.0)
+        return True
     return _drop_old_settings(layer)
 
 

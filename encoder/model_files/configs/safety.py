@@ -73,12 +73,12 @@ def check_code(config: Config, path: str, allowed: Collection[str] = ()) -> None
         )
 
 
-def drop_training(config: object) -> None:
+def drop_training(config: object, *, of_layers: bool = False) -> None:
     """Remove what matters for training only from a config, in place.
 
-    That is what models were compiled with (Keras compiles a model inside another one even if it is
-    called with compile=False), and initializers, regularizers and constraints: weights are loaded.
-    All of these may need code.
+    That is what models were compiled with: Keras compiles a model inside another one even if it is
+    called with compile=False. With of_layers, initializers, regularizers and constraints are
+    dropped, too. All of these may need code.
     """
     waiting = [config]
     while waiting:
@@ -86,7 +86,7 @@ def drop_training(config: object) -> None:
         if isinstance(part, dict):
             if "class_name" in part:
                 part.pop("compile_config", None)
-            for key, value in part.items():
+            for key, value in part.items() if of_layers else ():
                 if value is not None and key.endswith(_FOR_TRAINING):
                     part[key] = "zeros" if key.endswith(_INITIALIZER) else None
             waiting.extend(part.values())
