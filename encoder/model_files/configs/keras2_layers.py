@@ -175,9 +175,55 @@ def modernize_layers(config: object) -> None:
         elif isinstance(part, dict):
             if part.get("class_name") == "Sequential":
                 _modernize_sequential(part)
+            _replace_slashes(part)
             if isinstance(part.get("class_name"), str) and isinstance(part.get("config"), dict):
                 _modernize(part)
             waiting.extend(part.values())
+
+
+def _replace_slashes(part: Config) -> None:
+    """Rename the layers of a model whose names have a "/", which Keras 3 forbids, in place.
+
+    DenseNet121 of Keras 2 has "conv1/conv"; it becomes "conv1_conv". The weights in an .h5 file are
+    found by their order.
+    """
+    config = part.get("config")
+    if not isinstance(config, dict):
+        return
+    if "/" in str(config.get("name", "")):  # a layer in a wrapper, or the outermost model
+        config["name"] = config["name"].replace("/", "_")
+    layers = config.get("layers")
+    if not isinstance(layers, list):
+        return
+    taken = {layer["config"]["name"] for layer in layers if isinstance(layer["config"], dict)}
+    renamed: dict[str, str] = {}
+    for name in sorted(name for name in taken if "/" in name):
+        new = name.replace("/", "_")
+        while new in taken:
+            new += "_"
+        taken.add(new)
+        renamed[name] = new
+    if not renamed:
+        return
+    for layer in layers:
+        for place in (layer, layer["config"]):
+            if place.get("name") in renamed:
+                place["name"] = renamed[place["name"]]
+        _rename_references(layer.get("inbound_nodes"), renamed)
+    for key in ("input_layers", "output_layers"):
+        _rename_references(config.get(key), renamed)
+
+
+def _rename_references(value: object, renamed: dict[str, str]) -> None:
+    """Rename the layers in references such as ["conv1/conv", 0, 0], in place."""
+    if isinstance(value, list):
+        if len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int):
+            value[0] = renamed.get(value[0], value[0])
+        for each in value:
+            _rename_references(each, renamed)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _rename_references(each, renamed)
 
 
 def _modernize_sequential(model: Config) -> None:
@@ -295,6 +341,7 @@ _CHANGES: dict[str, Callable[[Config], None]] = {
     "AdditiveAttention": drop_dot,
     "Attention": drop_dot,
     "BatchNormalizationV1": _drop("fused", "virtual_batch_size"),
+    "Discretization": _drop("trainable"),
     "GRU": _change_gru,
     "GRUCell": _change_gru,
     "LocallyConnected1D": _change_locally_connected,

@@ -56,6 +56,14 @@ def states():
     state = L.Dense(5)(L.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, L.LSTM(5)(L.Reshape((32, 96))(x), initial_state=[state, state]))
 
+def slashes():
+    inner = keras.Sequential([keras.Input((32, 32, 3)), L.Conv2D(3, 3, name="a/b")], name="in/ner")
+    x = inputs = keras.Input((32, 32, 3), name="in/put")
+    x = L.Conv2D(3, 3, name="conv1/conv")(inner(x) / 2.0)
+    y = L.Conv2D(3, 3, padding="same", name="conv1_conv")(x)
+    y = L.TimeDistributed(L.Conv1D(3, 3, padding="same", name="x/y"), name="z/w")(y)
+    return keras.Model(inputs, L.Add(name="out/put")([x, y]), name="mo/del")
+
 def dicts():
     inputs = keras.Input((32, 32, 3), name="image")
     return keras.Model({"image": inputs}, {"map": L.Conv2D(2, 3)(inputs)})
@@ -96,7 +104,8 @@ models = {
     "policy_and_scale": network(
         L.Conv2D(4, 2, dtype=keras.mixed_precision.Policy("mixed_bfloat16")),
         convnext.LayerScale(0.5, 4)),
-    "attention": attention(), "states": states(), "dicts": dicts(), "deep": deep(),
+    "attention": attention(), "states": states(), "slashes": slashes(), "dicts": dicts(),
+    "deep": deep(),
 }
 inputs = keras.Input((32, 32, 3))
 x = L.Conv2D(4, 3)(inputs)
@@ -128,7 +137,7 @@ NAMES = [
     *("dropout_3d", "augmented", "random_crop", "thresholded", "local", "local_1d"),
     *("hard_sigmoid", "hard_sigmoids", "recurrent", "recurrent_2d", "axes", "base_layer"),
     *("gaussian", "synchronized", "constrained", "convnext", "attention", "dicts", "deep"),
-    *("inception_resnet", "states"),
+    *("inception_resnet", "states", "slashes"),
 ]
 OTHER_FILES = ["convnext.keras", "policy_and_scale-saved"]
 
