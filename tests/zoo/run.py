@@ -17,8 +17,8 @@ from encoder.compute.keras_setup import import_keras
 
 import_keras()
 
+from tests.support.converters import Converters
 from tests.zoo.check import check_answer
-from tests.zoo.converters import Converters
 from tests.zoo.making.layer_table import TABLE
 from tests.zoo.outcomes import Outcome, Results
 from tests.zoo.versions import VERSIONS, interpreter

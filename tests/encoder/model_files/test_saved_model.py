@@ -97,6 +97,11 @@ def test_a_lambda_however_it_is_spelled(made, tmp_path, kind, spelling):
     assert not (made / "canary").exists()
 
 
+@pytest.mark.own_process
+def test_it_loads_as_extract_loads_it(made):
+    assert load_model(made / "plain")[0].get_layer("conv")
+
+
 def test_the_payload_runs_where_the_folder_is_trusted(made):
     """Without this, no other test here could fail."""
     load_model(made / "lambda", trust=True)

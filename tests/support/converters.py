@@ -6,6 +6,7 @@ process that ``extract`` starts: encoder.model_files.converter.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -22,8 +23,9 @@ from encoder.model_files import converter, saved_model
 class Converters:
     """Stands in for the module subprocess in encoder.model_files.saved_model."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
+    @functools.cached_property
+    def _process(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -43,6 +45,12 @@ class Converters:
         self._process.stdin.flush()
         code, errors = json.loads(self._process.stdout.readline())
         return subprocess.CompletedProcess(command, code, "", errors)
+
+    def close(self) -> None:
+        """End the process, if it was started."""
+        if "_process" in vars(self):
+            with self._process:
+                self._process.stdin.close()
 
     def in_use(self) -> Any:
         """A context in which files are converted so."""
