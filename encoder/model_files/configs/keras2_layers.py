@@ -16,13 +16,14 @@ from typing import Any, TypeAlias
 import keras
 
 from encoder.errors import InputError
+from encoder.stand_ins import SEQUENTIAL
 
 Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
 
 # Known in Keras 2 only; what takes their place is below.
 KERAS2_LAYERS = (
     *("BatchNormalizationV1", "BatchNormalizationV2", "LocallyConnected1D", "LocallyConnected2D"),
-    *("RandomHeight", "RandomWidth", "SyncBatchNormalization", "ThresholdedReLU"),
+    *("FixedDropout", "RandomHeight", "RandomWidth", "SyncBatchNormalization", "ThresholdedReLU"),
 )
 # Not layers: limits of weights in training, and the dtype policies of Keras 2.1 to 2.3.
 KERAS2_SETTINGS = ("DynamicLossScale", "FixedLossScale", "PolicyV1", "RadialConstraint")
@@ -33,8 +34,9 @@ APPLICATION_LAYERS = {
     "CustomScaleLayer": "inception_resnet_v2",
 }
 _BATCH_NORMALIZATIONS = ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
-# They change an image's size in training only.
-_IDENTITIES = ("Layer", "RandomHeight", "RandomWidth")
+# They do something in training only. The packages efficientnet and segmentation_models define
+# FixedDropout, a Dropout, in files of theirs that are everywhere.
+_IDENTITIES = ("FixedDropout", "Layer", "RandomHeight", "RandomWidth")
 _OWN = ("LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU")
 # Where Keras 3 has the models that Keras 2 writes with modules of its own.
 _MODEL_MODULES = {
@@ -173,7 +175,7 @@ def modernize_layers(config: object) -> None:
         if isinstance(part, list):
             waiting.extend(part)
         elif isinstance(part, dict):
-            if part.get("class_name") == "Sequential":
+            if str(part.get("class_name")).startswith(("Sequential", SEQUENTIAL)):
                 _modernize_sequential(part)
             _replace_slashes(part)
             if isinstance(part.get("class_name"), str) and isinstance(part.get("config"), dict):

@@ -72,6 +72,9 @@ def deep():
     inner = keras.Sequential([network(), L.ReLU()])
     return keras.Sequential([keras.Input((32, 32, 3)), inner, L.Flatten()])
 
+class FixedDropout(L.Dropout):
+    pass
+
 wide = L.Conv2D(3, 2, dtype=keras.mixed_precision.Policy("mixed_bfloat16"))
 models = {
     "mixed_float16": mixed("mixed_float16", False),
@@ -97,6 +100,7 @@ models = {
     "axes": network(L.LayerNormalization(axis=[1, 2, 3]), L.UnitNormalization(axis=[1, 2]),
                     L.Softmax(axis=[1, 2])),
     "base_layer": network(L.Layer()),
+    "fixed_dropout": network(FixedDropout(0.5, noise_shape=(None, 1, 1, None))),
     "gaussian": network(L.Resizing(9, 11, interpolation="gaussian")),
     "synchronized": network(L.experimental.SyncBatchNormalization()),
     "constrained": network(L.Conv2D(4, 3, kernel_constraint="RadialConstraint")),
@@ -137,7 +141,7 @@ NAMES = [
     *("dropout_3d", "augmented", "random_crop", "thresholded", "local", "local_1d"),
     *("hard_sigmoid", "hard_sigmoids", "recurrent", "recurrent_2d", "axes", "base_layer"),
     *("gaussian", "synchronized", "constrained", "convnext", "attention", "dicts", "deep"),
-    *("inception_resnet", "states", "slashes"),
+    *("inception_resnet", "states", "slashes", "fixed_dropout"),
 ]
 OTHER_FILES = ["convnext.keras", "policy_and_scale-saved"]
 
