@@ -103,6 +103,7 @@ IMAGE_EXTENSIONS = tuple(extension for kind in IMAGE_KINDS for extension in kind
 
 def kind_of(head: bytes) -> ImageKind | None:
     """The kind of a file, by its first HEAD_BYTES bytes; None if no signature matches."""
+    head = head[:HEAD_BYTES]  # otherwise it would depend on how much is given
     return next((kind for kind in IMAGE_KINDS if kind.matches(head)), None)
 
 

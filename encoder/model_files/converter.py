@@ -16,8 +16,13 @@ import warnings
 from typing import TypedDict
 
 from encoder.isolation import restrict
-from encoder.model_files.configs.keras2_layers import APPLICATION_LAYERS
 
+# Layers that keras.applications defines beside its networks, by the module's name.
+APPLICATION_LAYERS = {
+    "LayerScale": "convnext",
+    "StochasticDepth": "convnext",
+    "CustomScaleLayer": "inception_resnet_v2",
+}
 _ERROR = "it can't be converted: "  # other lines of the libraries may stand before it
 
 

@@ -70,6 +70,7 @@ FOUND = [
     ("zip", zip_whose_files_begin_before_it()),
     ("tar", tar_with_a_file_of_any_size()),
     ("parquet list", zlib.decompress(base64.b85decode(STRUCT_WITHOUT_FIELDS))),
+    ("other images", b"P5 31" + b"\v" * 13 + b"7\b*"),
     ("uris", b"file:/H\x99e\x96\x1a0b"),
     ("uris", b"~a\0b"),
     ("column types", b"a=date\nb\xe6M[=bool"),

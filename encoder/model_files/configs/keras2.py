@@ -17,7 +17,8 @@ from typing import Any, TypeAlias, TypeGuard
 import keras
 
 from encoder.errors import InputError
-from encoder.model_files.configs.keras2_layers import APPLICATION_LAYERS, Config
+from encoder.model_files.configs.keras2_layers import Config
+from encoder.model_files.converter import APPLICATION_LAYERS
 
 # A tensor in a config of Keras 2: [layer name, node index, tensor index, perhaps more].
 # Any: names, numbers, and the arguments of calls.

@@ -2,20 +2,23 @@
 
 ``modernize_layers`` rewrites the config of a Keras 2 model. A layer that does nothing at inference
 becomes an Identity. A layer that computes something that no layer of Keras 3 computes becomes a
-layer of this module.
+layer of ``own_layers``.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import keras
 
 from encoder.errors import InputError
+from encoder.model_files.configs.own_layers import (
+    LocallyConnected1D,
+    LocallyConnected2D,
+    ThresholdedReLU,
+)
 from encoder.stand_ins import SEQUENTIAL
 
 Config: TypeAlias = dict[str, Any]  # a model's or layer's config: any JSON object
@@ -27,135 +30,22 @@ KERAS2_LAYERS = (
 )
 # Not layers: limits of weights in training, and the dtype policies of Keras 2.1 to 2.3.
 KERAS2_SETTINGS = ("DynamicLossScale", "FixedLossScale", "PolicyV1", "RadialConstraint")
-# Layers that keras.applications defines beside its networks, by the module's name.
-APPLICATION_LAYERS = {
-    "LayerScale": "convnext",
-    "StochasticDepth": "convnext",
-    "CustomScaleLayer": "inception_resnet_v2",
-}
 _BATCH_NORMALIZATIONS = ("BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
 # They do something in training only. The packages efficientnet and segmentation_models define
 # FixedDropout, a Dropout, in files of theirs that are everywhere.
 _IDENTITIES = ("FixedDropout", "Layer", "RandomHeight", "RandomWidth")
-_OWN = ("LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU")
+_OWN = tuple(kind.__name__ for kind in (LocallyConnected1D, LocallyConnected2D, ThresholdedReLU))
 # Where Keras 3 has the models that Keras 2 writes with modules of its own.
 _MODEL_MODULES = {
     "Functional": "keras.src.models.functional",
     "Model": "keras",
     "Sequential": "keras",
 }
+# Where the settings of a layer hold other layers.
+_HOLDERS = ("layer", "forward_layer", "backward_layer", "cell", "cells", "activation")
 _KEPT = ("name", "trainable", "dtype", "filters", "kernel_size", "strides", "activation")
 _POLICIES = ("Policy", "PolicyV1")
 _INFERRED = ("_infer", "infer")  # the policy of a layer that takes the dtype of its first input
-
-
-@keras.saving.register_keras_serializable(package="encoder")
-class HardSigmoid(keras.layers.Layer):  # type: ignore[misc]
-    """Keras 2's ``hard_sigmoid``, as the activation of a layer; Keras 3's rises by 1/6, not 1/5."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(autocast=False, **options)  # it computes in the dtype of its layer
-
-    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.ops.clip(0.2 * inputs + 0.5, 0.0, 1.0)
-
-
-@keras.saving.register_keras_serializable(package="encoder")
-class ThresholdedReLU(keras.layers.Layer):  # type: ignore[misc]
-    """The input where it is above a threshold, else 0.
-
-    Args:
-        theta: the threshold.
-    """
-
-    def __init__(self, theta: float = 1.0, **options: object) -> None:
-        super().__init__(**options)
-        self.theta = float(theta)
-
-    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        return inputs * keras.ops.cast(inputs > self.theta, inputs.dtype)
-
-    def get_config(self) -> dict[str, object]:
-        return {**super().get_config(), "theta": self.theta}
-
-
-class _LocallyConnected(keras.layers.Layer):  # type: ignore[misc]
-    """A convolution without padding that has weights of its own at every place.
-
-    Args:
-        filters: channels of the output.
-        kernel_size, strides: one number for each axis of space.
-        activation: see keras.activations.
-        use_bias: whether a number is added to each value.
-    """
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: list[int],
-        strides: list[int],
-        activation: object = None,
-        use_bias: bool = True,
-        **options: object,
-    ) -> None:
-        super().__init__(**options)
-        self.filters = filters
-        self.kernel_size = list(kernel_size)
-        self.strides = list(strides)
-        self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        sizes = [size for size in input_shape[1:] if size is not None]
-        if len(sizes) < len(input_shape) - 1:
-            raise InputError(
-                f"layer {self.name!r} has weights for each place of an image, and the network "
-                f"leaves the size of its images open ({input_shape}); save it with a fixed size"
-            )
-        places = self._places(sizes[:-1])
-        window = math.prod(self.kernel_size) * sizes[-1]
-        self.kernel = self.add_weight((math.prod(places), window, self.filters), name="kernel")
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight((*places, self.filters), name="bias")
-
-    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        places = self._places(inputs.shape[1:-1])
-        shifted = []
-        for first in itertools.product(*map(range, self.kernel_size)):
-            axes = zip(first, places, self.strides, strict=True)
-            cut = [slice(start, start + step * (n - 1) + 1, step) for start, n, step in axes]
-            shifted.append(inputs[(slice(None), *cut)])
-        windows = keras.ops.reshape(
-            keras.ops.concatenate(shifted, axis=-1), (-1, *self.kernel.shape[:2])
-        )
-        sums = keras.ops.einsum("npw,pwf->npf", windows, self.kernel)
-        values = keras.ops.reshape(sums, (-1, *places, self.filters))
-        return self.activation(values if self.bias is None else values + self.bias)
-
-    def _places(self, sizes: Sequence[int]) -> list[int]:
-        axes = zip(sizes, self.kernel_size, self.strides, strict=True)
-        return [(size - window) // step + 1 for size, window, step in axes]
-
-    def get_config(self) -> dict[str, object]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-        }
-
-
-@keras.saving.register_keras_serializable(package="encoder")
-class LocallyConnected1D(_LocallyConnected):
-    """A locally connected layer for (n, steps, channels)."""
-
-
-@keras.saving.register_keras_serializable(package="encoder")
-class LocallyConnected2D(_LocallyConnected):
-    """A locally connected layer for (n, height, width, channels)."""
 
 
 def modernize_layers(config: object) -> None:
@@ -256,6 +146,12 @@ def _modernize(layer: Config) -> None:
     for key in ("kernel_constraint", "bias_constraint"):
         if isinstance(config.get(key), dict) and config[key]["class_name"] == "RadialConstraint":
             config[key] = None  # it is for training
+    for key in _HOLDERS:  # Keras before 2.13 did not state the module of a layer in a layer
+        held = config.get(key)
+        for inner in held if isinstance(held, list) else [held]:
+            if isinstance(inner, dict) and "class_name" in inner:
+                inner.setdefault("module", "keras.layers")
+                inner.setdefault("registered_name", None)
     for key in ("activation", "recurrent_activation"):
         if config.get(key) == "hard_sigmoid":
             config[key] = {"class_name": "encoder>HardSigmoid", "config": {}}
@@ -299,6 +195,13 @@ def drop_dot(layer: Config) -> None:
         del layer["config"]["score_mode"]
 
 
+def _change_attention(layer: Config) -> None:
+    """Keras before 2.10 had the mask of causality as a setting; later it is given in the call."""
+    if layer["config"].pop("causal", False):
+        raise _not_computed(layer, "looks at earlier positions only (causal)")
+    drop_dot(layer)
+
+
 def _change_locally_connected(layer: Config) -> None:
     config = layer["config"]
     if config.get("implementation", 1) != 1:
@@ -340,8 +243,8 @@ def _change_resizing(layer: Config) -> None:
 
 
 _CHANGES: dict[str, Callable[[Config], None]] = {
-    "AdditiveAttention": drop_dot,
-    "Attention": drop_dot,
+    "AdditiveAttention": _change_attention,
+    "Attention": _change_attention,
     "BatchNormalizationV1": _drop("fused", "virtual_batch_size"),
     "Discretization": _drop("trainable"),
     "GRU": _change_gru,

@@ -20,10 +20,10 @@ from encoder.model_files.configs.keras2 import (
     operation_classes,
 )
 from encoder.model_files.configs.keras2_layers import (
-    APPLICATION_LAYERS,
     KERAS2_LAYERS,
     KERAS2_SETTINGS,
 )
+from encoder.model_files.converter import APPLICATION_LAYERS
 
 # A list and not "all of keras.layers but these": a later Keras may add a layer that reads files.
 _LAYER_NAMES = """

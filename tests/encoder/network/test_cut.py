@@ -84,3 +84,11 @@ def test_a_layer_that_computes_in_whole_numbers_is_refused():
     model = keras.Model(inputs, keras.layers.Rescaling(1.0)(x))
     with pytest.raises(encoder.InputError, match=r"'bins' \(Discretization\) computes in int64"):
         encoder.get_encoder(model, -1)
+
+
+def test_means_that_are_near_zero(tmp_path):
+    """The proof's measure is the size of the values, which sums in float32 depend on."""
+    inputs = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(1, 1, kernel_initializer="ones", use_bias=False)(inputs)
+    model = keras.Model(inputs, keras.layers.LayerNormalization(axis=[1, 2])(x))
+    assert encoder.extract(model, tmp_path / "b", layer=-1).spec.max_difference < 1e-6

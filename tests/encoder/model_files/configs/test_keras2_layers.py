@@ -260,6 +260,29 @@ def test_settings_as_earlier_versions_of_keras_2_wrote_them():
     assert relu["config"] == {"name": "odd", "max_value": 6.0, "dtype": "float32"}
 
 
+def test_layers_in_layers_as_keras_2_4_wrote_them():
+    """Without a module, Keras 3 does not find them: TimeDistributed, Bidirectional, RNN failed."""
+    inner = {"class_name": "Conv1D", "config": {"name": "inner", "filters": 2, "kernel_size": [3]}}
+    cells = [{"class_name": "GRUCell", "config": {"units": 3}}]
+    activation = {"class_name": "LeakyReLU", "config": {"name": "leaky", "alpha": 0.2}}
+    layers = [
+        {"class_name": "TimeDistributed", "config": {"layer": inner}},
+        {"class_name": "StackedRNNCells", "config": {"cells": cells}},
+        {"class_name": "Conv2D", "config": {"activation": activation}},
+    ]
+    modernize_layers(layers)
+    assert [each["module"] for each in (inner, *cells, activation)] == ["keras.layers"] * 3
+
+
+def test_attention_that_looks_back_only():
+    attention = {"class_name": "Attention", "config": {"name": "odd", "causal": False}}
+    modernize_layers(attention)
+    assert attention["config"] == {"name": "odd"}
+    attention["config"]["causal"] = True
+    with pytest.raises(InputError, match=r"'odd' \(Attention\).*causal"):
+        modernize_layers(attention)
+
+
 def test_time_as_the_first_axis():
     with pytest.raises(InputError, match=r"\(LSTM\).*time_major"):
         modernize_layers(hostile.layer("LSTM", time_major=True))
