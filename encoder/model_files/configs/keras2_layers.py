@@ -41,6 +41,8 @@ _MODEL_MODULES = {
     "Model": "keras",
     "Sequential": "keras",
 }
+# Functions of TensorFlow whose names are not those under which they are public.
+ACTIVATIONS = {"softmax_v2": "softmax", "log_softmax_v2": "log_softmax"}
 # Where the settings of a layer hold other layers.
 _HOLDERS = ("layer", "forward_layer", "backward_layer", "cell", "cells", "activation")
 _KEPT = ("name", "trainable", "dtype", "filters", "kernel_size", "strides", "activation")
@@ -153,6 +155,8 @@ def _modernize(layer: Config) -> None:
                 inner.setdefault("module", "keras.layers")
                 inner.setdefault("registered_name", None)
     for key in ("activation", "recurrent_activation"):
+        if config.get(key) in tuple(ACTIVATIONS):
+            config[key] = ACTIVATIONS[config[key]]
         if config.get(key) == "hard_sigmoid":
             config[key] = {"class_name": "encoder>HardSigmoid", "config": {}}
     if config.pop("time_major", False):

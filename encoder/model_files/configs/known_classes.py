@@ -20,6 +20,7 @@ from encoder.model_files.configs.keras2 import (
     operation_classes,
 )
 from encoder.model_files.configs.keras2_layers import (
+    ACTIVATIONS,
     KERAS2_LAYERS,
     KERAS2_SETTINGS,
 )
@@ -129,8 +130,9 @@ def _own_names() -> dict[str, str]:
 
 @functools.cache
 def known_activations() -> frozenset[str]:
-    """The names under which Keras has activation functions."""
-    return frozenset(name for name, found in vars(keras.activations).items() if callable(found))
+    """The names under which Keras, of any version, has activation functions."""
+    functions = [name for name, found in vars(keras.activations).items() if callable(found)]
+    return frozenset({*functions, *ACTIVATIONS})
 
 
 @functools.cache

@@ -100,6 +100,8 @@ models = {
     "axes": network(L.LayerNormalization(axis=[1, 2, 3]), L.UnitNormalization(axis=[1, 2]),
                     L.Softmax(axis=[1, 2])),
     "base_layer": network(L.Layer()),
+    "softmax_of_tensorflow": network(L.Conv2D(4, 2, activation=tf.nn.softmax),
+                                     L.Activation(tf.nn.log_softmax)),
     "fixed_dropout": network(FixedDropout(0.5, noise_shape=(None, 1, 1, None))),
     "gaussian": network(L.Resizing(9, 11, interpolation="gaussian")),
     "synchronized": network(L.experimental.SyncBatchNormalization()),
@@ -142,6 +144,7 @@ NAMES = [
     *("hard_sigmoid", "hard_sigmoids", "recurrent", "recurrent_2d", "axes", "base_layer"),
     *("gaussian", "synchronized", "constrained", "convnext", "attention", "dicts", "deep"),
     *("inception_resnet", "states", "slashes", "fixed_dropout"),
+    "softmax_of_tensorflow",
 ]
 OTHER_FILES = ["convnext.keras", "policy_and_scale-saved"]
 
