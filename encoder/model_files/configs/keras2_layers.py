@@ -155,8 +155,10 @@ def _modernize(layer: Config) -> None:
                 inner.setdefault("module", "keras.layers")
                 inner.setdefault("registered_name", None)
     for key in ("activation", "recurrent_activation"):
-        if config.get(key) in tuple(ACTIVATIONS):
-            config[key] = ACTIVATIONS[config[key]]
+        found = config.get(key)
+        name = found.get("config") if isinstance(found, dict) else found
+        if isinstance(name, str) and name in ACTIVATIONS:
+            config[key] = ACTIVATIONS[name]
         if config.get(key) == "hard_sigmoid":
             config[key] = {"class_name": "encoder>HardSigmoid", "config": {}}
     if config.pop("time_major", False):

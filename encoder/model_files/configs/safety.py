@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from encoder.errors import InputError
 from encoder.model_files.configs.keras2 import OPERATION_CLASSES, TensorFlowOperation, is_allowed
-from encoder.model_files.configs.keras2_layers import Config
+from encoder.model_files.configs.keras2_layers import ACTIVATIONS, Config
 from encoder.model_files.configs.known_classes import (
     MODELS,
     VALUES,
@@ -161,7 +161,8 @@ def _foreign_kind(config: Config, allowed: Collection[str]) -> str:
     if kind == "Lambda":
         return "a Lambda"
     if kind in ("function", "__lambda__"):
-        if kind == "function" and config.get("config") in allowed:
+        named = config.get("config")
+        if kind == "function" and isinstance(named, str) and named in {*allowed, *ACTIVATIONS}:
             return ""
         return f"the function {config.get('config')!r}"
     if kind.removeprefix("encoder>") in _CALLING and not is_allowed(_setting(config, "function")):
