@@ -31,7 +31,11 @@ from encoder.model_files.configs.keras2 import (
     name_operations,
     operation_objects,
 )
-from encoder.model_files.configs.keras2_layers import Config, modernize_layers
+from encoder.model_files.configs.keras2_layers import (
+    Config,
+    check_convertible,
+    modernize_layers,
+)
 from encoder.model_files.configs.keras3 import modernize_keras3
 from encoder.model_files.configs.safety import (
     check_code,
@@ -133,6 +137,7 @@ def _load_checked(file: str, folder: str, name: str, code: _Code) -> keras.Model
     weights = archive.extract_weights(file, clean, name)
     hdf5.check_hdf5(weights, name, os.path.getsize(file))
     if description.is_keras2:
+        check_convertible(config, name)
         hdf5.widen_bfloat16(weights)
         packed = os.path.join(folder, "clean.keras")
         archive.pack(json.dumps(config), weights, packed)

@@ -109,9 +109,10 @@ def code_digest() -> str:
 _CODE = "holds code"
 _WORDS = "may read a file of words"
 REFUSED = {
+    ("layer", "Discretization"): "computes in whole numbers, in files of Keras before 3.12",
+    ("layer", "SpectralNormalization"): "tf-keras can't read it from a .keras file",
     ("layer", "IntegerLookup"): _WORDS,
     ("layer", "Lambda"): _CODE,
     ("layer", "RandomFourierFeatures"): "Keras 3 lacks it",
-    ("network", "Lambda behind the encoder"): _CODE,
     ("layer", "LayerNormalization: two axes"): "Keras 3 reads its axes wrongly from .h5",
 }

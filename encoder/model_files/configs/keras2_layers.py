@@ -75,6 +75,32 @@ def modernize_layers(config: object) -> None:
             waiting.extend(part.values())
 
 
+def check_convertible(config: object, name: str) -> None:
+    """Refuse a layer that tf-keras can't read from the .keras file that Keras 2 writes.
+
+    Args:
+        config: the config of the model.
+        name: the model file's path, for the message.
+
+    Raises:
+        InputError: there is such a layer; the message names it.
+    """
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(part)
+        elif isinstance(part, dict):
+            if part.get("class_name") == "SpectralNormalization":
+                inner = part.get("config")
+                layer = inner.get("name") if isinstance(inner, dict) else None
+                raise InputError(
+                    f"{name!r} has the layer {layer!r} (SpectralNormalization), which tf-keras "
+                    "writes into a .keras file and can't read from it; save the model as .h5"
+                )
+            waiting.extend(part.values())
+
+
 def _replace_slashes(part: Config) -> None:
     """Rename the layers of a model whose names have a "/", which Keras 3 forbids, in place.
 
@@ -217,6 +243,13 @@ def _change_locally_connected(layer: Config) -> None:
     layer["config"] = _only(config, (*_KEPT, "use_bias"))
 
 
+def _change_discretization(layer: Config) -> None:
+    config = layer["config"]
+    config.pop("trainable", None)
+    if "bins" in config:  # before Keras 2.6
+        config["bin_boundaries"] = config.pop("bins")
+
+
 def _change_gru(layer: Config) -> None:
     layer["config"].setdefault("reset_after", False)  # what Keras 2 took where nothing is stated
 
@@ -252,7 +285,7 @@ _CHANGES: dict[str, Callable[[Config], None]] = {
     "AdditiveAttention": _change_attention,
     "Attention": _change_attention,
     "BatchNormalizationV1": _drop("fused", "virtual_batch_size"),
-    "Discretization": _drop("trainable"),
+    "Discretization": _change_discretization,
     "GRU": _change_gru,
     "GRUCell": _change_gru,
     "LocallyConnected1D": _change_locally_connected,

@@ -11,7 +11,7 @@ import pytest
 
 import encoder
 from encoder.errors import InputError
-from encoder.model_files.configs.keras2_layers import modernize_layers
+from encoder.model_files.configs.keras2_layers import check_convertible, modernize_layers
 from encoder.model_files.load import load_model
 from tests.encoder.model_files import hostile
 
@@ -275,6 +275,18 @@ def test_layers_in_layers_as_keras_2_4_wrote_them():
     ]
     modernize_layers(layers)
     assert [each["module"] for each in (inner, *cells, activation)] == ["keras.layers"] * 3
+
+
+def test_what_tf_keras_cannot_read_is_refused_by_name():
+    odd = {"class_name": "SpectralNormalization", "config": {"name": "odd", "layer": {}}}
+    with pytest.raises(InputError, match=r"'m\.keras' has the layer 'odd' \(SpectralNorm"):
+        check_convertible({"class_name": "Functional", "config": {"layers": [odd]}}, "m.keras")
+
+
+def test_discretization_as_keras_2_4_wrote_it():
+    layer = {"class_name": "Discretization", "config": {"name": "odd", "bins": [0.5]}}
+    modernize_layers(layer)
+    assert layer["config"] == {"name": "odd", "bin_boundaries": [0.5]}
 
 
 def test_attention_that_looks_back_only():
