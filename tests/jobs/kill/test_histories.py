@@ -265,5 +265,5 @@ def play(machine: Callable[[], RuleBasedStateMachine], histories: int, steps: in
 
 def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
-    monkeypatch.setattr("encoder.bundle.load", lambda path, trust: load(path))  # once for all runs
+    monkeypatch.setattr("encoder.bundle.load", lambda path, **_: load(path))  # once for all runs
     play(functools.partial(History, [small_bundle, tmp_path / "second"]), 6, 20)

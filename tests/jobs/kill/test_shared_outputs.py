@@ -383,5 +383,5 @@ class Shared(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_random_histories_of_a_shared_output(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
-    monkeypatch.setattr("encoder.bundle.load", lambda path, trust: load(path))  # once for all runs
+    monkeypatch.setattr("encoder.bundle.load", lambda path, **_: load(path))  # once for all runs
     play(functools.partial(Shared, [small_bundle, tmp_path / "second"]), 3, 25)
