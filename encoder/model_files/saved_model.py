@@ -22,8 +22,10 @@ from encoder.isolation import restricted_environment
 from encoder.model_files import converter
 from encoder.model_files.configs.keras2_layers import Config
 from encoder.model_files.converter import Request
+from encoder.model_files.kinds import SAVED_MODEL
 
 _DESCRIPTION = "keras_metadata.pb"
+_KERAS_OBJECT = "_tf_keras_"
 
 
 def read_saved_model(path: str, name: str) -> str:
@@ -33,7 +35,21 @@ def read_saved_model(path: str, name: str) -> str:
         InputError: there is none, or it is damaged, or tf-keras is not installed.
     """
     description = os.path.join(path, _DESCRIPTION)
-    if not os.path.exists(description):
+    has_own = os.path.exists(description)
+    if has_own:
+        _tf_keras_version(name)
+    else:
+        description = os.path.join(path, SAVED_MODEL)
+    from google.protobuf.message import DecodeError
+
+    try:
+        with open(description, "rb") as opened:
+            roots = _descriptions(opened.read()) if has_own else _in_graph(opened.read())
+    except DecodeError as error:
+        raise InputError(f"{description!r} is damaged: {error}") from error
+    if not roots and has_own:
+        raise InputError(f"{description!r} does not describe a model; save the model again")
+    if not roots:
         raise InputError(
             f"{name!r} is a SavedModel without Keras' description of its layers (an export for "
             "serving, or a module of TF-Hub or Kaggle), so there is nothing to cut at; save the "
@@ -41,19 +57,31 @@ def read_saved_model(path: str, name: str) -> str:
             "builds it, name that with --builder MODULE:FUNCTION"
         )
     _tf_keras_version(name)
-    from google.protobuf.message import DecodeError
+    return roots[-1]
+
+
+def _descriptions(data: bytes) -> list[str]:
+    """The descriptions of the outermost model in the content of keras_metadata.pb."""
     from tf_keras.protobuf import saved_metadata_pb2
 
     found = saved_metadata_pb2.SavedMetadata()
-    try:
-        with open(description, "rb") as opened:
-            found.ParseFromString(opened.read())
-    except DecodeError as error:
-        raise InputError(f"{description!r} is damaged: {error}") from error
-    roots = [node.metadata for node in found.nodes if node.node_id == 0]
-    if not roots:
-        raise InputError(f"{description!r} does not describe a model; save the model again")
-    return str(roots[-1])
+    found.ParseFromString(data)
+    return [str(node.metadata) for node in found.nodes if node.node_id == 0]
+
+
+def _in_graph(data: bytes) -> list[str]:
+    """The same from saved_model.pb, which Keras before 2.5 wrote it into; nothing else is read."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    found = saved_model_pb2.SavedModel()
+    found.ParseFromString(data)
+    roots = [graph.object_graph_def.nodes[:1] for graph in found.meta_graphs[:1]]
+    objects = [node.user_object for nodes in roots for node in nodes]
+    return [
+        str(each.metadata)
+        for each in objects
+        if each.identifier.startswith(_KERAS_OBJECT) and each.metadata
+    ]
 
 
 def convert(

@@ -97,6 +97,26 @@ def test_a_lambda_however_it_is_spelled(made, tmp_path, kind, spelling):
     assert not (made / "canary").exists()
 
 
+def test_the_description_where_keras_2_4_put_it(made, tmp_path):
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tf_keras.protobuf import saved_metadata_pb2
+
+    path = pathlib.Path(shutil.copytree(made / "plain", tmp_path / "m"))
+    described, graph = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
+    described.ParseFromString((path / "keras_metadata.pb").read_bytes())
+    graph.ParseFromString((path / "saved_model.pb").read_bytes())
+    (text,) = (node.metadata for node in described.nodes if node.node_id == 0)
+    (path / "keras_metadata.pb").unlink()
+    with pytest.raises(InputError, match="without Keras' description"):
+        load_model(path)
+    graph.meta_graphs[0].object_graph_def.nodes[0].user_object.metadata = text
+    (path / "saved_model.pb").write_bytes(graph.SerializeToString())
+    for found, expected in zip(
+        load_model(path)[0].get_weights(), load_model(made / "plain")[0].get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.own_process
 def test_it_loads_as_extract_loads_it(made):
     assert load_model(made / "plain")[0].get_layer("conv")
