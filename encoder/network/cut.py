@@ -189,7 +189,9 @@ def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.fl
     steps = [tap.step for tap in cut.taps]
 
     def record(layer: keras.Operation) -> None:
-        compute = layer.call
+        # Keras calls this method, too, if the layer's weights were quantized.
+        name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
+        compute = getattr(layer, name)
 
         def call(*arguments: object, **options: object) -> object:
             output = compute(*arguments, **options)
@@ -200,7 +202,7 @@ def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.fl
             return output
 
         recorded[id(layer)] = []
-        layer.call = call
+        setattr(layer, name, call)
 
     layers = {id(step.layer): step.layer for step in steps}
     function = function_of(cut.graph.model)
@@ -214,6 +216,7 @@ def _tapped_outputs(cut: Cut, images: NDArray[np.float32]) -> list[NDArray[np.fl
     finally:
         for layer in layers.values():
             vars(layer).pop("call", None)
+            vars(layer).pop("quantized_call", None)
     return [recorded[id(step.layer)][step.call] for step in steps]
 
 

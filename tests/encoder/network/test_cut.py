@@ -92,3 +92,13 @@ def test_means_that_are_near_zero(tmp_path):
     x = keras.layers.Conv2D(1, 1, kernel_initializer="ones", use_bias=False)(inputs)
     model = keras.Model(inputs, keras.layers.LayerNormalization(axis=[1, 2])(x))
     assert encoder.extract(model, tmp_path / "b", layer=-1).spec.max_difference < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_tap_at_a_layer_whose_weights_were_quantized():
+    """Keras calls quantized_call of such a layer, not call."""
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Dense(12, name="small")(inputs))
+    model.quantize("int8")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    assert check_cut(cut_encoder(model, Recipe("small")), images) < 1e-5
