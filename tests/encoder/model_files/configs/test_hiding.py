@@ -205,7 +205,7 @@ def test_the_layers_before_it_compute_the_same(keras3, tmp_path, name, ending):
     assert ("taken as a graph" if name in ("graph", "outer", "chain") else "loaded without") in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
