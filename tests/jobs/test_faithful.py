@@ -46,7 +46,9 @@ def test_vgg16_on_photographs(photo_folder, vgg16_bundle, vgg16_weights, tmp_pat
     assert len(rows[0]["embedding"]) == 512
 
 
-@pytest.mark.parametrize("name", ["trained.keras", "trained.h5"])
+@pytest.mark.parametrize(
+    "name", ["trained.keras", pytest.param("trained.h5", marks=pytest.mark.long)]
+)
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_the_reference_network(photo_folder, tmp_path, name):
     keras.utils.set_random_seed(3)

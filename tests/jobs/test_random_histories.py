@@ -38,6 +38,7 @@ def damaged(rng, data):
     return bytes(data)
 
 
+@pytest.mark.long
 def test_ten_thousand_damaged_files(tmp_path, small_bundle, capsys):
     rng = np.random.default_rng(2026)
     kinds = list(every_kind().values())

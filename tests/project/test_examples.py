@@ -22,7 +22,7 @@ def test_photographs(tmp_path):
     assert len({path.read_bytes() for path in copies}) == len(copies)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_that_make_the_weights_at_the_same_time(vgg16_weights, tmp_path):
     make = f"from examples.real_data import *; packaged_vgg16_weights({str(tmp_path)!r})"
     processes = [subprocess.Popen([sys.executable, "-c", make]) for _ in range(2)]

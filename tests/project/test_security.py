@@ -14,7 +14,8 @@ except ImportError:  # Python 3.10
 
 ROOT = pathlib.Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-ROW = re.compile(r"^\| ([a-z0-9-]+) \| ([\d., ]+) \| ([\d., ]+) \| .+\|$", re.M)
+_VERSIONS = r"([\d.]+(?:, [\d.]+)*)"
+ROW = re.compile(rf"^\| ([a-z0-9-]+) \| {_VERSIONS} \| {_VERSIONS} \| .+\|$", re.M)
 
 
 def versions(text):

@@ -165,6 +165,7 @@ def test_a_worker_process_is_killed_by_the_kernel(trial, point):
     trial.check()
 
 
+@pytest.mark.long
 def test_worker_processes_end_with_a_job_that_is_killed(trial):
     """Otherwise they would still write during the next run."""
     go = trial.folder / "go"

@@ -41,6 +41,7 @@ def test_a_gpu_that_the_backend_cannot_use(small_bundle, capsys, monkeypatch):
     assert re.search(r"^problem +TensorFlow can't use the GPU: pip install", out, re.M)
 
 
+@pytest.mark.long
 def test_without_a_bundle_vgg16_is_timed(capsys):
     assert main(["doctor"]) == 0
     timed = re.findall(

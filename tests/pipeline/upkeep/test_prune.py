@@ -117,7 +117,9 @@ def test_the_last_encoder(output, collection):
     assert run(images, first, output)["embedded"] == 3
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "after", [False, pytest.param(True, marks=pytest.mark.long)], ids=["before", "after"]
+)
 def test_killed_at_any_moment(collection, tmp_path, monkeypatch, after):
     """The next run completes the work, even if it is of another encoder."""
     images, whole, first, second = collection
