@@ -16,16 +16,24 @@ WAY_ON = (
 )
 
 
+MOST_OUTPUTS = 1000
+
+
 class HiddenLayer(keras.layers.Layer):  # type: ignore[misc]
     """Takes the place of a layer that is not loaded.
 
     Args:
         reason: what the layer needs, such as "a Lambda"; "" for a layer behind such a one.
         outputs: how many tensors it gives.
+
+    Raises:
+        ValueError: there are too many outputs, which a hostile file may state.
     """
 
     def __init__(self, reason: str, outputs: int, **options: object) -> None:
         super().__init__(**options)
+        if not 1 <= outputs <= MOST_OUTPUTS:
+            raise ValueError(f"a layer can't have {outputs} outputs")
         self.reason = reason
         self.count = outputs
 

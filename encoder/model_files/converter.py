@@ -71,6 +71,8 @@ def _stand_in(name: str) -> type:
     class Hidden(tf_keras.layers.Layer):  # type: ignore[misc]
         def __init__(self, reason: str, outputs: int, **options: object) -> None:
             super().__init__(**options)
+            if not 1 <= outputs <= 1000:
+                raise ValueError(f"a layer can't have {outputs} outputs")
             self.settings = {"reason": reason, "outputs": outputs}
 
         def call(self, inputs: list[object]) -> object:

@@ -17,6 +17,7 @@ from encoder.model_files.configs.keras2_layers import Config
 from encoder.stand_ins import (
     FUNCTIONAL,
     HIDDEN,
+    MOST_OUTPUTS,
     SEQUENTIAL,
     HiddenLayer,
     is_stand_in,
@@ -192,6 +193,8 @@ def _output_counts(taken: list[Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for tensors in taken:
         for name, place in tensors:
+            if not 0 <= place < MOST_OUTPUTS:
+                raise ValueError(f"a tensor is output {place} of layer {name!r}")
             counts[name] = max(counts.get(name, 1), place + 1)
     return counts
 

@@ -277,6 +277,14 @@ def test_a_file_that_names_stand_ins_itself(tmp_path):
         encoder.extract(path, tmp_path / "bundle")
 
 
+@pytest.mark.parametrize("outputs", [0, 10**9, "many"])
+def test_a_file_that_names_a_stand_in_of_many_outputs(tmp_path, outputs):
+    config = {"name": "odd", "reason": "", "outputs": outputs}
+    odd = {"class_name": "encoder>Hidden:Dense", "config": config}
+    with pytest.raises(InputError, match=r"m\.keras"):
+        load_model(hostile.keras_file(tmp_path / "m.keras", chain(odd)), hide=True)
+
+
 @pytest.mark.parametrize("key", ["inbound_nodes", "name", "class_name", "config"])
 @pytest.mark.parametrize("value", [None, 3, [], ["conv", 0], [["conv", 0, 9**9, {}]], {"a": 1}])
 def test_damaged_descriptions_with_code(keras3, tmp_path, key, value):
