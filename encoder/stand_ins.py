@@ -7,6 +7,8 @@ layers is taken as that graph.
 
 from __future__ import annotations
 
+import re
+
 import keras
 
 WAY_ON = (
@@ -53,7 +55,7 @@ class HiddenLayer(keras.layers.Layer):  # type: ignore[misc]
 
 def is_stand_in(class_name: object) -> bool:
     """Whether a class name in a config is that of a stand-in, such as "encoder>Hidden:Dense"."""
-    return isinstance(class_name, str) and class_name.startswith(tuple(_BASES))
+    return isinstance(class_name, str) and _NAME.fullmatch(class_name) is not None
 
 
 def stand_in_class(class_name: str) -> type:
@@ -67,4 +69,5 @@ def stand_in_class(class_name: str) -> type:
 
 # What stands in for a class, by what its name in a config begins with.
 HIDDEN, FUNCTIONAL, SEQUENTIAL = "encoder>Hidden:", "encoder>Functional:", "encoder>Sequential:"
+_NAME = re.compile(r"encoder>(?:Hidden|Functional|Sequential):\w{1,100}", re.ASCII)
 _BASES = {HIDDEN: HiddenLayer, FUNCTIONAL: keras.Model, SEQUENTIAL: keras.Sequential}

@@ -176,13 +176,14 @@ def _inspect(options: argparse.Namespace) -> int:
     from encoder.cli.inspection import describe, print_description
     from encoder.model_files.load import load_model
 
+    notes: list[str] = []
     model, _ = load_model(
         options.model,
         trust=options.trust,
         builder=options.builder,
         custom_objects=options.custom_objects,
         hide=True,
-        say=say,
+        say=notes.append,
     )
     description = describe(model, options.input_size, options.input)
     if options.plot:
@@ -193,6 +194,8 @@ def _inspect(options: argparse.Namespace) -> int:
         say_data([json_text(description, indent=2)])
     else:
         print_description(description)
+        for note in dict.fromkeys(notes):
+            say(note)
     return 0
 
 
@@ -222,7 +225,7 @@ def _extract(options: argparse.Namespace) -> int:
         say=decisions.append,
     ).spec
     _print_bundle(spec, options.output)
-    for decision in decisions:
+    for decision in dict.fromkeys(decisions):
         say(f"  {decision}")
     return 0
 

@@ -129,10 +129,8 @@ def _hide_weights(weights: h5py.Group, path: tuple[str, ...]) -> None:
     if not isinstance(weights.get(outermost), h5py.Group):
         return
     listed = weights[outermost].attrs
-    keys = [
-        key for key in listed if key.rstrip("0123456789") == "weight_names"
-    ]  # long lists have parts
-    for key in keys:
+    # Keras cuts long lists into weight_names0, weight_names1 ...
+    for key in [key for key in listed if key.rstrip("0123456789") == "weight_names"]:
         names = [each.decode() if isinstance(each, bytes) else str(each) for each in listed[key]]
         kept = [each for each in names if inner and f"/{inner[-1]}/" not in f"/{each}"]
         listed[key] = np.array(

@@ -109,7 +109,7 @@ def _hide_in(model: Config, reasons: Reasons, path: tuple[str, ...], hidden: Hid
         if model_settings(layer) is not None:
             inside: Hidden = []
             lost[name] = _hide_in(layer, reasons, (*path, name), inside)
-            if not has_layers(layer):
+            if inside and not has_layers(layer):
                 why[name] = "; ".join(_reasons_inside(layer))
             else:
                 hidden.extend(inside)

@@ -87,7 +87,7 @@ def drop_training(config: object, *, of_layers: bool = False) -> None:
             if "class_name" in part:
                 part.pop("compile_config", None)
             for key, value in part.items() if of_layers else ():
-                if value is not None and key.endswith(_FOR_TRAINING):
+                if isinstance(value, str | dict) and key.endswith(_FOR_TRAINING):
                     part[key] = "zeros" if key.endswith(_INITIALIZER) else None
             waiting.extend(part.values())
         elif isinstance(part, list):
