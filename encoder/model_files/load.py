@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import importlib
 import json
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ import keras
 from encoder.errors import InputError, shortened
 from encoder.model_files import archive, hdf5, saved_model
 from encoder.model_files.checkpoint import files_of
-from encoder.model_files.configs.custom_objects import objects_of
+from encoder.model_files.configs.custom_objects import import_module, objects_of
 from encoder.model_files.configs.hiding import Hidden, has_layers, hide, stand_ins, take_graphs
 from encoder.model_files.configs.keras2 import (
     model_settings,
@@ -275,10 +273,8 @@ def _weights(file: str, folder: str, name: str) -> str:
 
 def _build(builder: str) -> keras.Model:
     module, _, function = builder.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # python -m does this, the installed command does not
     try:
-        model = getattr(importlib.import_module(module), function)()
+        model = getattr(import_module(module), function)()
     except Exception as error:  # the user's code may raise any type
         raise InputError(
             f"--builder {builder!r} can't be called: {shortened(error)}. Expected MODULE:FUNCTION, "

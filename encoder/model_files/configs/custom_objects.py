@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import keras
 
@@ -36,11 +37,16 @@ def objects_of(modules: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def _defined_in(name: str) -> dict[str, object]:
+def import_module(name: str) -> ModuleType:
+    """Import a module of the user's, which may be in the current folder."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # python -m does this, the installed command does not
+    return importlib.import_module(name)
+
+
+def _defined_in(name: str) -> dict[str, object]:
     try:
-        module = importlib.import_module(name)
+        module = import_module(name)
     except Exception as error:  # the user's code may raise any type
         raise InputError(
             f"--custom-objects {name!r} can't be imported: {shortened(error)}. Expected the name "

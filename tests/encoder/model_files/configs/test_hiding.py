@@ -14,6 +14,7 @@ import pytest
 import encoder
 from encoder.__main__ import main
 from encoder.errors import InputError
+from encoder.model_files.configs.safety import drop_training
 from encoder.model_files.load import load_model
 from tests.encoder.model_files import hostile
 from tests.encoder.model_files.hostile import chain
@@ -275,6 +276,27 @@ def test_a_file_that_names_stand_ins_itself(tmp_path):
     path = hostile.keras_file(tmp_path / "m.keras", chain(odd))
     with pytest.raises(InputError):
         encoder.extract(path, tmp_path / "bundle")
+
+
+def test_inspect_prints_json_alone(keras3, capsys):
+    assert main(["inspect", str(keras3 / "chain.keras"), "--json"]) == 0
+    json.loads(capsys.readouterr().out)
+    assert main(["inspect", str(keras3 / "chain.keras")]) == 0
+    assert capsys.readouterr().out.count("taken as a graph") == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "", "x" * 200])
+def test_names_that_no_class_can_have(tmp_path, name):
+    odd = {"class_name": f"encoder>Hidden:{name}", "config": {"name": "odd"}}
+    with pytest.raises(InputError, match=r"layer 'odd' has the custom class"):
+        load_model(hostile.keras_file(tmp_path / "m.keras", chain(odd)))
+
+
+def test_numbers_are_settings_and_no_constraints():
+    """A layer of the user's may have a setting of such a name that counts in its call."""
+    config = {"norm_constraint": 0.5, "kernel_constraint": {"class_name": "MaxNorm"}}
+    drop_training(config, of_layers=True)
+    assert config == {"norm_constraint": 0.5, "kernel_constraint": None}
 
 
 @pytest.mark.parametrize("outputs", [0, 10**9, "many"])
