@@ -206,7 +206,8 @@ def what_is_left_out(parts: Iterable[LeftOut]) -> str:
         f"the layer{'' if one else 's'} {', '.join(needing)}, which need{'s' if one else ''} code"
     )
     if behind:
-        text += f", and without the {behind} behind {'it' if one else 'them'}"
+        layers = "1 layer" if behind == 1 else f"{behind} layers"
+        text += f", and without {layers} behind {'it' if one else 'them'}"
     return text
 
 
