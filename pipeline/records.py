@@ -172,16 +172,30 @@ class KnownInput(NamedTuple):
         return self.base, self.pattern, self.is_file
 
 
-class Staged(NamedTuple):
-    """What a run takes of the waiting part of a run that did not commit, among one partition.
+class Share(NamedTuple):
+    """One of several shares into which the uris of a partition are divided; see runs.shares.
 
     Attributes:
         partition: the partition of the uris.
+        number: of the share, from 0.
+        of: into how many shares the partition is divided.
+    """
+
+    partition: int = 0
+    number: int = 0
+    of: int = 1
+
+
+class Staged(NamedTuple):
+    """What a run takes of the waiting part of a run that did not commit, among one share of uris.
+
+    Attributes:
+        share: the uris that were decided on together.
         taken: uris whose rows the run takes; None for all.
         kept: number of rows that keep waiting, for a run that lists their images.
     """
 
-    partition: int
+    share: Share
     taken: frozenset[str] | None
     kept: int
 

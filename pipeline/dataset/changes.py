@@ -6,7 +6,12 @@ several runs are folded into one change per uri, to update an index, for instanc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+import itertools
+import operator
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, Literal, NamedTuple, get_args
 
 import pyarrow as pa
@@ -23,6 +28,8 @@ ChangeKind = Literal["added", "changed", "removed"]
 ADDED: Final = "added"
 CHANGED: Final = "changed"
 REMOVED: Final = "removed"
+_BATCH_ROWS = 4096
+_LOGS_AT_ONCE = 64  # are open while they are combined
 _KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 LOG = pa.schema(
     [pa.field("uri", pa.string(), nullable=False), pa.field("change", pa.string(), nullable=False)]
@@ -95,13 +102,48 @@ def changes_since(output: str, run_id: str | None, encoder: str | None = None) -
             f"{', '.join(runs[-5:])}"
         )
     later = runs[runs.index(run_id) + 1 :] if run_id else runs
-    total: dict[str, ChangeKind | None] = {}
-    for path in _logs(output, encoder or names[0], later):
-        for row in _read_log(output, path):
-            total[row.uri] = folded(total.get(row.uri), row.change)
-    for uri in sorted(total):
-        if (change := total[uri]) is not None:
-            yield Change(uri, change)
+    yield from _combined(
+        [_read_log(output, path) for path in _logs(output, encoder or names[0], later)]
+    )
+
+
+def _combined(logs: Sequence[Iterable[Change]]) -> Iterator[Change]:
+    """One change per uri, in order of uris, from logs in that order; the earliest log first.
+
+    A few logs are read at a time. Where there are more, what comes out is kept in temporary files,
+    which are then combined the same way.
+    """
+    if len(logs) > _LOGS_AT_ONCE:
+        groups = (
+            _kept(_combined(logs[first : first + _LOGS_AT_ONCE]))
+            for first in range(0, len(logs), _LOGS_AT_ONCE)
+        )
+        yield from _combined(list(groups))
+        return
+    # Of changes with equal uris, those of earlier logs come first.
+    merged = heapq.merge(*logs, key=operator.attrgetter("uri"))
+    for uri, group in itertools.groupby(merged, key=operator.attrgetter("uri")):
+        total: ChangeKind | None = None
+        for each in group:
+            total = folded(total, each.change)
+        if total is not None:
+            yield Change(uri, total)
+
+
+def _kept(changes: Iterator[Change]) -> Iterator[Change]:
+    """The same changes, once all of them are in a temporary file."""
+    file = tempfile.TemporaryFile(prefix="embed-images-")  # noqa: SIM115 - read later, in _read_kept
+    while batch := list(itertools.islice(changes, _BATCH_ROWS)):
+        pickle.dump(batch, file)
+    return _read_kept(file)
+
+
+def _read_kept(file: BinaryIO) -> Iterator[Change]:
+    with file:
+        size = file.tell()
+        file.seek(0)
+        while file.tell() < size:
+            yield from pickle.load(file)
 
 
 def json_lines(changes: Iterable[Change]) -> Iterator[str]:
@@ -112,11 +154,10 @@ def json_lines(changes: Iterable[Change]) -> Iterator[str]:
 
 def write_parquet(changes: Iterable[Change], file: BinaryIO) -> None:
     """Write a Parquet file with the columns of LOG."""
-    rows: dict[str, list[str]] = {"uri": [], "change": []}
-    for each in changes:
-        rows["uri"].append(each.uri)
-        rows["change"].append(each.change)
-    pq.write_table(pa.table(rows, schema=LOG), file, compression="zstd")
+    rows = iter(changes)
+    with pq.ParquetWriter(file, LOG, compression="zstd") as writer:
+        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+            writer.write_table(pa.Table.from_pylist([each._asdict() for each in batch], LOG))
 
 
 def _logs(output: str, encoder_id: str, runs: list[str]) -> Iterator[str]:
@@ -130,14 +171,19 @@ def _logs(output: str, encoder_id: str, runs: list[str]) -> Iterator[str]:
 
 def _read_log(output: str, path: str) -> Iterator[Change]:
     full = full_path(output, path)
+    before = ""
     try:
         with store_for(full).open(full) as file:
-            table = pq.ParquetFile(file, page_checksum_verification=True).read()
-        if table.schema.remove_metadata() != LOG:
-            raise pa.ArrowInvalid(f"it has other columns than {', '.join(LOG.names)}")
+            log = pq.ParquetFile(file, page_checksum_verification=True)
+            if log.schema_arrow.remove_metadata() != LOG:
+                raise pa.ArrowInvalid(f"it has other columns than {', '.join(LOG.names)}")
+            for batch in log.iter_batches(_BATCH_ROWS):
+                for uri, change in zip(*(each.to_pylist() for each in batch.columns), strict=True):
+                    if change not in _KINDS:
+                        raise pa.ArrowInvalid(f"it has the change {change!r}")
+                    if uri < before:
+                        raise pa.ArrowInvalid(f"{uri!r} comes after {before!r}")
+                    before = uri
+                    yield Change(uri, change)
     except pa.ArrowException as error:
         raise unreadable(path, error) from error
-    for row in table.to_pylist():
-        if row["change"] not in _KINDS:
-            raise unreadable(path, ValueError(f"it has the change {row['change']!r}"))
-        yield Change(row["uri"], row["change"])

@@ -9,16 +9,16 @@ from __future__ import annotations
 import pickle
 import zlib
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from pipeline.dataset.changes import Seen
-from pipeline.records import Image, Known, KnownTuple
+from pipeline.records import Image, Known, KnownTuple, Share
 
 PARTITIONS = 64
 _BATCH_ROWS = 1024
-_SIZE_BYTES = 8
+_SIZE_BYTES = 8  # of a packed batch: its size in memory, and its number of rows
 
 _Key = TypeVar("_Key")
 _Row = TypeVar("_Row")
@@ -64,16 +64,46 @@ class SeenBatch(NamedTuple):
     rows: list[tuple[str, Seen]]
 
 
+Batch: TypeAlias = ListedBatch | LinkedBatch | KnownBatch | NamedBatch | SeenBatch
+
+
 def partition_of(uri: str) -> int:
     """The partition of a uri, 0 to PARTITIONS - 1; the same in every process."""
     return zlib.crc32(uri.encode()) % PARTITIONS
 
 
-def pack(batch: ListedBatch | LinkedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
+def share_of(uri: str, shares: int) -> Share:
+    """The share of a uri, if its partition is divided into this many."""
+    rest, partition = divmod(zlib.crc32(uri.encode()), PARTITIONS)
+    return Share(partition, rest % shares, shares)
+
+
+def row_count(batch: Batch) -> int:
+    """The number of rows in a batch."""
+    if isinstance(batch, ListedBatch):
+        return len(batch.plain) + len(batch.others)
+    return len(batch.uris if isinstance(batch, NamedBatch) else batch.rows)
+
+
+def pack(batch: Batch) -> bytes:
     """A batch as compressed bytes: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
-    return len(data).to_bytes(_SIZE_BYTES, "big") + packed
+    sizes = (len(data), row_count(batch))
+    return b"".join(size.to_bytes(_SIZE_BYTES, "big") for size in sizes) + packed
+
+
+def rows_in(data: bytes) -> int:
+    """The number of rows in a packed batch, which stays packed."""
+    return int.from_bytes(data[_SIZE_BYTES : 2 * _SIZE_BYTES], "big")
+
+
+def unpacked(data: bytes) -> Batch:
+    """Unpack a batch of any kind."""
+    size = int.from_bytes(data[:_SIZE_BYTES], "big")
+    packed = memoryview(data)[2 * _SIZE_BYTES :]
+    batch: Batch = pickle.loads(pa.decompress(packed, size, codec="zstd", asbytes=True))
+    return batch
 
 
 def unpack(data: bytes, kind: type[_Batch]) -> _Batch:
@@ -82,8 +112,7 @@ def unpack(data: bytes, kind: type[_Batch]) -> _Batch:
     Raises:
         TypeError: the batch is of another kind.
     """
-    size = int.from_bytes(data[:_SIZE_BYTES], "big")
-    batch = pickle.loads(pa.decompress(data[_SIZE_BYTES:], size, codec="zstd", asbytes=True))
+    batch = unpacked(data)
     if not isinstance(batch, kind):
         raise TypeError(f"a packed {type(batch).__name__}; expected {kind.__name__}")
     return batch

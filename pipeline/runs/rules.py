@@ -20,15 +20,17 @@ from pipeline.records import (
     Known,
     KnownTuple,
     OldRow,
+    Share,
     Staged,
     Todo,
     Touched,
 )
-from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, as_known
+from pipeline.runs.batches import Batch, KnownBatch, ListedBatch, NamedBatch, as_known
 from pipeline.runs.scope import Scope, in_order
 
 # In place of a list that named an image: an archive that this run has read does not hold it.
 GONE: Final = ""
+_ALL = Share()
 
 
 class Decision(NamedTuple):
@@ -129,29 +131,37 @@ def decide(
     return Decision(Todo(image, counted, old), stale, counts, seen=seen, differs=differs)
 
 
-def decide_partition(
-    listed: Iterable[ListedBatch],
-    known: Iterable[KnownBatch],
-    named: Iterable[NamedBatch],
-    scope: Scope,
-    partition: int = 0,
+def decide_share(
+    batches: Iterable[Batch], scope: Scope, share: Share = _ALL
 ) -> Iterator[tuple[str, Decision]]:
-    """Apply the rules to all uris of one partition.
+    """Apply the rules to all uris of one share.
 
     Yields (uri, Decision) for each uri that needs one. Most uris are unchanged. They take a fast
     path, and the last decision, for the uri "", has the sum of their counts.
+
+    Args:
+        batches: ListedBatch, KnownBatch and NamedBatch of these uris, in any order.
+        scope: what the run covers.
+        share: which uris these are.
     """
+    listed: dict[str, list[Image]] = {}
     rows: dict[str, list[KnownTuple]] = {}
-    for known_batch in known:
-        for row in known_batch.rows:
-            rows.setdefault(row[0], []).append(row)
     lists: dict[str, list[str]] = {}
-    for named_batch in named:
-        for uri in named_batch.uris:
-            lists.setdefault(uri, []).append(named_batch.list_uri)
+    for batch in batches:
+        if isinstance(batch, ListedBatch):
+            for uri, version, size in batch.plain:
+                listed.setdefault(uri, []).append(Image(uri, version, size, source=batch.source))
+            for image in batch.others:
+                listed.setdefault(image.uri, []).append(image)
+        elif isinstance(batch, KnownBatch):
+            for row in batch.rows:
+                rows.setdefault(row[0], []).append(row)
+        elif isinstance(batch, NamedBatch):
+            for uri in batch.uris:
+                lists.setdefault(uri, []).append(batch.list_uri)
     unchanged: Counter[str] = Counter()
     waiting = _Waiting(rows)
-    for uri, images in _by_uri(listed).items():
+    for uri, images in listed.items():
         found = rows.pop(uri, [])
         if len(found) == len(images) == 1 and _is_settled(images[0], found[0], scope):
             unchanged[images[0].source] += 1
@@ -165,11 +175,11 @@ def decide_partition(
         yield uri, decision
     counts = Counts(listed_by=unchanged, known=unchanged.total())
     counts.totals["listed"] = counts.totals["unchanged"] = unchanged.total()
-    yield "", Decision(None, [], counts, staged=waiting.staged(partition))
+    yield "", Decision(None, [], counts, staged=waiting.staged(share))
 
 
 class _Waiting:
-    """What becomes of the waiting rows of one partition.
+    """What becomes of the waiting rows of one share.
 
     Args:
         rows: all known rows by uri.
@@ -187,26 +197,16 @@ class _Waiting:
             self._taken[decision.taken].append(uri)
         self._kept.update(decision.kept)
 
-    def staged(self, partition: int) -> list[tuple[str, Staged]]:
+    def staged(self, share: Share) -> list[tuple[str, Staged]]:
         """(part, what the run takes of it) for each part with waiting rows."""
         return [
             (
                 part,
-                Staged(partition, None if len(uris) == rows else frozenset(uris), self._kept[part]),
+                Staged(share, None if len(uris) == rows else frozenset(uris), self._kept[part]),
             )
             for part, rows in self._rows.items()
             for uris in [self._taken[part]]
         ]
-
-
-def _by_uri(listed: Iterable[ListedBatch]) -> dict[str, list[Image]]:
-    images: dict[str, list[Image]] = {}
-    for batch in listed:
-        for uri, version, size in batch.plain:
-            images.setdefault(uri, []).append(Image(uri, version, size, source=batch.source))
-        for image in batch.others:
-            images.setdefault(image.uri, []).append(image)
-    return images
 
 
 def _is_settled(image: Image, row: KnownTuple, scope: Scope) -> bool:

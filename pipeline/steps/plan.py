@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -12,11 +12,11 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.records import TOTALS, Counts, KnownInput, Note, Staged, Todo, Touched
-from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, unpack
 from pipeline.runs.notes import Remarks
 from pipeline.runs.progress import PLANNED, Tally
-from pipeline.runs.rules import decide_partition
+from pipeline.runs.rules import Decision, decide_share
 from pipeline.runs.scope import Scope
+from pipeline.runs.shares import in_shares
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
 
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
 class PlanRun(beam.PTransform):  # type: ignore[misc]
     """Decide about every image: ToPlan -> Plan.
 
-    An anti-join on the uri, a partition of the uris at a time; the rules are in runs.rules.
+    An anti-join on the uri, a share of the uris at a time; the rules are in runs.rules.
 
     Attributes:
         scope: what the run covers; what the two following give is added to it.
@@ -80,8 +80,9 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
     def expand(self, sides: ToPlan) -> Plan:
         decide = _Decide(self.scope, self.tally_folder)
         plan = (
-            {"listed": sides.listed, "known": sides.known, "named": sides.named}
-            | "ByPartition" >> beam.CoGroupByKey()
+            sides
+            | "Sides" >> beam.Flatten()
+            | "ByPartition" >> beam.GroupByKey()
             | "Decide"
             >> beam.ParDo(decide, AsList(self.unreadable), AsSingleton(self.earlier)).with_outputs(
                 *("packed", "stale", "staged", "renewed", "seen", "counts", "notes"), main="loose"
@@ -99,14 +100,6 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _InPartition(TypedDict):
-    """The packed batches of one partition."""
-
-    listed: Iterable[bytes]
-    known: Iterable[bytes]
-    named: Iterable[bytes]
-
-
 class _Decide(beam.DoFn):  # type: ignore[misc]
     def __init__(self, scope: Scope, tally_folder: str | None) -> None:
         self._scope = scope
@@ -120,18 +113,17 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
 
     def process(
         self,
-        element: tuple[int, _InPartition],
+        element: tuple[int, Iterable[bytes]],
         unreadable: list[str],
         earlier: tuple[KnownInput, ...],
     ) -> Iterator[list[Todo] | TaggedOutput]:
-        partition, batches = element
-        decisions = decide_partition(
-            (unpack(batch, ListedBatch) for batch in batches["listed"]),
-            (unpack(batch, KnownBatch) for batch in batches["known"]),
-            (unpack(batch, NamedBatch) for batch in batches["named"]),
-            dataclasses.replace(self._scope, unreadable=unreadable, earlier=earlier),
-            partition,
-        )
+        scope = dataclasses.replace(self._scope, unreadable=unreadable, earlier=earlier)
+        for share, batches in in_shares(*element):
+            yield from self._decided(decide_share(batches, scope, share))
+
+    def _decided(
+        self, decisions: Iterable[tuple[str, Decision]]
+    ) -> Iterator[list[Todo] | TaggedOutput]:
         for uri, decision in decisions:
             self._counts.add(decision.counts)
             self._notes.add(uri, decision)

@@ -26,11 +26,13 @@ from pipeline.records import (
     Kind,
     Part,
     Rewrite,
+    Share,
     Staged,
     Touched,
 )
-from pipeline.runs.batches import SeenBatch, partition_of, unpack
+from pipeline.runs.batches import SeenBatch, partition_of, share_of
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
+from pipeline.runs.shares import in_shares
 from pipeline.steps.embed import LIST_IMAGES
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import METRICS, SeenLog, StorageDoFn, all_at_end
@@ -239,11 +241,13 @@ class _OfPart(TypedDict):
 class _NotTaken:
     """The uris of a waiting part whose rows a run does not take."""
 
-    def __init__(self, staged: Mapping[int, Staged]) -> None:
+    def __init__(self, staged: Mapping[Share, Staged]) -> None:
         self._staged = staged
+        self._shares = {share.partition: share.of for share in staged}
 
     def __contains__(self, uri: object) -> bool:
-        taken = self._staged[partition_of(str(uri))].taken
+        shares = self._shares[partition_of(str(uri))]
+        taken = self._staged[share_of(str(uri), shares)].taken
         return taken is not None and uri not in taken
 
 
@@ -255,7 +259,7 @@ class _Rewrite(StorageDoFn):
     def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
-        staged = {each.partition: each for each in rows["staged"]}
+        staged = {each.share: each for each in rows["staged"]}
         listed = set(rows["stale"])
         has_other_columns = None in listed
         found = set(rows["found"])
@@ -279,11 +283,13 @@ def _write_changes(
     log: tuple[int, Iterable[bytes]], writer: PartWriter, storage: StorageSettings
 ) -> Iterator[Part]:
     configure(storage)
-    seen: dict[str, list[Seen]] = {}
-    for batch in log[1]:
-        for uri, what in unpack(batch, SeenBatch).rows:
-            seen.setdefault(uri, []).append(what)
-    kinds = {uri: kind_of(whats) for uri, whats in sorted(seen.items())}
-    changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]
-    if changes:
-        yield writer.write_changes(changes)
+    for _, batches in in_shares(*log):
+        seen: dict[str, list[Seen]] = {}
+        for batch in batches:
+            if isinstance(batch, SeenBatch):
+                for uri, what in batch.rows:
+                    seen.setdefault(uri, []).append(what)
+        kinds = {uri: kind_of(whats) for uri, whats in sorted(seen.items())}
+        changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]
+        if changes:
+            yield writer.write_changes(changes)

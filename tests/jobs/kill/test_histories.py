@@ -32,6 +32,7 @@ from encoder.spec import read_spec
 from pipeline.__main__ import build_parser, main
 from pipeline.dataset.changes import ADDED, changes_since
 from pipeline.dataset.reader import open_dataset
+from pipeline.runs import shares
 from tests.jobs.kill import harness, points
 from tests.jobs.kill.world import BAD, World, load, vector_of
 from tests.support.packed import picture
@@ -151,6 +152,10 @@ class History(RuleBasedStateMachine):
 
     # Commands on the dataset.
 
+    @rule(rows=st.sampled_from([1, 2, 100_000]))
+    def divide(self, rows: int) -> None:
+        shares.MOST_ROWS = rows
+
     @rule(which=st.integers(0, 1))
     def choose_encoder(self, which: int) -> None:
         self.bundle = self.bundles[which]
@@ -266,4 +271,6 @@ def play(machine: Callable[[], RuleBasedStateMachine], histories: int, steps: in
 def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     monkeypatch.setattr("encoder.bundle.load", lambda path, **_: load(path))  # once for all runs
+    monkeypatch.setattr(shares, "MOST_ROWS", 2)  # rules set it, too
+    monkeypatch.setattr("pipeline.dataset.changes._LOGS_AT_ONCE", 3)
     play(functools.partial(History, [small_bundle, tmp_path / "second"]), 6, 20)

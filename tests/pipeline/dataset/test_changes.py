@@ -1,11 +1,13 @@
 import io
 import itertools
 import json
+import random
 
 import pyarrow.parquet as pq
 import pytest
 
 from encoder.errors import InputError
+from pipeline.dataset import changes as changes_module
 from pipeline.dataset.changes import (
     ADDED,
     CHANGED,
@@ -15,6 +17,7 @@ from pipeline.dataset.changes import (
     RENEWED,
     SAME,
     Change,
+    _combined,
     changes_since,
     folded,
     json_lines,
@@ -82,3 +85,23 @@ def test_formats():
 def test_no_dataset(tmp_path):
     with pytest.raises(InputError, match="is not a dataset"):
         list(changes_since(str(tmp_path), ""))
+
+
+def test_many_logs_are_combined_a_few_at_a_time(monkeypatch):
+    """The same as folding them all in memory, with temporary files on two levels."""
+    monkeypatch.setattr(changes_module, "_LOGS_AT_ONCE", 3)
+    monkeypatch.setattr(changes_module, "_BATCH_ROWS", 2)
+    rng = random.Random(1)
+    there, total, logs = set(), {}, []
+    for _ in range(20):
+        log = []
+        for uri in sorted(rng.sample([f"/{n}é.jpg" for n in range(12)], 5)):
+            change = rng.choice([CHANGED, REMOVED]) if uri in there else ADDED
+            (there.discard if change == REMOVED else there.add)(uri)
+            total[uri] = folded(total.get(uri), change)
+            log.append(Change(uri, change))
+        logs.append(log)
+    expected = [Change(uri, change) for uri, change in sorted(total.items()) if change]
+    assert len(expected) > 3
+    assert list(_combined([iter(log) for log in logs])) == expected
+    assert list(_combined([])) == []

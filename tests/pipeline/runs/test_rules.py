@@ -13,7 +13,7 @@ from pipeline.runs.batches import (
     partition_of,
     unpack,
 )
-from pipeline.runs.rules import Decision, decide, decide_partition
+from pipeline.runs.rules import Decision, decide, decide_share
 from pipeline.runs.scope import CarriedColumns, Scope
 
 INPUTS = (Input("photos", "/photos"),)
@@ -163,10 +163,13 @@ def test_a_partition_is_decided_as_its_uris_are():
     ]
     tuples = [(uri, *row) for uri, rows in known.items() for row in rows]
     counts, found = Counts(), {}
-    for uri, decision in decide_partition(
-        batches,
-        [KnownBatch(tuples[:100]), KnownBatch(tuples[100:])],
-        [NamedBatch("/list.txt", list(named))],
+    for uri, decision in decide_share(
+        [
+            *batches,
+            KnownBatch(tuples[:100]),
+            NamedBatch("/list.txt", list(named)),
+            KnownBatch(tuples[100:]),
+        ],
         scope,
     ):
         counts.add(decision.counts)
