@@ -89,7 +89,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     write = WriteEmbeddings(writer, calls, tally, storage)
 
     read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
-        reading, calls, job.output, index.contents, tally, storage
+        reading, calls, job.output, job.buckets, index.contents, index.filter, tally, storage
     )
     vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
     # They are not flattened before they are written, since some runners would then write parts late.
@@ -142,7 +142,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     )
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
-    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, storage)
+    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, job.buckets, storage)
     archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
     members = archives | "ListMembers" >> ListMembers(job.packing, scope, storage)
     sides = ToPlan(

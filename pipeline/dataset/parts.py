@@ -16,7 +16,7 @@ from encoder.printable import cut
 from encoder.spec import EncoderSpec
 from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
-from pipeline.dataset.known_vectors import Contents, contents_of
+from pipeline.dataset.known_vectors import digests_of
 from pipeline.dataset.layout import part_path, staged
 from pipeline.dataset.manifest import removed_meanwhile
 from pipeline.dataset.part_files import (
@@ -240,12 +240,12 @@ class Keys(NamedTuple):
     Attributes:
         rows: its key columns.
         outdated: whether its columns differ from those of this run's parts.
-        contents: contents of its images; None for failures.
+        digests: of the contents of its images, see digests_of; None for failures.
     """
 
     rows: list[KnownTuple]
     outdated: bool
-    contents: Contents | None = None
+    digests: bytes | None = None
 
 
 def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
@@ -285,7 +285,7 @@ def read_known(part: Part, committed: bool, writer: PartWriter) -> Keys:
     # Vectors of truncated images are not reused: later versions may decode more of such an image.
     truncated = table.column(more[0]).to_pylist() if more else [False] * len(rows)
     hashes = (None if cut else row[3] for row, cut in zip(rows, truncated, strict=True))
-    return Keys(rows, schema != expected, contents_of(part.path, hashes))
+    return Keys(rows, schema != expected, digests_of(hashes))
 
 
 def _check_columns(schema: pa.Schema, expected: pa.Schema) -> None:

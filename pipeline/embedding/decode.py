@@ -1,9 +1,10 @@
-"""Decode one image to pixels, or find the vector that the output already has for its content."""
+"""Decode one image to pixels, or copy the vector that the output already has for its content."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from encoder.errors import TooLargeError
 from encoder.images.limits import Limits
 from encoder.spec import EncoderSpec
 from encoder.storage.base import check_size
-from pipeline.dataset.known_vectors import VectorIndex
+from pipeline.dataset.known_vectors import KnownVectors, Place
 from pipeline.embedding.budget import Budget
 from pipeline.embedding.decoder_process import Refusal, Settings
 from pipeline.embedding.decoders import Decoders, shared_decoders
@@ -26,6 +27,20 @@ from pipeline.options import (
 from pipeline.records import DECODE, Checked, Decoded, Embedded, Failure, Todo, Touched, failure_of
 
 Outcome = Decoded | Embedded | Failure | Touched | Checked
+
+
+class Hashed(NamedTuple):
+    """An image whose content the output may have a vector of.
+
+    Attributes:
+        todo: the image, and its old row.
+        data: the image file.
+        sha256: of the file, in hex.
+    """
+
+    todo: Todo
+    data: bytes
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +82,12 @@ def decode(
     reading: Reading,
     decoders: Decoders,
     pixels: Budget,
-    index: VectorIndex,
-) -> Outcome:
+    known: KnownVectors,
+) -> Outcome | Hashed:
     """Decode one image; any error becomes a Failure.
 
-    Content that the output has a vector for is not decoded: if the image's own row has it, that row
-    stays (Touched); otherwise the vector is copied (Embedded).
+    Content that the output has a vector for is not decoded. If the image's own row has it, that row
+    stays (Touched). If another row may have it, that has to be looked up (Hashed); see finish.
 
     Args:
         todo: the image, and its old row.
@@ -80,7 +95,7 @@ def decode(
         reading: how images are read and decoded.
         decoders: processes that decode.
         pixels: bounds the pixels that are decoded at the same time.
-        index: finds vectors by content.
+        known: the contents that the output has vectors of.
 
     Raises:
         JobError: nothing can be decoded, since no process can be started.
@@ -101,22 +116,51 @@ def decode(
             None if todo.check else todo.counted,
             image.carried,
         )
-    known = index.find(sha256)
-    if known is not None:
-        return Embedded(
-            uri=image.uri,
-            version=image.version,
-            bytes=image.bytes,
-            sha256=sha256,
-            width=known.width,
-            height=known.height,
-            truncated=False,
-            carried=image.carried,
-            embedding=known.embedding,
-            load=None,
-        )
+    hashed = Hashed(todo._replace(image=image), data, sha256)
+    if known.may_have(sha256):
+        return hashed
+    return _pixels_of(hashed, reading, decoders, pixels)
+
+
+def finish(
+    hashed: Hashed,
+    place: Place | None,
+    reading: Reading,
+    decoders: Decoders,
+    pixels: Budget,
+    known: KnownVectors,
+) -> Outcome:
+    """Copy the vector of an image's content (Embedded), or decode the image as decode does.
+
+    Args:
+        hashed: the image.
+        place: the row with its content; None if there is none.
+        reading, decoders, pixels, known: as for decode.
+    """
+    found = known.read(place, hashed.sha256) if place else None
+    if found is None:
+        return _pixels_of(hashed, reading, decoders, pixels)
+    image = hashed.todo.image
+    return Embedded(
+        uri=image.uri,
+        version=image.version,
+        bytes=image.bytes,
+        sha256=hashed.sha256,
+        width=found.width,
+        height=found.height,
+        truncated=False,
+        carried=image.carried,
+        embedding=found.embedding,
+        load=None,
+    )
+
+
+def _pixels_of(
+    hashed: Hashed, reading: Reading, decoders: Decoders, pixels: Budget
+) -> Decoded | Failure:
+    image = hashed.todo.image
     try:
-        decoded = decoders.decode(data, pixels.hold)
+        decoded = decoders.decode(hashed.data, pixels.hold)
     except JobError:
         raise
     except Exception as error:  # an image that takes too long, or crashes its decoder
@@ -130,7 +174,7 @@ def decode(
         uri=image.uri,
         version=image.version,
         bytes=image.bytes,
-        sha256=sha256,
+        sha256=hashed.sha256,
         width=decoded.stored_width,
         height=decoded.stored_height,
         truncated=decoded.truncated,

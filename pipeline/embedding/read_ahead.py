@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 from encoder.compute.machine import usable_cores
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage.base import FileInfo, check_size
 from encoder.storage.local import read_opened
 from encoder.storage.registry import is_remote, store_for
-from pipeline.dataset.known_vectors import VectorIndex
+from pipeline.dataset.known_vectors import Buckets, KnownVectors, Place
 from pipeline.embedding.budget import Budget
-from pipeline.embedding.decode import Outcome, Reading, decode
+from pipeline.embedding.decode import Hashed, Outcome, Reading, decode, finish
 from pipeline.embedding.readers import GivenUp, Readers, Watch
 from pipeline.inputs.archives.base import ArchiveError
 from pipeline.inputs.archives.members import archive_version
@@ -28,6 +30,12 @@ from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_
 
 BYTES_HELD = 256 << 20  # of files that are read but not decoded yet
 PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time; each takes some bytes
+
+
+@functools.cache
+def _shared_budget(of: Literal["bytes", "pixels"], total: int) -> Budget:
+    """The budget that all threads of this process share."""
+    return Budget(total)
 
 
 class ReadAhead:
@@ -42,45 +50,66 @@ class ReadAhead:
         window: how many decoded images may wait to be fetched, besides those that are being read.
 
     Attributes:
-        index: finds the vectors of content that the output already has.
+        known: the contents that the output has vectors of. Whoever fetches outcomes looks up each
+            Hashed among them, and calls resume.
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
-        self.index = VectorIndex("", [])
+        self.known = KnownVectors("", Buckets(0))
         self._reading = reading
         self._window = window + reading.reads
         cores = usable_cores()
-        self._bytes = Budget(BYTES_HELD)
-        self._pixels = Budget(PIXELS_PER_CORE * cores)
+        self._bytes = _shared_budget("bytes", BYTES_HELD)
+        self._pixels = _shared_budget("pixels", PIXELS_PER_CORE * cores)
         self._readers = Readers(reading.reads, reading.read_timeout)
         self._processes = reading.decoders(cores)
         # Each of these threads waits for a process that decodes.
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
         self._timeouts = ConsecutiveTimeouts(2 * reading.reads)
-        self._flight = _Flight(self._window)
+        self._flight = _Flight(self._window, self._bytes)
 
-    def put(self, todo: Todo) -> Iterator[Outcome]:
+    def put(self, todo: Todo) -> Iterator[Outcome | Hashed]:
         """Start to read an image in its own file. Yields outcomes that no longer fit the window."""
         self._flight.expect(1)
         flight = self._flight
         self._readers.submit(lambda watch: _passing_on(flight, self._read_file, watch, todo))
         yield from self._flight.outcomes(self._window)
 
-    def put_segment(self, todos: Sequence[Todo]) -> Iterator[Outcome]:
+    def put_segment(self, todos: Sequence[Todo]) -> Iterator[Outcome | Hashed]:
         """Start to read images of one segment of an archive, in the order of their places."""
         self._flight.expect(len(todos))
         flight = self._flight
         self._readers.submit(lambda watch: _passing_on(flight, self._read_segment, watch, todos))
         yield from self._flight.outcomes(self._window)
 
-    def drain(self) -> Iterator[Outcome]:
+    def resume(self, hashed: Hashed, place: Place | None) -> None:
+        """Go on with an image that was looked up: copy its vector, or decode it.
+
+        Args:
+            hashed: the image.
+            place: the row with its content; None if there is none.
+        """
+        self._flight.expect(1)
+
+        def work(flight: _Flight) -> None:
+            try:
+                outcome = finish(
+                    hashed, place, self._reading, self._processes, self._pixels, self.known
+                )
+            finally:
+                self._bytes.give_back(len(hashed.data))
+            flight.land(outcome)
+
+        self._decoders.submit(_passing_on, self._flight, work)
+
+    def drain(self) -> Iterator[Outcome | Hashed]:
         """Wait for all other outcomes."""
         yield from self._flight.outcomes(0)
 
     def clear(self) -> None:
         """Drop all images in work after a failed attempt; their threads finish by themselves."""
         self._flight.leave()
-        self._flight = _Flight(self._window)
+        self._flight = _Flight(self._window, self._bytes)
 
     def close(self) -> None:
         """End the threads."""
@@ -185,12 +214,14 @@ class ReadAhead:
         self, flight: _Flight, todo: Todo, data: bytes, amount: int, in_room: bool = False
     ) -> None:
         def work(flight: _Flight) -> None:
+            held = 0
             try:
                 outcome = decode(
-                    todo, data, self._reading, self._processes, self._pixels, self.index
+                    todo, data, self._reading, self._processes, self._pixels, self.known
                 )
+                held = len(data) if isinstance(outcome, Hashed) else 0
             finally:
-                self._bytes.give_back(amount)
+                self._bytes.give_back(amount - held)
             flight.land(outcome, in_room)
 
         self._decoders.submit(_passing_on, flight, work)
@@ -201,9 +232,11 @@ class _Flight:
 
     Args:
         room: how many outcomes may wait before the reading of archives pauses.
+        held: holds the bytes of each Hashed until resume.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, held: Budget) -> None:
+        self._held = held
         # Any: outcomes are records of the caller's type, or an error to raise.
         self._landed: queue.SimpleQueue[tuple[Any, bool]] = queue.SimpleQueue()
         self._room = threading.Semaphore(room)
@@ -214,7 +247,7 @@ class _Flight:
         """Announce outcomes that will land."""
         self._expected += count
 
-    def outcomes(self, most: int) -> Iterator[Outcome]:
+    def outcomes(self, most: int) -> Iterator[Outcome | Hashed]:
         """Yield outcomes as they land, until at most this many are still missing."""
         while self._expected > most:
             outcome, in_room = self._landed.get()
@@ -225,9 +258,11 @@ class _Flight:
                 self._room.release()
             yield outcome
 
-    def land(self, outcome: Outcome | BaseException, in_room: bool = False) -> None:
+    def land(self, outcome: Outcome | Hashed | BaseException, in_room: bool = False) -> None:
         """Add an outcome, from any thread. If it took room, fetching it frees the room."""
         self._landed.put((outcome, in_room))
+        if self._left:
+            self._drop()
 
     def has_room(self) -> bool:
         """Wait until one more image may be read; False after leave."""
@@ -237,8 +272,16 @@ class _Flight:
         return False
 
     def leave(self) -> None:
-        """Drop all further outcomes: nobody will fetch them."""
+        """Drop all outcomes, also those that land later: nobody will fetch them."""
         self._left = True
+        self._drop()
+
+    def _drop(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                outcome, _ = self._landed.get_nowait()
+                if isinstance(outcome, Hashed):
+                    self._held.give_back(len(outcome.data))
 
 
 # Any: the arguments of `work`, which has its own types.

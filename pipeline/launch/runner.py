@@ -74,6 +74,7 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
         notes=planned.notes,
         loose=planned.plan.loose,
         packed=planned.plan.packed,
+        buckets=job.buckets,
         contents=planned.known.contents,
         output=job.output,
         packing=job.packing,

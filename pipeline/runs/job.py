@@ -10,6 +10,7 @@ import pyarrow as pa
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import StorageSettings, settings
+from pipeline.dataset.known_vectors import Buckets
 from pipeline.dataset.layout import check_run_id
 from pipeline.dataset.parts import PartWriter
 from pipeline.dataset.schema import NO_COLUMNS
@@ -41,6 +42,8 @@ class Job:
         extra_columns: all columns of the dataset besides the standard ones.
         storage: request settings for buckets.
         across_processes: load the encoder once for all processes of a machine.
+        rows_before: number of rows that the output has when the job is made; sizes of tables
+            follow from it, and nothing else.
         token: distinguishes this launch from any other, even from one with the same run id.
         tally_folder: where local workers count for the progress line; None for no counting.
 
@@ -59,6 +62,7 @@ class Job:
     extra_columns: pa.Schema = NO_COLUMNS
     storage: StorageSettings = dataclasses.field(default_factory=settings)
     across_processes: bool = False
+    rows_before: int = 0
     token: str = dataclasses.field(default_factory=new_token)
     tally_folder: str | None = None
 
@@ -85,6 +89,11 @@ class Job:
             parsed=options.lists.parsed,
             roots=self.roots,
         )
+
+    @property
+    def buckets(self) -> Buckets:
+        """How the contents of the output are spread over workers."""
+        return Buckets(self.rows_before)
 
     @property
     def roots(self) -> Roots:

@@ -15,7 +15,7 @@ from encoder.storage.base import settings
 from encoder.storage.registry import check_reachable, is_remote, normalize
 from encoder.storage.replacing import check_commits
 from pipeline.dataset.layout import output_folder
-from pipeline.dataset.manifest import is_lost, no_manifest, read_manifest
+from pipeline.dataset.manifest import EncoderState, is_lost, no_manifest, read_manifest
 from pipeline.errors import JobError
 from pipeline.inputs.carried_columns import (
     carried_columns,
@@ -26,6 +26,7 @@ from pipeline.inputs.carried_columns import (
 from pipeline.inputs.roots import parse_root
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
+from pipeline.records import EMBEDDINGS
 from pipeline.runs.job import Job
 
 
@@ -55,9 +56,11 @@ def new_job(
     place = output_folder(output)
     _check_reachable("--output", place)
     _check_commits(place)
-    if read_manifest(place)[1] is None and is_lost(place):
+    manifest, version = read_manifest(place)
+    if version is None and is_lost(place):
         raise JobError(no_manifest(place))
     spec = _read_spec(encoder)
+    state = manifest.encoders.get(spec.id, EncoderState(spec))
     sources = tuple(
         parse_input(text, place, options.include, options.exclude) for text in dict.fromkeys(inputs)
     )
@@ -78,6 +81,7 @@ def new_job(
         carried=pa.schema([extra_columns.field(name) for name in carried.names]),
         extra_columns=extra_columns,
         storage=settings(),
+        rows_before=sum(part.rows for part in state.of_kind(EMBEDDINGS)),
     )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsIter, PBegin, PCollection
+from apache_beam.pvalue import AsIter, AsMultiMap, PBegin, PCollection
 from apache_beam.transforms.combiners import Count, Sample
 
 from encoder.storage.base import StorageSettings
-from pipeline.dataset.known_vectors import Contents, VectorIndex
+from pipeline.dataset.known_vectors import Buckets, Contents, KnownVectors, place_in
 from pipeline.embedding.read_ahead import read_file
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import archive_version
@@ -41,7 +41,8 @@ class Forecast(beam.PTransform):  # type: ignore[misc]
         notes: what there is to tell about inputs and rows.
         loose: [Todo], one image in its own file.
         packed: (segment of an archive, Todo).
-        contents: contents that the output has vectors of.
+        buckets: how the contents that the output has vectors of are spread.
+        contents: (bucket, these contents).
         output: the dataset's folder.
         packing: how archives are read.
         most: the largest file to read, in bytes.
@@ -52,19 +53,21 @@ class Forecast(beam.PTransform):  # type: ignore[misc]
     notes: PCollection[Note]
     loose: PCollection[list[Todo]]
     packed: PCollection[tuple[str, Todo]]
-    contents: PCollection[Contents]
+    buckets: Buckets
+    contents: PCollection[tuple[int, Contents]]
     output: str
     packing: Packing
     most: int
     storage: StorageSettings
 
     def expand(self, begin: PBegin) -> PCollection[str]:
-        look = _Look(self.output, self.packing, self.most, self.storage)
+        look = _Look(self.output, self.buckets, self.packing, self.most, self.storage)
+        some_contents = self.contents | "SomeContents" >> Sample.FixedSizeGlobally(1)
         segments = self.packed | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.Values()
         looked = [
             todos
             | f"Sample{name}" >> Sample.FixedSizeGlobally(size)
-            | f"Look{name}" >> beam.ParDo(look, AsIter(self.contents))
+            | f"Look{name}" >> beam.ParDo(look, AsMultiMap(self.contents), AsIter(some_contents))
             for name, todos, size in (
                 ("Files", self.loose, _FILES),
                 ("Segments", segments, _SEGMENTS),
@@ -89,20 +92,30 @@ class Forecast(beam.PTransform):  # type: ignore[misc]
 class _Look(StorageDoFn):
     """[[Todo]] -> Looked: reads the images of a sample."""
 
-    def __init__(self, output: str, packing: Packing, most: int, storage: StorageSettings) -> None:
+    def __init__(
+        self,
+        output: str,
+        buckets: Buckets,
+        packing: Packing,
+        most: int,
+        storage: StorageSettings,
+    ) -> None:
         super().__init__(storage)
         self._output = output
+        self._buckets = buckets
         self._packing = packing
         self._most = most
 
     def process(
-        self, element: list[Iterable[Todo]], contents: Iterable[Contents]
+        self,
+        element: list[Iterable[Todo]],
+        contents: Mapping[int, Iterable[Contents]],
+        some_contents: Iterable[list[tuple[int, Contents]]],
     ) -> Iterator[Looked]:
         groups = [list(each) for each in element]
-        known = list(contents)
-        if not known or not groups:  # nothing to compare, or nothing to compare with
+        if not groups or not any(some_contents):  # nothing to compare, or nothing to compare with
             return
-        index = VectorIndex(self._output, known)
+        vectors = KnownVectors(self._output, self._buckets)
         with ThreadPoolExecutor(DEFAULT_READS, thread_name_prefix="look") as pool:
             found = [pair for pairs in pool.map(self._read, groups) for pair in pairs]
         same: Counter[Counted] = Counter()
@@ -112,7 +125,9 @@ class _Look(StorageDoFn):
                 same.update([] if todo.check else [todo.counted])
                 continue
             differing += todo.check and sha256 is not None
-            copied += sha256 is not None and index.find(sha256) is not None
+            if sha256 is not None:
+                place = place_in(contents[self._buckets.bucket_of(sha256)], sha256)
+                copied += place is not None and vectors.read(place, sha256) is not None
         yield Looked(0, len(found), copied, differing, tuple(same.items()))
 
     def _read(self, todos: list[Todo]) -> list[tuple[Todo, str | None]]:

@@ -15,7 +15,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from encoder.storage.base import StorageSettings
 from encoder.storage.registry import is_remote
-from pipeline.dataset.known_vectors import Contents
+from pipeline.dataset.known_vectors import Buckets, Contents, ContentsBuffer
 from pipeline.dataset.manifest import unreadable
 from pipeline.dataset.named_uris import read_uris
 from pipeline.dataset.parts import Keys, PartWriter, read_known
@@ -46,7 +46,8 @@ class Index(NamedTuple):
         named_archives: (uri of an archive, uri of the list that named it).
         inputs: one element, the inputs of earlier runs, besides lists.
         snapshot: one element, the output at the start of the run.
-        contents: the contents that the output has vectors of, one element per part.
+        contents: (bucket, contents of some rows with a vector).
+        filter: (number, segment of the filter) for all these contents.
         outdated: (part, None) for parts whose columns differ from those of this run.
         damaged: unreadable waiting parts, whose images are embedded again.
     """
@@ -56,7 +57,8 @@ class Index(NamedTuple):
     named_archives: PCollection[tuple[str, str]]
     inputs: PCollection[tuple[KnownInput, ...]]
     snapshot: PCollection[Snapshot]
-    contents: PCollection[Contents]
+    contents: PCollection[tuple[int, Contents]]
+    filter: PCollection[tuple[int, bytes]]
     outdated: PCollection[tuple[str, None]]
     damaged: PCollection[Rewrite]
 
@@ -67,10 +69,12 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
         writer: writes this run's parts; it has the output, the encoder and the columns.
+        buckets: how the contents of the output are spread.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
+    buckets: Buckets
     storage: StorageSettings
 
     def expand(self, begin: PBegin) -> Index:
@@ -86,9 +90,15 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             found.parts
             | "Spread" >> beam.Reshuffle()
             | "ReadKeys"
-            >> beam.ParDo(_ReadKeys(self.writer, self.storage)).with_outputs(
+            >> beam.ParDo(_ReadKeys(self.writer, self.buckets, self.storage)).with_outputs(
                 "damaged", "outdated", "contents", main="rows"
             )
+        )
+        segments = (
+            keys.contents
+            | "Bits" >> beam.FlatMapTuple(lambda _, contents: self.buckets.bits_of(contents))
+            | "BySegment" >> beam.GroupByKey()
+            | "Segment" >> beam.MapTuple(lambda number, bits: (number, self.buckets.segment(bits)))
         )
         named = found.lists | "ReadNamed" >> beam.ParDo(
             _ReadNamed(self.writer.output, self.storage)
@@ -100,6 +110,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             inputs=found.inputs,
             snapshot=found.snapshot,
             contents=keys.contents,
+            filter=segments,
             outdated=keys.outdated,
             damaged=keys.damaged,
         )
@@ -123,9 +134,10 @@ class _Snapshot(StorageDoFn):
 
 
 class _ReadKeys(StorageDoFn):
-    def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
+    def __init__(self, writer: PartWriter, buckets: Buckets, storage: StorageSettings) -> None:
         super().__init__(storage)
         self._writer = writer
+        self._buckets = buckets
         # In a bucket, each part needs requests. On disk, reading one by one is as fast.
         self._ahead = _PARTS_AHEAD if is_remote(writer.output) else 0
 
@@ -135,6 +147,7 @@ class _ReadKeys(StorageDoFn):
 
     def start_bundle(self) -> None:
         self._batches: Batches[int, KnownTuple] = Batches()
+        self._contents = ContentsBuffer()
         self._reading: deque[tuple[Part, bool, Future[Keys]]] = deque()
 
     def process(self, element: tuple[Part, bool]) -> Iterator[Packed | TaggedOutput]:
@@ -149,6 +162,7 @@ class _ReadKeys(StorageDoFn):
             yield from all_at_end(self._read_first())
         for partition, rows in self._batches.rest():
             yield at_end((partition, pack(KnownBatch(rows))))
+        yield from all_at_end(self._spread(self._contents.rest()))
 
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -162,8 +176,8 @@ class _ReadKeys(StorageDoFn):
                 partition = partition_of(row[0])
                 if rows := self._batches.add(partition, row):
                     yield partition, pack(KnownBatch(rows))
-            if keys.contents is not None:
-                yield TaggedOutput("contents", keys.contents)
+            if keys.digests is not None:
+                yield from self._spread(self._contents.add(part.path, keys.digests))
             if keys.outdated:
                 yield TaggedOutput("outdated", (part.path, None))
         except TimeoutError:  # the store failed, not the part
@@ -172,6 +186,10 @@ class _ReadKeys(StorageDoFn):
             if committed:
                 raise unreadable(part.path, error) from error
             yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
+
+    def _spread(self, contents: Contents | None) -> Iterator[TaggedOutput]:
+        for each in self._buckets.spread(contents) if contents else ():
+            yield TaggedOutput("contents", each)
 
 
 class _ReadNamed(StorageDoFn):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.pvalue import AsIter, PCollection, TaggedOutput
+from apache_beam.pvalue import AsIter, AsMultiMap, PCollection, TaggedOutput
+from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from encoder.storage.base import StorageSettings
 from pipeline.dataset.changes import HAD, RENEWED, SAME
-from pipeline.dataset.known_vectors import Contents, VectorIndex
+from pipeline.dataset.known_vectors import Buckets, Contents, KnownVectors, place_in
 from pipeline.embedding.call_sizes import CallSettings
-from pipeline.embedding.decode import Outcome, Reading
+from pipeline.embedding.decode import Hashed, Outcome, Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.records import (
     READ,
@@ -79,7 +80,9 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
         reading: how images are read and decoded.
         calls: how many images the encoder gets at once; it decides how far to read ahead.
         output: the dataset's folder, which holds the known vectors.
-        contents: the contents that the dataset has vectors of.
+        buckets: how the contents that the dataset has vectors of are spread.
+        contents: (bucket, these contents).
+        filter: (number, segment of the filter for them).
         tally_folder: the folder that counts finished images; None for no counting.
         storage: request settings for buckets.
     """
@@ -87,19 +90,29 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
     reading: Reading
     calls: CallSettings
     output: str
-    contents: PCollection[Contents]
+    buckets: Buckets
+    contents: PCollection[tuple[int, Contents]]
+    filter: PCollection[tuple[int, bytes]]
     tally_folder: str | None
     storage: StorageSettings
 
     def expand(self, todo: ToRead) -> Read:
         packed = todo.packed | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
-        read = _Read(self.reading, self.calls, self.output, self.tally_folder, self.storage)
+        read = _Read(
+            self.reading,
+            self.calls,
+            self.output,
+            self.buckets,
+            self.tally_folder,
+            self.storage,
+            Shared(),
+        )
         found = (
             (todo.loose, packed)
             | "Todo" >> beam.Flatten()
             | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
-            >> beam.ParDo(read, AsIter(self.contents)).with_outputs(
+            >> beam.ParDo(read, AsMultiMap(self.contents), AsIter(self.filter)).with_outputs(
                 *("copied", "touched", "found", "failures", "notes", "seen"), main="decoded"
             )
         )
@@ -120,19 +133,23 @@ class _Read(StorageDoFn):
         reading: Reading,
         calls: CallSettings,
         output: str,
+        buckets: Buckets,
         tally_folder: str | None,
         storage: StorageSettings,
+        shared: Shared,
     ) -> None:
         super().__init__(storage)
         self._reading = reading
         self._calls = calls
         self._output = output
+        self._buckets = buckets
+        self._shared = shared
         self._tally = Tally(tally_folder)
 
     def setup(self) -> None:
         super().setup()
         self._ahead = ReadAhead(self._reading, max(READ_AHEAD, 2 * self._calls.images_together()))
-        self._has_index = False
+        self._known: KnownVectors | None = None
 
     def start_bundle(self) -> None:
         self._ahead.clear()
@@ -140,12 +157,18 @@ class _Read(StorageDoFn):
         self._checks: dict[str, str] = {}  # uri -> the part with its row
 
     def process(
-        self, element: list[Todo], contents: Iterable[Contents]
+        self,
+        element: list[Todo],
+        contents: Mapping[int, Iterable[Contents]],
+        segments: Iterable[tuple[int, bytes]],
     ) -> Iterator[Decoded | TaggedOutput]:
-        # The side input is first available here; it is complete, and the same in every bundle.
-        if not self._has_index:
-            self._ahead.index = VectorIndex(self._output, contents)
-            self._has_index = True
+        # Side inputs are first available here; they are complete, and the same in every bundle.
+        self._contents = contents
+        if self._known is None:  # all threads of a process share one
+            self._known = self._shared.acquire(
+                lambda: KnownVectors(self._output, self._buckets, dict(segments))
+            )
+            self._ahead.known = self._known
         self._checks.update(
             (todo.image.uri, todo.old.part) for todo in element if todo.check and todo.old
         )
@@ -164,7 +187,11 @@ class _Read(StorageDoFn):
     def teardown(self) -> None:
         self._ahead.close()
 
-    def _routed(self, outcome: Outcome) -> Iterator[Decoded | TaggedOutput]:
+    def _routed(self, outcome: Outcome | Hashed) -> Iterator[Decoded | TaggedOutput]:
+        if isinstance(outcome, Hashed):
+            bucket = self._buckets.bucket_of(outcome.sha256)
+            self._ahead.resume(outcome, place_in(self._contents[bucket], outcome.sha256))
+            return
         checked = self._checks.pop(outcome.uri, None)
         if checked is not None:
             outcome, outputs = self._compared(outcome, checked)
