@@ -8,16 +8,16 @@
 
     PlanRun -+- todo - ReadImages -+- decoded - EmbedImages -+-- WriteParts ---+
              |                     |                         |                 |
-             |                     +- failures --------------+-- WriteFailures +
-             |                     +- copied ------------------- WriteCopies --+- Commit - run id
-             |                     +- touched ---------------+                 |
-             +- stale, renewed ------------------------------+-- RewriteParts -+
-             +- seen ------------------------------------------- WriteChanges -+
-             +- counts --------------------------------------------------------+
+             |                     +- failures --------------+-- WriteFailures +- MergeParts -+
+             |                     +- copied ------------------- WriteCopies --+              |
+             |                     +- touched ---------------+                                |
+             +- stale, renewed ------------------------------+-- RewriteParts ----------------+- Commit
+             +- seen ------------------------------------------- WriteChanges ----------------+
+             +- counts -----------------------------------------------------------------------+
 
 ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
 contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), and the
-snapshot and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
+snapshot, waiting and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and finished parts are durable while the job still runs.
@@ -41,6 +41,7 @@ from pipeline.steps.commit import Commit
 from pipeline.steps.embed import EmbedImages
 from pipeline.steps.index import Index, ReadIndex
 from pipeline.steps.list_images import ArchivesToLook, ListImages, Listing, ListMembers
+from pipeline.steps.merge import MergeParts
 from pipeline.steps.plan import Plan, PlanRun, ToPlan
 from pipeline.steps.read import ReadImages, ToRead
 from pipeline.steps.write import (
@@ -108,8 +109,11 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     return index.snapshot | "Commit" >> Commit(
         job,
         counts=plan.counts,
-        written=(written.parts, copied.parts, failed) | "Parts" >> beam.Flatten(),
+        written=(written.parts, copied.parts, failed)
+        | "Parts" >> beam.Flatten()
+        | "MergeParts" >> MergeParts(writer, storage),
         rewritten=(rewritten, index.damaged) | "Rewritten" >> beam.Flatten(),
+        waiting=index.waiting,
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()

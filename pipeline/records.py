@@ -338,7 +338,8 @@ class Snapshot(NamedTuple):
     Attributes:
         manifest_version: the version of the manifest that was read; None if there was none.
         live: this encoder's parts that the manifest names.
-        waiting: embedding parts that no manifest names, from runs that did not commit.
+        waiting: embedding parts that no manifest names, from runs that did not commit. Their
+            numbers of rows are not known yet.
         useless: files that no manifest names and that nothing can be taken over from.
         stray_records: run records that the manifest does not name.
         lists: the lists that earlier runs read, with the uris that these named.
@@ -347,7 +348,7 @@ class Snapshot(NamedTuple):
 
     manifest_version: str | None
     live: tuple[Part, ...]
-    waiting: tuple[str, ...]
+    waiting: tuple[Part, ...]
     useless: tuple[str, ...]
     stray_records: tuple[str, ...] = ()
     lists: tuple[ListState, ...] = ()

@@ -14,18 +14,19 @@ import pyarrow.parquet as pq
 
 from encoder.printable import cut
 from encoder.spec import EncoderSpec
-from encoder.storage.registry import store_for
 from pipeline.dataset.changes import LOG, Change
 from pipeline.dataset.known_vectors import digests_of
 from pipeline.dataset.layout import part_path, staged
-from pipeline.dataset.manifest import removed_meanwhile
+from pipeline.dataset.manifest import removed_meanwhile, unreadable
 from pipeline.dataset.part_files import (
+    UNREADABLE,
     ContentName,
+    PartStream,
     checksum,
     opened,
     parquet_options,
-    place_of,
     put_part,
+    read_batches,
 )
 from pipeline.dataset.schema import NO_COLUMNS, TRUNCATED, schema_of
 from pipeline.dataset.values import MisfitError, fitted, to_arrow, to_plain
@@ -167,6 +168,36 @@ class PartWriter:
         keep = pa.array([uri in touched or uri not in stale for uri in uris], pa.bool_())
         table = table.filter(keep)
         return self.write(kind, table) if table.num_rows else None
+
+    def merge(self, group: Sequence[Part]) -> Part:
+        """Write the rows of several parts of one kind as one part. The old files stay.
+
+        Raises:
+            JobError: a part is damaged, or has other rows or columns than it should have.
+        """
+        kind = group[0].kind
+        extra_columns = self.extra_columns if kind == EMBEDDINGS else NO_COLUMNS
+        schema = schema_of(kind, self.spec, extra_columns)
+        stream = PartStream(kind, schema)
+        for part in group:
+            rows = 0
+            try:
+                for table in read_batches(self.output, part.path):
+                    if table.schema.remove_metadata() != schema.remove_metadata():
+                        raise _wrong(part, "has other columns than the other parts")
+                    stream.add(table.replace_schema_metadata(schema.metadata))
+                    rows += len(table)
+            except UNREADABLE as error:
+                raise unreadable(part.path, error) from error
+            if rows != part.rows:
+                raise _wrong(part, f"has {rows:,} rows, not {part.rows:,} as it should have")
+        merged = stream.write(self.output, self.spec.id, self.run_id)
+        if merged is None:
+            raise _wrong(group[0], "has no rows")
+        loads = {load for part in group for load in part.loads}
+        return merged._replace(
+            loads=tuple(sorted(loads)), copied=sum(part.copied for part in group)
+        )
 
     def conform(self, kind: Kind, table: pa.Table, waiting: bool = False) -> pa.Table:
         """The table with the columns of this run's parts.
@@ -333,18 +364,8 @@ def read_part(output: str, path: str) -> pa.Table:
         raise removed_meanwhile(path) from None
 
 
-def count_rows(output: str, path: str) -> tuple[int, int]:
-    """A part's number of rows, and its size in bytes.
-
-    Raises:
-        JobError: another run has removed it.
-    """
-    full = place_of(output, path)
-    info = store_for(full).stat(full)
-    if info is None:
-        raise removed_meanwhile(path)
-    with opened(output, path) as file:
-        return file.metadata.num_rows, info.bytes
+def _wrong(part: Part, what: str) -> JobError:
+    return JobError(f"{part.path} {what}; see 'python -m pipeline verify OUTPUT'. Nothing changed")
 
 
 def _with_values(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:

@@ -32,11 +32,16 @@ _MESSAGE_LENGTH = 200
 
 def failure_reasons(output: str, parts: Sequence[Part]) -> list[str]:
     """The most frequent reasons, each with one example."""
-    rows = [row for part in parts for row in read_part(output, part.path).to_pylist()]
-    kinds = Counter((row["stage"], row["error"]) for row in rows)
+    kinds: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], dict[str, str]] = {}
+    for part in parts:
+        for row in read_part(output, part.path).to_pylist():
+            kind = row["stage"], row["error"]
+            kinds[kind] += 1
+            examples.setdefault(kind, row)
     lines = []
     for (stage, error), count in kinds.most_common(_REASONS):
-        example = next(row for row in rows if (row["stage"], row["error"]) == (stage, error))
+        example = examples[stage, error]
         message = cut(example["message"], _MESSAGE_LENGTH)
         lines.append(f"{count} x {stage} {error}, such as {example['uri']}: {message}")
     return lines
@@ -51,6 +56,7 @@ class Outcome:
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
+        waiting: the waiting parts that could be read, with their numbers of rows.
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
@@ -61,6 +67,7 @@ class Outcome:
     counts: Counts
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
+    waiting: Sequence[Part] = ()
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
     notes: Sequence[Note] = ()

@@ -31,7 +31,6 @@ from pipeline.dataset.manifest import (
     removed_meanwhile,
     write_manifest,
 )
-from pipeline.dataset.parts import count_rows
 from pipeline.errors import JobError
 from pipeline.inputs.uris import path_of, uri_of
 from pipeline.records import (
@@ -69,7 +68,7 @@ def commit(job: Job, outcome: Outcome) -> RunRecord:
             copies = [each.replacement.path for each in outcome.rewritten if each.replacement]
             remove(job.output, [*copies, *(part.path for part in outcome.changes)])
             raise
-        live = {part.path: part for part in _live_parts(job, outcome)}
+        live = {part.path: part for part in _live_parts(outcome)}
         lists = _live_lists(job, outcome)
         inputs = _known_inputs(job, outcome)
         state = EncoderState(job.spec, tuple(live.values()), lists, inputs)
@@ -103,14 +102,13 @@ def _to_remove(job: Job, outcome: Outcome) -> set[str]:
     snapshot = outcome.snapshot
     # A part in a bucket is at both of its paths if its move was killed.
     to_remove = {path for part in snapshot.live for path in (part.path, final(part.path))}
-    to_remove |= {*snapshot.waiting, *snapshot.useless}
+    to_remove |= {*(part.path for part in snapshot.waiting), *snapshot.useless}
     to_remove |= {each.uris_path for each in snapshot.lists}
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, CHANGES)
     for kind in kinds:
         own = f"{encoder_folder(kind, job.spec.id)}/run={job.run_id}/"
-        to_remove |= {
-            path for path in files_of(job.output, job.spec.id, kind) if final(path).startswith(own)
-        }
+        paths = (info.path for info in files_of(job.output, job.spec.id, kind))
+        to_remove |= {path for path in paths if final(path).startswith(own)}
     return to_remove - set(_kept(outcome))
 
 
@@ -127,14 +125,14 @@ def _hide(job: Job, outcome: Outcome) -> None:
             store_for(place).move(place, full_path(job.output, staged(path)))
 
 
-def _live_parts(job: Job, outcome: Outcome) -> Iterable[Part]:
+def _live_parts(outcome: Outcome) -> Iterable[Part]:
     removed = {rewrite.old_path for rewrite in outcome.rewritten}
     for part in outcome.snapshot.live:
         if part.path not in removed:
             yield part
-    for path in outcome.snapshot.waiting:
-        if path not in removed:
-            yield Part(EMBEDDINGS, path, *count_rows(job.output, path))
+    for part in outcome.waiting:
+        if part.path not in removed:
+            yield part
     for part in outcome.written:
         yield part._replace(loads=(), copied=0)
     for rewrite in outcome.rewritten:

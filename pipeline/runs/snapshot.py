@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from encoder.spec import EncoderSpec
-from encoder.storage.base import is_temporary
+from encoder.storage.base import FileInfo, is_temporary
 from encoder.storage.registry import is_remote
 from pipeline.dataset.files import files_below
 from pipeline.dataset.layout import (
@@ -26,6 +26,7 @@ from pipeline.records import (
     FAILURES,
     LISTS,
     Kind,
+    Part,
     Snapshot,
 )
 
@@ -35,11 +36,12 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
     manifest, version = read_manifest(output)
     state = manifest.encoders.get(spec.id, EncoderState(spec))
     live = manifest.live_files()
-    waiting: list[str] = []
+    waiting: list[Part] = []
     useless: list[str] = _half_manifests(output)
     kinds: tuple[Kind, ...] = (EMBEDDINGS, FAILURES, LISTS)
     for kind in kinds:
-        for path in files_of(output, spec.id, kind):
+        for info in files_of(output, spec.id, kind):
+            path = info.path
             if path in live:
                 continue
             # Removed parts were live before, so their rows are old. Failures of a run that did not
@@ -47,9 +49,12 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
             is_useless = path in manifest.removed or kind != EMBEDDINGS or is_temporary(path)
             # Parts of interrupted upkeep are copies of rows in live parts.
             is_useless = is_useless or (version is not None and is_of_upkeep(path))
-            (useless if is_useless else waiting).append(path)
+            if is_useless:
+                useless.append(path)
+            else:
+                waiting.append(Part(EMBEDDINGS, path, 0, info.bytes))
     logs = files_of(output, spec.id, CHANGES)
-    useless += [path for path in logs if run_of(path) not in manifest.runs]
+    useless += [info.path for info in logs if run_of(info.path) not in manifest.runs]
     return Snapshot(
         manifest_version=version,
         live=state.parts,
@@ -61,10 +66,10 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
     )
 
 
-def files_of(output: str, encoder_id: str, kind: Kind) -> list[str]:
-    """Paths, relative to the output, of all of an encoder's files of one kind, waiting ones too."""
+def files_of(output: str, encoder_id: str, kind: Kind) -> list[FileInfo]:
+    """All of an encoder's files of one kind, waiting ones too; paths relative to the output."""
     folder = encoder_folder(kind, encoder_id)
-    return [info.path for each in (folder, staged(folder)) for info in files_below(output, each)]
+    return [info for each in (folder, staged(folder)) for info in files_below(output, each)]
 
 
 def _half_manifests(output: str) -> list[str]:

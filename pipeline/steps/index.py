@@ -21,7 +21,6 @@ from pipeline.dataset.named_uris import read_uris
 from pipeline.dataset.parts import Keys, PartWriter, read_known
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.records import (
-    EMBEDDINGS,
     KnownInput,
     KnownTuple,
     ListState,
@@ -49,6 +48,7 @@ class Index(NamedTuple):
         contents: (bucket, contents of some rows with a vector).
         filter: (number, segment of the filter) for all these contents.
         outdated: (part, None) for parts whose columns differ from those of this run.
+        waiting: the readable waiting parts, with their numbers of rows.
         damaged: unreadable waiting parts, whose images are embedded again.
     """
 
@@ -60,6 +60,7 @@ class Index(NamedTuple):
     contents: PCollection[tuple[int, Contents]]
     filter: PCollection[tuple[int, bytes]]
     outdated: PCollection[tuple[str, None]]
+    waiting: PCollection[Part]
     damaged: PCollection[Rewrite]
 
 
@@ -91,7 +92,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             | "Spread" >> beam.Reshuffle()
             | "ReadKeys"
             >> beam.ParDo(_ReadKeys(self.writer, self.buckets, self.storage)).with_outputs(
-                "damaged", "outdated", "contents", main="rows"
+                *("damaged", "outdated", "contents", "waiting"), main="rows"
             )
         )
         segments = (
@@ -112,6 +113,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             contents=keys.contents,
             filter=segments,
             outdated=keys.outdated,
+            waiting=keys.waiting,
             damaged=keys.damaged,
         )
 
@@ -127,8 +129,8 @@ class _Snapshot(StorageDoFn):
             yield TaggedOutput("lists", state)
         for part in snapshot.live:
             yield part, True
-        for path in snapshot.waiting:
-            yield Part(EMBEDDINGS, path, 0, 0), False
+        for part in snapshot.waiting:
+            yield part, False
         yield TaggedOutput("inputs", snapshot.inputs)
         yield TaggedOutput("snapshot", snapshot)
 
@@ -178,6 +180,8 @@ class _ReadKeys(StorageDoFn):
                     yield partition, pack(KnownBatch(rows))
             if keys.digests is not None:
                 yield from self._spread(self._contents.add(part.path, keys.digests))
+            if not committed:
+                yield TaggedOutput("waiting", part._replace(rows=len(keys.rows)))
             if keys.outdated:
                 yield TaggedOutput("outdated", (part.path, None))
         except TimeoutError:  # the store failed, not the part

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from pipeline.dataset.files import make_live, not_named, own_files, remove
 from pipeline.dataset.layout import COMPACT, is_of_upkeep, new_upkeep_id, output_folder
-from pipeline.dataset.manifest import EncoderState, existing_manifest, unreadable
-from pipeline.dataset.part_files import UNREADABLE, PartStream, read_batches
-from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of, schema_of
-from pipeline.errors import JobError
+from pipeline.dataset.manifest import existing_manifest
+from pipeline.dataset.parts import PartWriter
+from pipeline.dataset.schema import NO_COLUMNS, extra_columns_of
 from pipeline.options import DEFAULT_TARGET_SIZE
 from pipeline.records import EMBEDDINGS, FAILURES, Kind, Part
 
@@ -87,8 +86,12 @@ def compact(
     try:
         for merge in merges:
             state = manifest.encoders[merge.encoder_id]
+            extra_columns = (
+                extra_columns_of(place, state) if merge.kind == EMBEDDINGS else NO_COLUMNS
+            )
+            writer = PartWriter(place, run_id, state.spec, extra_columns)
             for group in merge.groups:
-                part = _merged(place, run_id, state, group)
+                part = writer.merge(group)
                 written.append(part.path)
                 left = encoders[merge.encoder_id]
                 encoders[merge.encoder_id] = dataclasses.replace(left, parts=(*left.parts, part))
@@ -111,30 +114,3 @@ def _grouped(parts: Sequence[Part], target_size: int) -> list[list[Part]]:
         groups[-1].append(part)
         size += part.bytes
     return [group for group in groups if len(group) > 1]
-
-
-def _merged(output: str, run_id: str, state: EncoderState, group: Sequence[Part]) -> Part:
-    kind, spec = group[0].kind, state.spec
-    extra_columns = extra_columns_of(output, state) if kind == EMBEDDINGS else NO_COLUMNS
-    schema = schema_of(kind, spec, extra_columns)
-    stream = PartStream(kind, schema)
-    for part in group:
-        rows = 0
-        try:
-            for table in read_batches(output, part.path):
-                if table.schema.remove_metadata() != schema.remove_metadata():
-                    raise _wrong(part, "has other columns than the other parts")
-                stream.add(table.replace_schema_metadata(schema.metadata))
-                rows += len(table)
-        except UNREADABLE as error:
-            raise unreadable(part.path, error) from error
-        if rows != part.rows:
-            raise _wrong(part, f"has {rows:,} rows, not {part.rows:,} as manifest.json says")
-    merged = stream.write(output, spec.id, run_id)
-    if merged is None:
-        raise _wrong(group[0], "has no rows")
-    return merged
-
-
-def _wrong(part: Part, what: str) -> JobError:
-    return JobError(f"{part.path} {what}; see 'python -m pipeline verify OUTPUT'. Nothing changed")

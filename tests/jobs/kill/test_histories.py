@@ -33,6 +33,7 @@ from pipeline.__main__ import build_parser, main
 from pipeline.dataset.changes import ADDED, changes_since
 from pipeline.dataset.reader import open_dataset
 from pipeline.runs import shares
+from pipeline.steps import merge
 from tests.jobs.kill import harness, points
 from tests.jobs.kill.world import BAD, World, load, vector_of
 from tests.support.packed import picture
@@ -156,6 +157,10 @@ class History(RuleBasedStateMachine):
     def divide(self, rows: int) -> None:
         shares.MOST_ROWS = rows
 
+    @rule(parts=st.sampled_from([0, 1000]))
+    def merge(self, parts: int) -> None:
+        merge.MOST_PARTS = parts
+
     @rule(which=st.integers(0, 1))
     def choose_encoder(self, which: int) -> None:
         self.bundle = self.bundles[which]
@@ -271,6 +276,7 @@ def play(machine: Callable[[], RuleBasedStateMachine], histories: int, steps: in
 def test_random_histories(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")
     monkeypatch.setattr("encoder.bundle.load", lambda path, **_: load(path))  # once for all runs
-    monkeypatch.setattr(shares, "MOST_ROWS", 2)  # rules set it, too
+    monkeypatch.setattr(shares, "MOST_ROWS", 2)  # rules set these two, too
+    monkeypatch.setattr(merge, "MOST_PARTS", 0)
     monkeypatch.setattr("pipeline.dataset.changes._LOGS_AT_ONCE", 3)
     play(functools.partial(History, [small_bundle, tmp_path / "second"]), 6, 20)

@@ -9,6 +9,7 @@ import pytest
 import pipeline.runs.commit as commit_module
 from pipeline.dataset.layout import final
 from pipeline.dataset.manifest import read_manifest, read_record
+from pipeline.dataset.parts import read_part
 from pipeline.dataset.reader import open_dataset
 from pipeline.errors import JobError
 from pipeline.options import JobOptions
@@ -52,7 +53,11 @@ def failures(*numbers):
 def outcome(job, written=(), rewritten=(), **counts):
     listed = {job.inputs[0].text: counts.get("listed", 0)}
     total = Counts(Counter(counts), Counter(listed))
-    return Outcome(snapshot_of(job), total, list(written), list(rewritten))
+    snapshot = snapshot_of(job)
+    waiting = [
+        part._replace(rows=len(read_part(job.output, part.path))) for part in snapshot.waiting
+    ]
+    return Outcome(snapshot, total, list(written), list(rewritten), waiting)
 
 
 def snapshot_of(job):
@@ -117,7 +122,9 @@ def test_parts_of_a_dead_run_become_live(make, tmp_path):
     job = make("run2")
     commit(job, outcome(job, listed=1, resumed=1))
     live = read_manifest(job.output)[0].encoders[job.spec.id].parts
-    assert [(part.path, part.rows) for part in live] == [(final(dead.path), 1)]
+    assert [(part.path, part.rows, part.bytes) for part in live] == [
+        (final(dead.path), 1, dead.bytes)
+    ]
     assert by_glob(tmp_path) == ["/1.jpg"]
 
 
@@ -342,7 +349,7 @@ def test_copies_that_upkeep_left_are_debris(make, tmp_path):
         )
     snapshot = snapshot_of(make("run2"))
     assert [path.split("/")[2] for path in snapshot.useless] == ["run=compact-1", "run=repair-1"]
-    assert [path.split("/")[2] for path in snapshot.waiting] == ["run=dead"]
+    assert [part.path.split("/")[2] for part in snapshot.waiting] == ["run=dead"]
 
 
 def test_a_run_refuses_an_output_that_has_lost_its_manifest(make, tmp_path):
