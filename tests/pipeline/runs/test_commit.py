@@ -140,7 +140,7 @@ def test_debris_is_removed(make, tmp_path):
     own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam stopped
     planned = outcome(job, listed=1, unchanged=1)
     snapshot = planned.snapshot._replace(waiting=())  # older than that attempt
-    commit(job, dataclasses.replace(planned, snapshot=snapshot))
+    commit(job, dataclasses.replace(planned, snapshot=snapshot, waiting=()))
     left = files(tmp_path)
     assert own_retry.path not in left
     assert not [path for path in left if "dead" in path]
