@@ -92,12 +92,11 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             | "Spread" >> beam.Reshuffle()
             | "ReadKeys"
             >> beam.ParDo(_ReadKeys(self.writer, self.buckets, self.storage)).with_outputs(
-                *("damaged", "outdated", "contents", "waiting"), main="rows"
+                *("damaged", "outdated", "contents", "bits", "waiting"), main="rows"
             )
         )
         segments = (
-            keys.contents
-            | "Bits" >> beam.FlatMapTuple(lambda _, contents: self.buckets.bits_of(contents))
+            keys.bits
             | "BySegment" >> beam.GroupByKey()
             | "Segment" >> beam.MapTuple(lambda number, bits: (number, self.buckets.segment(bits)))
         )
@@ -192,8 +191,11 @@ class _ReadKeys(StorageDoFn):
             yield TaggedOutput("damaged", Rewrite(part.path, None, Counter()))
 
     def _spread(self, contents: Contents | None) -> Iterator[TaggedOutput]:
-        for each in self._buckets.spread(contents) if contents else ():
-            yield TaggedOutput("contents", each)
+        if contents is not None:
+            for each in self._buckets.spread(contents):
+                yield TaggedOutput("contents", each)
+            for bits in self._buckets.bits_of(contents):
+                yield TaggedOutput("bits", bits)
 
 
 class _ReadNamed(StorageDoFn):

@@ -62,9 +62,10 @@ class Index:
         buckets = Buckets(rows)
         self.contents = {n: [] for n in range(buckets.count)}
         bits = {}
-        for bucket, found in buckets.spread(contents) if contents else ():
-            self.contents[bucket].append(found)
-            for number, some in buckets.bits_of(found):
+        if contents:
+            for bucket, found in buckets.spread(contents):
+                self.contents[bucket].append(found)
+            for number, some in buckets.bits_of(contents):
                 bits.setdefault(number, []).append(some)
         segments = {number: buckets.segment(some) for number, some in bits.items()}
         self.vectors = KnownVectors(str(output), buckets, segments)
@@ -202,8 +203,8 @@ def test_many_rows_in_many_buckets(rows):
     for each in found:
         for bucket, some in buckets.spread(each):
             contents.setdefault(bucket, []).append(some)
-            for number, more in buckets.bits_of(some):
-                bits.setdefault(number, []).append(more)
+        for number, more in buckets.bits_of(each):
+            bits.setdefault(number, []).append(more)
     assert len(contents) == buckets.count
     segments = {number: buckets.segment(some) for number, some in bits.items()}
     vectors = KnownVectors("/nowhere", buckets, segments)
