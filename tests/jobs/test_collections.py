@@ -565,7 +565,12 @@ def test_a_manifest_with_digests_is_no_archive(dataset, tmp_path):
     assert list(dataset.rows()) == ["a.png"]
 
 
-def test_copied_renamed_and_repacked_images_need_no_model(dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--direct_num_workers=2", "--direct_running_mode=multi_threading")],
+    ids=["one thread", "two threads"],
+)
+def test_copied_renamed_and_repacked_images_need_no_model(dataset, tmp_path, monkeypatch, options):
     for n in range(5):
         write_image(tmp_path / "img" / f"{n}.png", n, size=(30 + n, 20))
     dataset.run(tmp_path / "img")
@@ -580,7 +585,7 @@ def test_copied_renamed_and_repacked_images_need_no_model(dataset, tmp_path, mon
     shutil.copy(tmp_path / "img" / "2.png", tmp_path / "img" / "3.png")
     tar(tmp_path / "img" / "a.tar", [("4.png", (tmp_path / "img" / "4.png").read_bytes())])
     counts = {"listed": 7, "new": 3, "changed": 1, "unchanged": 3, "deleted": 1, "embedded": 4}
-    assert dataset.run(tmp_path / "img") == counts
+    assert dataset.run(tmp_path / "img", options=options) == counts
     new = dataset.rows()
     for uri, source in (("new", 0), ("copy", 1), ("3", 2), ("a.tar#4", 4)):
         row, origin = new[f"img/{uri}.png"], old[f"img/{source}.png"]

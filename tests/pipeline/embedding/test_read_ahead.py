@@ -14,9 +14,10 @@ from PIL import Image as PillowImage
 from encoder.images.limits import Limits
 from encoder.spec import read_spec
 from encoder.storage.local import LocalStore
+from pipeline.dataset.known_vectors import Buckets, KnownVectors, Place
 from pipeline.embedding import read_ahead as reading
 from pipeline.embedding.budget import Budget
-from pipeline.embedding.decode import Reading
+from pipeline.embedding.decode import Hashed, Reading
 from pipeline.embedding.read_ahead import ReadAhead
 from pipeline.errors import JobError
 from pipeline.inputs.archives import base as archives
@@ -362,3 +363,63 @@ def test_an_image_that_takes_long_to_decode_is_a_failure(tmp_path, outcome):
     found = outcome(todo(path), decode_timeout=0.5)
     assert (found.stage, found.error) == ("decode", "DecodeTimeoutError")
     assert "0.5 s of processor time that --decode-timeout allows" in found.message
+
+
+@pytest.fixture
+def everything_known():
+    """Known vectors whose filter says of every content that there may be a vector."""
+    return KnownVectors("/nowhere", Buckets(0), dict.fromkeys(range(64), b"\xff" * 10000))
+
+
+def test_content_that_may_be_known_waits_until_it_was_looked_up(tmp_path, spec, everything_known):
+    ahead = ReadAhead(Reading(spec), window=4)
+    ahead.known = everything_known
+    before = ahead._bytes._held
+    paths = [write_image(tmp_path / f"{n}.png", n) for n in range(20)]
+    found, looked_up = [], 0
+    for path in paths:
+        for each in ahead.put(todo(path)):
+            if isinstance(each, Hashed):
+                looked_up += 1
+                assert each.sha256 == hashlib.sha256(each.data).hexdigest()
+                # A place that can't be read, or none: both images are decoded.
+                ahead.resume(each, Place("part", 0) if looked_up % 2 else None)
+            else:
+                found.append(each)
+    for each in ahead.drain():
+        if isinstance(each, Hashed):
+            looked_up += 1
+            ahead.resume(each, None)
+        else:
+            found.append(each)
+    assert looked_up == 20
+    assert sorted(each.uri for each in found) == sorted(map(str, paths))
+    assert {type(each) for each in found} == {Decoded}
+    assert ahead._bytes._held == before
+    ahead.close()
+
+
+def test_images_that_wait_to_be_looked_up_are_dropped_with_the_others(
+    tmp_path, spec, everything_known
+):
+    """The bytes that they hold are shared by all threads of the process, and are given back."""
+    ahead = ReadAhead(Reading(spec), window=40)
+    ahead.known = everything_known
+    before = ahead._bytes._held
+    for n in range(20):
+        assert list(ahead.put(todo(write_image(tmp_path / f"{n}.png", n)))) == []
+    ahead.clear()
+    deadline = time.monotonic() + 20
+    while ahead._bytes._held != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ahead._bytes._held == before
+    assert list(ahead.drain()) == []
+    ahead.close()
+
+
+def test_all_threads_of_a_process_share_the_bounds_of_memory(spec):
+    one, other = (ReadAhead(Reading(spec), window=4) for _ in range(2))
+    assert one._bytes is other._bytes
+    assert one._pixels is other._pixels
+    for each in (one, other):
+        each.close()
