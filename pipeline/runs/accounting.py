@@ -56,7 +56,7 @@ class Outcome:
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
-        waiting: the waiting parts that could be read, with their numbers of rows.
+        taken: waiting parts that become live, merged where there are many.
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
@@ -67,7 +67,7 @@ class Outcome:
     counts: Counts
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
-    waiting: Sequence[Part] = ()
+    taken: Sequence[Part] = ()
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
     notes: Sequence[Note] = ()

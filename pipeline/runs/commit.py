@@ -130,9 +130,7 @@ def _live_parts(outcome: Outcome) -> Iterable[Part]:
     for part in outcome.snapshot.live:
         if part.path not in removed:
             yield part
-    for part in outcome.waiting:
-        if part.path not in removed:
-            yield part
+    yield from outcome.taken
     for part in outcome.written:
         yield part._replace(loads=(), copied=0)
     for rewrite in outcome.rewritten:

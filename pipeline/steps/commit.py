@@ -25,7 +25,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
-        waiting: the waiting parts that could be read, with their numbers of rows.
+        taken: waiting parts that become live, merged where there are many.
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
@@ -36,7 +36,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     counts: PCollection[Counts]
     written: PCollection[Part]
     rewritten: PCollection[Rewrite]
-    waiting: PCollection[Part]
+    taken: PCollection[Part]
     lists: PCollection[ListState]
     changes: PCollection[Part]
     notes: PCollection[Note]
@@ -53,7 +53,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 counts=AsIter(self.counts),
                 written=AsIter(self.written),
                 rewritten=AsIter(self.rewritten),
-                waiting=AsIter(self.waiting),
+                taken=AsIter(self.taken),
                 lists=AsIter(self.lists),
                 changes=AsIter(self.changes),
                 notes=AsIter(self.notes),
@@ -68,7 +68,7 @@ def _commit(
     counts: Iterable[Counts],
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
-    waiting: Iterable[Part],
+    taken: Iterable[Part],
     lists: Iterable[ListState],
     changes: Iterable[Part],
     notes: Iterable[Note],
@@ -83,7 +83,7 @@ def _commit(
         total,
         list(written),
         list(rewritten),
-        list(waiting),
+        list(taken),
         list(lists),
         list(changes),
         list(notes),
