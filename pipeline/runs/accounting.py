@@ -21,10 +21,10 @@ from pipeline.records import (
     Note,
     Part,
     Rewrite,
-    Snapshot,
 )
 from pipeline.runs.job import Job
 from pipeline.runs.notes import note_lines
+from pipeline.runs.snapshot import Snapshot
 
 _REASONS = 5
 _MESSAGE_LENGTH = 200

@@ -41,12 +41,11 @@ from pipeline.records import (
     KnownInput,
     ListState,
     Part,
-    Snapshot,
 )
 from pipeline.runs.accounting import Outcome, check_run, run_record
 from pipeline.runs.job import Job
 from pipeline.runs.scope import known_input
-from pipeline.runs.snapshot import files_of
+from pipeline.runs.snapshot import Snapshot, files_of
 
 
 def commit(job: Job, outcome: Outcome) -> RunRecord:

@@ -10,10 +10,11 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
 from pipeline.embedding.unused_bundle import check_unused
-from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
+from pipeline.records import Counts, ListState, Note, Part, Rewrite
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
+from pipeline.runs.snapshot import Snapshot
 
 
 @dataclasses.dataclass
