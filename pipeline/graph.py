@@ -16,8 +16,8 @@
              +- counts --------------------------------------------------------+
 
 ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
-contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), and the
-snapshot and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
+contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), the
+snapshot and damaged parts (to Commit), and the run's identity (to all that write, and to PlanRun). ListImages also gives the lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and finished parts are durable while the job still runs.
@@ -86,34 +86,38 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         storage=storage,
         tally_folder=tally,
     )
-    write = WriteEmbeddings(writer, calls, tally, storage)
+    write = WriteEmbeddings(writer, index.identity, calls, tally, storage)
 
     read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
         reading, calls, job.output, index.contents, tally, storage
     )
-    vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
+    embed = EmbedImages(handler, calls)
+    if job.accelerator:
+        embed = embed.with_resource_hints(accelerator=job.accelerator)
+    vectors = read.decoded | "EmbedImages" >> embed
     # They are not flattened before they are written, since some runners would then write parts late.
     written = vectors.embedded | "WriteParts" >> write
     copied = read.copied | "WriteCopies" >> write
     failed = (
         (read.failures, vectors.failures)
         | "Failures" >> beam.Flatten()
-        | "WriteFailures" >> WriteFailures(writer, calls, tally, storage)
+        | "WriteFailures" >> WriteFailures(writer, index.identity, calls, tally, storage)
     )
     stale = (plan.stale, index.outdated) | "Stale" >> beam.Flatten()
     touched = (read.touched, plan.renewed) | "Touched" >> beam.Flatten()
     rewritten = ToRewrite(stale, read.found, touched, plan.staged) | "RewriteParts" >> RewriteParts(
-        writer, storage
+        writer, index.identity, storage
     )
     return index.snapshot | "Commit" >> Commit(
         job,
+        identity=index.identity,
         counts=plan.counts,
         written=(written.parts, copied.parts, failed) | "Parts" >> beam.Flatten(),
         rewritten=(rewritten, index.damaged) | "Rewritten" >> beam.Flatten(),
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
-        | "WriteChanges" >> WriteChanges(writer, storage),
+        | "WriteChanges" >> WriteChanges(writer, index.identity, storage),
         notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
         rows=listing.rows,
     )
@@ -142,7 +146,9 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     )
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
-    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, storage)
+    index = pipeline | "ReadIndex" >> ReadIndex(
+        job.writer, storage, job.identity
+    )
     archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
     members = archives | "ListMembers" >> ListMembers(job.packing, scope, storage)
     sides = ToPlan(
@@ -150,6 +156,8 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
         known=index.rows,
         named=(index.named, members.named) | "Named" >> beam.Flatten(),
     )
-    plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, index.inputs, job.tally_folder)
+    plan = sides | "PlanRun" >> PlanRun(
+        scope, listing.unreadable, index.inputs, index.identity, job.tally_folder
+    )
     notes = (listing.notes, members.notes, plan.notes) | "Notes" >> beam.Flatten()
     return Planned(listing, index, plan, notes)

@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.records import TOTALS, Counts, KnownInput, Note, Staged, Todo, Touched
 from pipeline.runs.batches import KnownBatch, ListedBatch, NamedBatch, unpack
+from pipeline.runs.job import RunIdentity
 from pipeline.runs.notes import Remarks
 from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import decide_partition
@@ -66,15 +67,17 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
     An anti-join on the uri, a partition of the uris at a time; the rules are in runs.rules.
 
     Attributes:
-        scope: what the run covers; what the two following give is added to it.
+        scope: what the run covers; what the three following give is added to it.
         unreadable: uris of folders that could not be read.
         earlier: one element, the inputs of earlier runs, besides lists.
+        identity: one element; each run checks the content of another sample of images.
         tally_folder: the folder that counts planned images; None for no counting.
     """
 
     scope: Scope
     unreadable: PCollection[str]
     earlier: PCollection[tuple[KnownInput, ...]]
+    identity: PCollection[RunIdentity]
     tally_folder: str | None
 
     def expand(self, sides: ToPlan) -> Plan:
@@ -83,7 +86,12 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
             {"listed": sides.listed, "known": sides.known, "named": sides.named}
             | "ByPartition" >> beam.CoGroupByKey()
             | "Decide"
-            >> beam.ParDo(decide, AsList(self.unreadable), AsSingleton(self.earlier)).with_outputs(
+            >> beam.ParDo(
+                decide,
+                AsList(self.unreadable),
+                AsSingleton(self.earlier),
+                AsSingleton(self.identity),
+            ).with_outputs(
                 *("packed", "stale", "staged", "renewed", "seen", "counts", "notes"), main="loose"
             )
         )
@@ -123,13 +131,19 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         element: tuple[int, _InPartition],
         unreadable: list[str],
         earlier: tuple[KnownInput, ...],
+        identity: RunIdentity,
     ) -> Iterator[list[Todo] | TaggedOutput]:
         partition, batches = element
         decisions = decide_partition(
             (unpack(batch, ListedBatch) for batch in batches["listed"]),
             (unpack(batch, KnownBatch) for batch in batches["known"]),
             (unpack(batch, NamedBatch) for batch in batches["named"]),
-            dataclasses.replace(self._scope, unreadable=unreadable, earlier=earlier),
+            dataclasses.replace(
+                self._scope,
+                unreadable=unreadable,
+                earlier=earlier,
+                check=self._scope.check._replace(salt=identity.run_id),
+            ),
             partition,
         )
         for uri, decision in decisions:
