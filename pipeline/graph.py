@@ -146,9 +146,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     )
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
-    index = pipeline | "ReadIndex" >> ReadIndex(
-        job.writer, storage, job.identity
-    )
+    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, storage, job.identity)
     archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
     members = archives | "ListMembers" >> ListMembers(job.packing, scope, storage)
     sides = ToPlan(

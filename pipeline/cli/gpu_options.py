@@ -66,9 +66,9 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
     if gpu:
         machine_type, given = _without_machine_type(given)
         accelerator = _accelerator(gpu, machine_type)
-        count = accelerator.count or 1
+        count = accelerator.number or 1
     elif options.accelerators:
-        count = parse_accelerator(options.accelerators[0]).count or 1
+        count = parse_accelerator(options.accelerators[0]).number or 1
     if count and not options.number_of_worker_harness_threads:
         given.append(f"--number_of_worker_harness_threads={threads_for(count)}")
     if count and ONE_PROCESS not in options.experiments:

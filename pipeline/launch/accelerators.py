@@ -39,7 +39,7 @@ _MEANT = {
     "nvidia-tesla-h100": "nvidia-h100-80gb",
     "nvidia-h200": "nvidia-h200-141gb",
 }
-# The number of GPUs that machines have whose names do not end with it, by the number of their cores.
+# The number of GPUs of machines whose names do not end with it, by the number of their cores.
 _COUNTS = {
     "g2-standard-": {4: 1, 8: 1, 12: 1, 16: 1, 32: 1, 24: 2, 48: 4, 96: 8},
     "g4-standard-": {48: 1, 96: 2, 192: 4, 384: 8},
@@ -51,13 +51,13 @@ class Accelerator(NamedTuple):
 
     Attributes:
         kind: the type, as Compute Engine names it.
-        count: how many; None if the text does not say it.
+        number: how many; None if the text does not say it.
         machine_type: of the worker; "" for Dataflow's choice.
         driver: whether Dataflow installs NVIDIA's driver.
     """
 
     kind: str
-    count: int | None = 1
+    number: int | None = 1
     machine_type: str = ""
     driver: bool = True
 
@@ -65,7 +65,7 @@ class Accelerator(NamedTuple):
     def text(self) -> str:
         """The accelerator in the form of Dataflow's service option and of Beam's resource hint."""
         machine = f"machine_type:{self.machine_type};" if self.machine_type else ""
-        return f"type:{self.kind};count:{self.count or 1};{machine}{DRIVER}"
+        return f"type:{self.kind};count:{self.number or 1};{machine}{DRIVER}"
 
 
 def parse_accelerator(text: str, machine_type: str = "") -> Accelerator:
@@ -82,9 +82,7 @@ def parse_accelerator(text: str, machine_type: str = "") -> Accelerator:
         names.append(name)
         found[name] = value
     count = int(found["count"]) if re.fullmatch(r"[1-9]\d*", found["count"]) else None
-    return Accelerator(
-        found["type"], count, found["machine_type"] or machine_type, DRIVER in names
-    )
+    return Accelerator(found["type"], count, found["machine_type"] or machine_type, DRIVER in names)
 
 
 def accelerator_problems(asked: Accelerator) -> list[str]:
@@ -104,16 +102,26 @@ def accelerator_problems(asked: Accelerator) -> list[str]:
             f"the accelerator {kind} has no {' and no '.join(missing)}; quote the option, since "
             f"the shell ends a command at a semicolon: 'worker_accelerator={asked.text}'"
         )
-    families, example = _MACHINES.get(kind, ((), ""))
-    if not machine_type.startswith(families) or (families and not machine_type):
+    families, example = _MACHINES.get(kind, (("",), ""))
+    if not machine_type.startswith(families):
         found = f"{machine_type} has none" if machine_type else "Dataflow's own choice has none"
+        example = _with_gpus(families[0], count) or example
         problems.append(
             f"add --machine_type={example} or another {families[0]}… machine: {kind} needs it, "
             f"and {found}"
         )
     elif count not in (None, has := _count_of(machine_type) or count):
-        problems.append(f"{machine_type} has {has} GPUs, not {count}; change one of the two")
+        problems.append(
+            f"{machine_type} has {has} of {kind}, not {count}; take {kind}:{has}, or another machine"
+        )
     return problems
+
+
+def _with_gpus(family: str, count: int | None) -> str:
+    """The smallest machine type of a family that has more than one GPU; "" if none is known."""
+    counts = _COUNTS.get(f"{family}standard-", {}) if count != 1 else {}
+    cores = sorted(cores for cores, has in counts.items() if has == count)
+    return f"{family}standard-{cores[0]}" if cores else ""
 
 
 def _count_of(machine_type: str) -> int | None:

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from pipeline.options import IN_PROCESS, ONE_PROCESS, runner_name
+from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS, runner_name
 
 
 def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
@@ -45,6 +45,11 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
 def is_in_process(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine, by Beam's own in-process runner."""
     return options.view_as(StandardOptions).runner in IN_PROCESS
+
+
+def is_on_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job runs on Dataflow."""
+    return bool(options.view_as(StandardOptions).runner == DATAFLOW)
 
 
 def has_many_processes(options: PipelineOptions) -> bool:

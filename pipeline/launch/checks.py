@@ -14,9 +14,7 @@ from pipeline.launch.endpoint import SECONDS, check_endpoint
 from pipeline.options import DATAFLOW, IN_PROCESS, PORTABLE, runner_name
 
 
-def check_command(
-    words: Sequence[str], gpu: Accelerator | None = None, wait: bool = True
-) -> None:
+def check_command(words: Sequence[str], gpu: Accelerator | None = None, wait: bool = True) -> None:
     """Check Beam's options on a command line.
 
     Args:

@@ -1,7 +1,7 @@
-"""Check a job's options for Dataflow before anything is sent. Does not import Beam, nor ask anybody.
+"""Check a job's options for Dataflow before anything is sent. Uses neither Beam nor the network.
 
 A job that lacks one of these would be refused after minutes, or be started and fail on every
-worker. What else Dataflow can say of a job, only Dataflow knows: quotas, rights, zones without GPUs.
+worker. Quotas, rights, and whether a zone has GPUs are known to Dataflow alone.
 """
 
 from __future__ import annotations

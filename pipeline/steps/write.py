@@ -266,9 +266,7 @@ class _Rewrite(StorageDoFn):
         super().__init__(storage)
         self._writer = writer
 
-    def process(
-        self, element: tuple[str, _OfPart], identity: RunIdentity
-    ) -> Iterator[Rewrite]:
+    def process(self, element: tuple[str, _OfPart], identity: RunIdentity) -> Iterator[Rewrite]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
         staged = {each.partition: each for each in rows["staged"]}
