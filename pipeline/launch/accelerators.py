@@ -112,7 +112,7 @@ def accelerator_problems(asked: Accelerator) -> list[str]:
         )
     elif count not in (None, has := _count_of(machine_type) or count):
         problems.append(
-            f"{machine_type} has {has} of {kind}, not {count}; take {kind}:{has}, or another machine"
+            f"{machine_type} has {has} of {kind}, not {count}; take as many, or another machine"
         )
     return problems
 

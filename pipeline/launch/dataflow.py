@@ -22,6 +22,7 @@ _ACCELERATOR = "worker_accelerator="
 _HINT = "accelerator="
 _FOLDER = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9]/[^\n\r]*")
 _BUCKET = re.compile(r"gs://[a-z0-9][-_a-z0-9.]+[a-z0-9]")
+_FLEX_FILE = re.compile(r"/template_launches/(?P<job>[A-Za-z0-9_-]+)/job_object$")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _PROJECT = re.compile(r"[a-z][-a-z0-9:.]+[a-z0-9]")
 # Beam's names of the options that are read here; tests compare them with Beam's parsers.
@@ -87,8 +88,8 @@ class DataflowOptions:
 
     @property
     def is_template(self) -> bool:
-        """Whether the job is only written to a file, from which Dataflow starts it."""
-        return bool(self.template_location)
+        """Whether the job is written to a file, and started from there any number of times."""
+        return bool(self.template_location) and not flex_job(self.template_location)
 
     @property
     def accelerators(self) -> list[str]:
@@ -102,6 +103,16 @@ def parse_words(words: Sequence[str]) -> tuple[DataflowOptions, list[str]]:
     """The options among the words of a command line, and the words that are none of these."""
     values, rest = _parser().parse_known_args(list(words))
     return DataflowOptions.of(vars(values)), rest
+
+
+def flex_job(template_location: str) -> str:
+    """The id of the job that a Flex Template launches; "" if the file is another template.
+
+    The launcher of Flex Templates has the program write the job to such a file, and starts it then,
+    once.
+    """
+    found = _FLEX_FILE.search(template_location)
+    return found["job"] if found else ""
 
 
 def default_region() -> str:
@@ -247,10 +258,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _split(text: str) -> list[str]:
-    """Items between commas, as Beam reads them: the first one with "=" takes the rest."""
-    items = text.split(",")
-    plain = next((n for n, item in enumerate(items) if "=" in item), len(items))
-    return [*items[:plain], *([",".join(items[plain:])] if plain < len(items) else [])]
+    """Items between commas, as Beam reads them: after a second "=", commas belong to the item."""
+    items: list[str] = []
+    for piece in text.split(","):
+        if items and items[-1].count("=") > 1:
+            items[-1] += f",{piece}"
+        else:
+            items.append(piece)
+    return [item.strip() for item in items if item.strip()]
 
 
 def _options(name: str, others: tuple[str, ...]) -> list[str]:

@@ -28,6 +28,7 @@ from pipeline.graph import add_plan, build
 from pipeline.launch.accelerators import parse_accelerator
 from pipeline.launch.beam_options import has_many_processes, is_in_process, is_on_dataflow
 from pipeline.launch.checks import check_values
+from pipeline.launch.dataflow import flex_job
 from pipeline.launch.explain import explain
 from pipeline.launch.submission import (
     check_buckets,
@@ -72,7 +73,9 @@ def run(job: Job, options: PipelineOptions, wait: bool = True) -> RunRecord | No
         )
     template = options.view_as(GoogleCloudOptions).template_location
     job = dataclasses.replace(
-        job, across_processes=has_many_processes(options), is_template=bool(template)
+        job,
+        across_processes=has_many_processes(options),
+        is_template=bool(template) and not flex_job(template),
     )
     _check_reachable(job, options)
     _check_output(job)
@@ -139,7 +142,7 @@ def _finish_on_dataflow(
             say_template(options.view_as(GoogleCloudOptions).template_location)
             return False
         write_submission(job.output, submission)
-        if not wait:
+        if not wait or not result.has_job:
             say_submitted(submission, job.output)
             return False
         wait_for(result, submission)

@@ -14,7 +14,7 @@ from encoder.errors import InputError
 from encoder.storage.registry import check_reachable
 from encoder.terminal import logs_shown, say
 from pipeline.errors import JobError
-from pipeline.launch.dataflow import default_region
+from pipeline.launch.dataflow import default_region, flex_job
 from pipeline.launch.explain import explain
 from pipeline.upkeep.submissions import Submission
 
@@ -74,11 +74,10 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 def submission_of(
     result: PipelineResult, options: PipelineOptions, run_id: str, started: str
 ) -> Submission | None:
-    """What identifies a submitted job; None if nothing was submitted, as with a template."""
-    if not getattr(result, "has_job", False):
-        return None
+    """What identifies a submitted job; None if only a template was written."""
     cloud = options.view_as(GoogleCloudOptions)
-    return Submission(run_id, started, result.job_id(), cloud.project, cloud.region)
+    job_id = result.job_id() if result.has_job else flex_job(cloud.template_location or "")
+    return Submission(run_id, started, job_id, cloud.project, cloud.region) if job_id else None
 
 
 def wait_for(result: PipelineResult, job: Submission) -> None:

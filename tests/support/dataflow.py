@@ -17,7 +17,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
 from google.cloud import dataflow
 
 from encoder.storage.registry import store_for
@@ -89,7 +88,7 @@ class FakeDataflow:
             state = "JOB_STATE_RUNNING"
             if not thread.is_alive():
                 state = "JOB_STATE_FAILED" if self.error else "JOB_STATE_DONE"
-        return self._job(job, "job", "JOB_STATE_PENDING" if asked == 1 and thread else state, "")
+        return self._job(job, "job", "JOB_STATE_PENDING" if asked <= 2 and thread else state, "")
 
     def messages(self, job: str) -> dict:
         """What the service says of a job."""
