@@ -46,6 +46,9 @@ def check_endpoint(endpoint: str, seconds: float = SECONDS) -> None:
                 return
             problem = "what answers there is no gRPC service"
             break
+        except ConnectionResetError:
+            problem = "what answers there is no gRPC service"
+            break
         except TimeoutError:
             problem = f"nothing came back within {seconds:g} seconds"
         except socket.gaierror as error:

@@ -1,7 +1,8 @@
 """A server on this machine that takes Dataflow's place: it keeps requests, and can run the jobs.
 
-It answers what Beam and ``status`` ask: create, get, messages, metrics. A job that it runs comes from
-the pipeline that was staged in the bucket, as on Dataflow; its workers are Beam's, in this process.
+It answers what Beam and ``status`` ask: create, get, messages, metrics. A job that it runs comes
+from the pipeline that was staged in the bucket, as on Dataflow; its workers are Beam's, in this
+process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is refused before a job goes to Dataflow. No test here uses Beam to decide, or the network."""
+"""What is refused before a job goes to Dataflow, without Beam and without network."""
 
 import re
 
@@ -195,13 +195,12 @@ def test_gpus_that_fit_their_machines(kind, number, machine_type):
 
 
 def test_a_semicolon_that_the_shell_took():
-    """Without quotes, "--dataflow_service_options=worker_accelerator=type:x" is all that is left."""
-    option = "worker_accelerator=type:nvidia-l4"
-    given = words(dataflow_service_options=option, machine_type="g2-standard-8")
-    assert "quote the option" in refusal(given)
-    assert "no install-nvidia-driver" in refusal(
-        words(dataflow_service_options=f"{option};count:1")
-    )
+    """Without quotes, the option ends after the type."""
+    option, machine = "worker_accelerator=type:nvidia-l4", "g2-standard-8"
+    given = words(dataflow_service_options=option, machine_type=machine)
+    assert "has no count:N and no install-nvidia-driver; quote the option" in refusal(given)
+    given = words(dataflow_service_options=f"{option};count:1", machine_type=machine)
+    assert "has no install-nvidia-driver; quote the option" in refusal(given)
 
 
 def test_gpus_are_asked_for_once():
@@ -225,8 +224,8 @@ def test_workers_reach_only_buckets(option):
     paths = {"--encoder": "gs://b/e", "--output": "gs://b/o", "--input photos": "gs://b/p"}
     check_places(DATAFLOW, "gs://b/e", "gs://b/o", ["gs://b/p", "gs://b/q/*.jpg"])
     paths[option] = "photos"
+    encoder, output, *inputs = paths.values()
     with pytest.raises(InputError, match=re.escape(f"{option}: workers on Dataflow can't reach")):
-        encoder, output, *inputs = paths.values()
         check_places(DATAFLOW, encoder, output, inputs)
 
 
