@@ -139,7 +139,7 @@ def _finish_on_dataflow(
             return False
         submission = submission_of(result, options, job.run_id, now())
         if submission is None:
-            say_template(options.view_as(GoogleCloudOptions).template_location)
+            say_template(options)
             return False
         write_submission(job.output, submission)
         if not wait or not result.has_job:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
@@ -116,12 +115,12 @@ def say_submitted(job: Submission, output: str) -> None:
     say(f"cancel    {job.cancel_command}", at_once=True)
 
 
-def say_template(location: str) -> None:
+def say_template(options: PipelineOptions) -> None:
     """Print where a template is, and how a run is started from it."""
-    say(f"template  {location}")
+    cloud = options.view_as(GoogleCloudOptions)
+    say(f"template  {cloud.template_location}; each execution is a run of its own")
     say(
-        "start it  gcloud dataflow jobs run NAME --region=REGION "
-        f"--gcs-location={location}; each execution is a run of its own",
-        sys.stdout,
+        f"start it  gcloud dataflow jobs run NAME --project={cloud.project} "
+        f"--region={cloud.region} --gcs-location={cloud.template_location}",
         at_once=True,
     )
