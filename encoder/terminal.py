@@ -146,10 +146,10 @@ def logs_shown(name: str, wanted: Callable[[logging.LogRecord], bool]) -> Iterat
         yield
         return
     logger, root = logging.getLogger(name), logging.getLogger()
-    before = logger.level, logger.propagate
-    handler, nowhere = _Printing(wanted), logging.NullHandler()
+    before = logger.level, logger.propagate, root.handlers
+    handler = _Printing(wanted)
     logger.addHandler(handler)
-    root.addHandler(nowhere)  # else Python prints the warnings of all other loggers
+    root.handlers = [logging.NullHandler()]  # without any, Python would print others' warnings
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logging.disable(logging.NOTSET)
@@ -159,7 +159,7 @@ def logs_shown(name: str, wanted: Callable[[logging.LogRecord], bool]) -> Iterat
         logging.disable(silenced)
         logger.setLevel(before[0])
         logger.propagate = before[1]
-        root.removeHandler(nowhere)
+        root.handlers = before[2]
         logger.removeHandler(handler)
 
 

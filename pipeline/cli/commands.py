@@ -17,7 +17,7 @@ from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
-from pipeline.launch.checks import check_command, check_places, runner_of
+from pipeline.launch.checks import check_command, check_places, check_plans, runner_of
 from pipeline.launch.dataflow import parse_words
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
@@ -82,10 +82,8 @@ def check_run(options: argparse.Namespace, rest: list[str]) -> None:
 
 def check_plan(options: argparse.Namespace, rest: list[str]) -> None:
     """The same for plan."""
+    check_plans(runner_of(rest))
     check_command(rest)
-    check_places(runner_of(rest), options.encoder, options.output, options.input)
-    if parse_words(rest)[0].is_template:
-        raise InputError("--template_location is for run; plan only says what a run would do")
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:

@@ -41,6 +41,15 @@ def check_values(
     _check(DataflowOptions.of(values), values, gpu, wait)
 
 
+def check_plans(runner: str) -> None:
+    """Raise InputError if a runner can't say what planning found."""
+    if runner == DATAFLOW:
+        raise InputError(
+            "plan runs on this machine, and takes no --runner=DataflowRunner: Dataflow does not "
+            "give back what planning found. Leave the options of Beam out"
+        )
+
+
 def check_places(runner: str, encoder: str, output: str, inputs: Sequence[str]) -> None:
     """Raise InputError if workers on Dataflow can't reach the encoder, the output or an input."""
     if runner != DATAFLOW:

@@ -27,7 +27,7 @@ from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.launch.accelerators import parse_accelerator
 from pipeline.launch.beam_options import has_many_processes, is_in_process, is_on_dataflow
-from pipeline.launch.checks import check_values
+from pipeline.launch.checks import check_plans, check_values
 from pipeline.launch.dataflow import flex_job
 from pipeline.launch.explain import explain
 from pipeline.launch.submission import (
@@ -96,7 +96,7 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
         InputError: the options do not go together.
         JobError: the inputs or the output can't be read.
     """
-    _check_reachable(job, options)
+    check_plans(options.view_as(StandardOptions).runner or IN_PROCESS[0])
     _check_place(job)
     check_new_run_id(job)
     pipeline = _new_pipeline(options)

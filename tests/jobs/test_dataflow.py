@@ -147,6 +147,7 @@ def test_a_run_that_is_waited_for(collection, service, tmp_path, capsys):
         assert f"Job {job} is in state JOB_STATE_{state}" in err
     assert "Worker configuration" in err
     assert "pipelineUrl" not in err
+    assert "WARNING" not in err  # of other libraries
     assert uris_of(collection) == ["0.jpg", "1.jpg", "2.jpg"]
     assert main(["status", f"{collection}/dataset"]) == 0
     assert "Dataflow" not in capsys.readouterr().out  # the run has committed; nothing is open

@@ -6,6 +6,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from encoder.errors import InputError
+from pipeline.__main__ import main
 from pipeline.launch.accelerators import Accelerator, accelerator_problems, parse_accelerator
 from pipeline.launch.beam_options import _option_groups, parse_beam_options
 from pipeline.launch.checks import check_command, check_places, check_values
@@ -227,6 +228,13 @@ def test_workers_reach_only_buckets(option):
     encoder, output, *inputs = paths.values()
     with pytest.raises(InputError, match=re.escape(f"{option}: workers on Dataflow can't reach")):
         check_places(DATAFLOW, encoder, output, inputs)
+
+
+def test_plan_runs_here(capsys):
+    """Beam reads no sets of strings from Dataflow, in which the forecast comes back."""
+    paths = ["--input=gs://b/p", "--encoder=gs://b/e", "--output=gs://b/o"]
+    assert main(["plan", *paths, *words()]) == 2
+    assert "plan runs on this machine" in capsys.readouterr().err
 
 
 def test_the_file_of_a_flex_template():
