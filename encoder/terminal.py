@@ -73,7 +73,7 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
         verbose: whether to print the traceback, too.
     """
     if isinstance(error, KeyboardInterrupt):
-        say("interrupted; start it again to go on where it was", sys.stderr)
+        say(str(error) or "interrupted; start it again to go on where it was", sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError) and _reader_left():
         return READER_LEFT
@@ -129,6 +129,50 @@ class Parser(argparse.ArgumentParser):
 def show_logs() -> None:
     """Print the logs of all libraries to stderr."""
     logging.basicConfig(level=logging.INFO)
+
+
+@contextlib.contextmanager
+def logs_shown(name: str, wanted: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Print messages of one library on stderr in this block, where all logs are silenced.
+
+    Without effect if logs are not silenced.
+
+    Args:
+        name: of the library's logger; those below it count, too.
+        wanted: whether to print a message.
+    """
+    silenced = logging.root.manager.disable
+    if silenced < logging.CRITICAL:
+        yield
+        return
+    logger, root = logging.getLogger(name), logging.getLogger()
+    before = logger.level, logger.propagate, root.handlers
+    handler = _Printing(wanted)
+    logger.addHandler(handler)
+    root.handlers = [logging.NullHandler()]  # without any, Python would print others' warnings
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.disable(logging.NOTSET)
+    try:
+        yield
+    finally:
+        logging.disable(silenced)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        root.handlers = before[2]
+        logger.removeHandler(handler)
+
+
+class _Printing(logging.Handler):
+    """Prints messages as lines."""
+
+    def __init__(self, wanted: Callable[[logging.LogRecord], bool]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._wanted(record):
+            say(record.getMessage(), sys.stderr, at_once=True)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:

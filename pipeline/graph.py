@@ -17,7 +17,8 @@
 
 ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
 contents that have vectors (to ReadImages), the waiting parts and those with other columns (to
-RewriteParts), and the snapshot and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
+RewriteParts), the snapshot and damaged parts (to Commit), and the run's identity (to all that write,
+and to PlanRun). ListImages also gives the lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and finished parts are durable while the job still runs.
@@ -87,37 +88,41 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         storage=storage,
         tally_folder=tally,
     )
-    write = WriteEmbeddings(writer, calls, tally, storage)
+    write = WriteEmbeddings(writer, index.identity, calls, tally, storage)
 
     read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
         reading, calls, job.output, job.buckets, index.contents, index.filter, tally, storage
     )
-    vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
+    embed = EmbedImages(handler, calls)
+    if job.accelerator:
+        embed = embed.with_resource_hints(accelerator=job.accelerator)
+    vectors = read.decoded | "EmbedImages" >> embed
     # They are not flattened before they are written, since some runners would then write parts late.
     written = vectors.embedded | "WriteParts" >> write
     copied = read.copied | "WriteCopies" >> write
     failed = (
         (read.failures, vectors.failures)
         | "Failures" >> beam.Flatten()
-        | "WriteFailures" >> WriteFailures(writer, calls, tally, storage)
+        | "WriteFailures" >> WriteFailures(writer, index.identity, calls, tally, storage)
     )
     stale = (plan.stale, index.outdated) | "Stale" >> beam.Flatten()
     touched = (read.touched, plan.renewed) | "Touched" >> beam.Flatten()
     waiting = index.waiting | "ByPath" >> beam.Map(lambda part: (part.path, part))
     old = ToRewrite(stale, read.found, touched, plan.staged, waiting)
-    rewritten = old | "RewriteParts" >> RewriteParts(writer, storage)
+    rewritten = old | "RewriteParts" >> RewriteParts(writer, index.identity, storage)
     return index.snapshot | "Commit" >> Commit(
         job,
+        identity=index.identity,
         counts=plan.counts,
         written=(written.parts, copied.parts, failed)
         | "Parts" >> beam.Flatten()
-        | "MergeParts" >> MergeParts(writer, storage),
+        | "MergeParts" >> MergeParts(writer, index.identity, storage),
         rewritten=(rewritten.rewrites, index.damaged) | "Rewritten" >> beam.Flatten(),
-        taken=rewritten.taken | "MergeTaken" >> MergeParts(writer, storage),
+        taken=rewritten.taken | "MergeTaken" >> MergeParts(writer, index.identity, storage),
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()
-        | "WriteChanges" >> WriteChanges(writer, storage),
+        | "WriteChanges" >> WriteChanges(writer, index.identity, storage),
         notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
         rows=listing.rows,
     )
@@ -146,7 +151,7 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
     )
 
     listing = pipeline | "ListImages" >> ListImages(job.inputs, job.packing, lists, storage)
-    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, job.buckets, storage)
+    index = pipeline | "ReadIndex" >> ReadIndex(job.writer, job.buckets, storage, job.identity)
     archives = ArchivesToLook(listing.archives, index.rows, index.named_archives)
     members = archives | "ListMembers" >> ListMembers(job.packing, scope, storage)
     sides = ToPlan(
@@ -154,6 +159,8 @@ def add_plan(pipeline: beam.Pipeline, job: Job, remember: bool = True) -> Planne
         known=index.rows,
         named=(index.named, members.named) | "Named" >> beam.Flatten(),
     )
-    plan = sides | "PlanRun" >> PlanRun(scope, listing.unreadable, index.inputs, job.tally_folder)
+    plan = sides | "PlanRun" >> PlanRun(
+        scope, listing.unreadable, index.inputs, index.identity, job.tally_folder
+    )
     notes = (listing.notes, members.notes, plan.notes) | "Notes" >> beam.Flatten()
     return Planned(listing, index, plan, notes)

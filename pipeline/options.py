@@ -38,6 +38,7 @@ THREADS_PER_GPU = 2
 DATAFLOW = "DataflowRunner"
 # Beam's DirectRunner may first download a runner of another kind; the Fn API runner needs nothing.
 IN_PROCESS = ("FnApiRunner", "DirectRunner")
+PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 ONE_PROCESS = "no_use_multiple_sdk_containers"  # an experiment of Beam, for Dataflow's workers
 
 _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -174,6 +175,13 @@ class JobOptions:
             encoding=self.list_encoding,
             parsed=frozenset(name for name, _ in self.column_types),
         )
+
+
+def runner_name(text: str) -> str:
+    """A runner's name as it is written here; Beam takes it in any case, and without "Runner"."""
+    names = {name.lower(): name for name in (DATAFLOW, *IN_PROCESS, *PORTABLE)}
+    last = text.rpartition(".")[2].lower()  # a full path, such as apache_beam.runners.….FnApiRunner
+    return names.get(last) or names.get(f"{last}runner") or text
 
 
 def parse_delimiter(text: str) -> str:

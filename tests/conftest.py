@@ -137,7 +137,8 @@ def buckets_at(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     """Point gs:// to a server on this machine, for this process and the processes it starts."""
     credentials = tmp_path / "credentials.json"  # Beam asks for one
     credentials.write_text(
-        '{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}'
+        '{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x", '
+        '"token": "x", "expiry": "2099-01-01T00:00:00"}'  # never renewed, which needs the network
     )
 
     def set_address(address: str) -> None:

@@ -17,6 +17,8 @@ from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
+from pipeline.launch.checks import check_command, check_places, check_plans, runner_of
+from pipeline.launch.dataflow import parse_words
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
 if TYPE_CHECKING:
@@ -66,6 +68,24 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
     )
 
 
+def check_run(options: argparse.Namespace, rest: list[str]) -> None:
+    """Check the options of run that decide where it runs, before anything is loaded or asked."""
+    settings = settings_for(options.gpu, rest)
+    check_command(settings.beam_options, settings.gpu, not options.no_wait)
+    check_places(runner_of(rest), options.encoder, options.output, options.input)
+    if options.run_id and parse_words(rest)[0].is_template:
+        raise InputError(
+            f"--run-id {options.run_id!r}: a template is started many times, and each execution "
+            "gets a run id of its own; leave --run-id out"
+        )
+
+
+def check_plan(options: argparse.Namespace, rest: list[str]) -> None:
+    """The same for plan."""
+    check_plans(runner_of(rest))
+    check_command(rest)
+
+
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Embed what is new or changed."""
     check_backend()
@@ -83,11 +103,12 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         from pipeline.launch import runner
 
     beam_options = beam.parse_beam_options(settings.beam_options)
+    job = replace(job, accelerator=settings.gpu.text if settings.gpu else "")
     with live_progress(beam.is_in_process(beam_options)) as tally_folder:
-        record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
+        job = replace(job, tally_folder=tally_folder)
+        record = runner.run(job, beam_options, not options.no_wait)
     if record is None:
-        say("dry run: the job was built, and not started")
-        return 0
+        return 0  # the runner has said what was done instead
     state = read_manifest(job.output)[0].encoders[job.spec.id]
     for line in summary_lines(record, job.output, state.of_kind(FAILURES)):
         say(line)

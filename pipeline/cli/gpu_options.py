@@ -10,6 +10,9 @@ from typing import NamedTuple
 from encoder.errors import InputError
 from encoder.terminal import Parser
 from pipeline.embedding.call_sizes import visible_gpus
+from pipeline.launch.accelerators import Accelerator, parse_accelerator
+from pipeline.launch.checks import runner_of
+from pipeline.launch.dataflow import parse_words
 from pipeline.options import (
     DATAFLOW,
     DEFAULT_BATCH_SIZE,
@@ -21,52 +24,66 @@ from pipeline.options import (
 
 
 class Settings(NamedTuple):
-    """Defaults of a job: images per batch, and Beam's options."""
+    """Defaults of a job.
+
+    Attributes:
+        batch_size: images per batch.
+        beam_options: the words of Beam's options.
+        gpu: the GPUs of the workers that embed, and only of these; None for none, or if Beam's
+            options ask for GPUs of all workers.
+    """
 
     batch_size: int
     beam_options: list[str]
+    gpu: Accelerator | None = None
 
 
 def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
     """Settings for this machine's GPUs, or for GPUs on Dataflow.
 
     Each worker machine gets one process, so that the encoder is loaded once, and threads for each
-    GPU. Options that were given stay.
+    GPU. Options that were given stay. The machine type is an exception: with ``--gpu`` it is that
+    of the workers that embed. The others get Dataflow's default, since a machine of a family such
+    as G2 has GPUs, and costs as much, whatever it does.
 
     Args:
-        gpu: the GPUs of each Dataflow worker, "TYPE" or "TYPE:COUNT"; "" for none.
+        gpu: the GPUs of each Dataflow worker that embeds, "TYPE" or "TYPE:COUNT"; "" for none.
         beam_options: the words of the command line that are Beam's options.
 
     Raises:
         InputError: --gpu is wrong, or not for this runner.
     """
-    asked = _parser().parse_known_args(list(beam_options))[0]
-    given = list(beam_options)
-    if gpu and asked.runner != DATAFLOW:
+    runner = runner_of(beam_options)
+    if gpu and runner != DATAFLOW:
         raise InputError(
             f"--gpu {gpu!r} is for --runner=DataflowRunner; on this machine GPUs are used without "
             "being asked for, and other engines have options of their own"
         )
-    if asked.runner in IN_PROCESS:
-        count = len(visible_gpus())
-        if count and not asked.direct_num_workers and not asked.direct_running_mode:
-            given += [
-                f"--direct_num_workers={threads_for(count)}",
-                "--direct_running_mode=multi_threading",
-            ]
-    else:
-        accelerators = [o for o in asked.dataflow_service_options if "worker_accelerator" in o]
-        if gpu and accelerators:
-            raise InputError(f"--gpu {gpu!r} and {accelerators[0]!r} both ask for GPUs; give one")
-        if gpu:
-            accelerators = [_accelerator(gpu)]
-            given.append(f"--dataflow_service_options={accelerators[0]}")
-        found = re.search(r"count:(\d+)", accelerators[0]) if accelerators else None
-        count = (int(found[1]) if found else 1) if accelerators else 0
-        if count and not asked.number_of_worker_harness_threads:
-            given.append(f"--number_of_worker_harness_threads={threads_for(count)}")
-        if count and ONE_PROCESS not in asked.experiments:
-            given.append(f"--experiments={ONE_PROCESS}")
+    if runner in IN_PROCESS:
+        return _here(list(beam_options))
+    options, _ = parse_words(beam_options)
+    given, accelerator, count = list(beam_options), None, 0
+    if gpu:
+        machine_type, given = _without_machine_type(given)
+        accelerator = _accelerator(gpu, machine_type)
+        count = accelerator.number or 1
+    elif options.accelerators:
+        count = parse_accelerator(options.accelerators[0]).number or 1
+    if count and not options.number_of_worker_harness_threads:
+        given.append(f"--number_of_worker_harness_threads={threads_for(count)}")
+    if count and ONE_PROCESS not in options.experiments:
+        given.append(f"--experiments={ONE_PROCESS}")
+    return Settings(GPU_BATCH_SIZE if count else DEFAULT_BATCH_SIZE, given, accelerator)
+
+
+def _here(given: list[str]) -> Settings:
+    asked = _local_parser().parse_known_args(given)[0]
+    count = len(visible_gpus())
+    if count and not asked.direct_num_workers and not asked.direct_running_mode:
+        given += [
+            f"--direct_num_workers={threads_for(count)}",
+            "--direct_running_mode=multi_threading",
+        ]
     return Settings(GPU_BATCH_SIZE if count else DEFAULT_BATCH_SIZE, given)
 
 
@@ -75,22 +92,26 @@ def threads_for(gpus: int) -> int:
     return THREADS_PER_GPU * gpus
 
 
-def _accelerator(gpu: str) -> str:
+def _accelerator(gpu: str, machine_type: str) -> Accelerator:
     kind, _, count = gpu.partition(":")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", kind) or not re.fullmatch(r"[1-9]\d*", count or "1"):
         raise InputError(
             f"--gpu is {gpu!r}; expected a type of accelerator that Google Cloud has, such as "
             "nvidia-l4, and how many each worker gets if more than one: nvidia-l4:2"
         )
-    return f"worker_accelerator=type:{kind};count:{count or 1};install-nvidia-driver"
+    return Accelerator(kind, int(count or 1), machine_type)
 
 
-def _parser() -> argparse.ArgumentParser:
-    """The parser of the Beam options that this module sets or reads."""
+def _without_machine_type(words: list[str]) -> tuple[str, list[str]]:
     parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--runner", default=IN_PROCESS[0])
-    for name in ("direct_num_workers", "direct_running_mode", "number_of_worker_harness_threads"):
+    parser.add_argument("--machine_type", "--worker_machine_type", default="")
+    found, rest = parser.parse_known_args(words)
+    return found.machine_type, rest
+
+
+def _local_parser() -> argparse.ArgumentParser:
+    """The parser of Beam's options for this machine that this module sets or reads."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    for name in ("direct_num_workers", "direct_running_mode"):
         parser.add_argument(f"--{name}")
-    for name in ("dataflow_service_options", "experiments"):
-        parser.add_argument(f"--{name}", action="append", default=[])
     return parser

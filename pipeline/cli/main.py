@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.request_deadline > 0:
             raise InputError(f"--request-deadline is {options.request_deadline:g}; expected more")
         configure(StorageSettings(options.user_project, options.request_deadline))
+        if "check" in options:
+            options.check(options, rest)
         _check_buckets(options)
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:

@@ -53,10 +53,15 @@ def build_parser() -> Parser:
         metavar="TYPE[:COUNT]",
         help="of each worker on Dataflow, such as nvidia-l4; this machine's GPUs are found",
     )
-    run.set_defaults(command=commands.run)
+    run.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="on Dataflow: end when the job is submitted; status says how it goes",
+    )
+    run.set_defaults(command=commands.run, check=commands.check_run)
     plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
-    plan.set_defaults(command=commands.plan)
+    plan.set_defaults(command=commands.plan, check=commands.check_plan)
     status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print JSON instead of tables")
     status.set_defaults(command=commands.status)

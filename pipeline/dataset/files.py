@@ -19,6 +19,7 @@ from encoder.storage.registry import is_remote, store_for
 from pipeline.dataset.layout import (
     RUNS,
     STAGING,
+    SUBMITTED,
     encoder_folder,
     final,
     full_folder,
@@ -49,7 +50,7 @@ def files_below(output: str, folder: str) -> list[FileInfo]:
 
 
 def own_files(output: str) -> list[FileInfo]:
-    """All files that this project has written, besides the manifest, in order of their paths."""
+    """All files of runs and upkeep, besides the manifest, in order of their paths."""
     return sorted(
         info for folder in (*KINDS, RUNS, STAGING) for info in files_below(output, folder)
     )
@@ -61,7 +62,7 @@ def links_in(output: str) -> list[str]:
         return []
     return sorted(
         relative_path(output, os.path.join(base, name))
-        for top in (*KINDS, RUNS, STAGING)
+        for top in (*KINDS, RUNS, STAGING, SUBMITTED)
         for base, folders, names in os.walk(full_folder(output, top))
         for name in (*folders, *names)
         if os.path.islink(os.path.join(base, name))

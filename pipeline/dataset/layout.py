@@ -19,6 +19,7 @@ from pipeline.errors import PathError
 from pipeline.records import LISTS, Kind
 
 RUNS: Final = "runs"  # the folder of the run records
+SUBMITTED: Final = "submitted"  # the folder of notes of jobs on Dataflow; see upkeep.submissions
 # Parts wait in this folder until their run has committed. Then they move to the same path in the
 # output, so that who reads the folder of embeddings never sees rows of a run that did not commit.
 STAGING: Final = "staging"
@@ -44,10 +45,13 @@ _FILES = [
         rf"(?P<kind>changes)/{_ENCODER}/{_RUN}/{_PART}",
         rf"(?P<kind>lists)/{_ENCODER}/" + _file(r"uris-[0-9a-f]{1,64}\.parquet"),
         rf"{RUNS}/" + _file(rf"{RUN_ID}\.json"),
+        rf"{SUBMITTED}/" + _file(rf"(?P<run_id>{RUN_ID})\.json"),
         r"manifest\.json|(?P<half>\.manifest\.json\.[0-9a-f]{1,32}\.tmp)",
     )
 ]
-_FOLDERS = re.compile(rf"{RUNS}|{STAGING}|(?:{STAGING}/)?{_KIND}(?:/{_ENCODER}(?:/{_RUN})?)?")
+_FOLDERS = re.compile(
+    rf"{RUNS}|{SUBMITTED}|{STAGING}|(?:{STAGING}/)?{_KIND}(?:/{_ENCODER}(?:/{_RUN})?)?"
+)
 
 
 class OwnFile(NamedTuple):
@@ -181,7 +185,7 @@ def run_of(path: str) -> str | None:
 def is_part(path: str) -> bool:
     """Whether a path has the form that part_path makes, or staged of it."""
     found = own_file(path)
-    return found is not None and found.run_id is not None and not found.half
+    return found is not None and None not in (found.kind, found.run_id) and not found.half
 
 
 def manifest_path(output: str) -> str:
@@ -192,6 +196,11 @@ def manifest_path(output: str) -> str:
 def record_name(run_id: str) -> str:
     """The path of a run record, relative to the output."""
     return f"{RUNS}/{run_id}.json"
+
+
+def submission_name(run_id: str) -> str:
+    """The path of the note of a run's job on Dataflow, relative to the output."""
+    return f"{SUBMITTED}/{run_id}.json"
 
 
 def record_path(output: str, run_id: str) -> str:

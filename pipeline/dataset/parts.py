@@ -70,6 +70,10 @@ class PartWriter:
     spec: EncoderSpec
     extra_columns: pa.Schema = NO_COLUMNS
 
+    def of_run(self, run_id: str) -> PartWriter:
+        """The same for parts of another run."""
+        return dataclasses.replace(self, run_id=run_id)
+
     @property
     def carried_names(self) -> tuple[str, ...]:
         """Names of the carried columns, in the order of Embedded.carried."""

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from pipeline.options import IN_PROCESS, ONE_PROCESS
+from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS, runner_name
 
 
 def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
@@ -37,7 +37,7 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
         )
     options = PipelineOptions(list(arguments))
     standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or IN_PROCESS[0]
+    standard.runner = runner_name(standard.runner or IN_PROCESS[0])
     FileSystems.set_options(options)  # new_job may read lists before a pipeline exists
     return options
 
@@ -45,6 +45,11 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
 def is_in_process(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine, by Beam's own in-process runner."""
     return options.view_as(StandardOptions).runner in IN_PROCESS
+
+
+def is_on_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job runs on Dataflow."""
+    return bool(options.view_as(StandardOptions).runner == DATAFLOW)
 
 
 def has_many_processes(options: PipelineOptions) -> bool:

@@ -10,6 +10,7 @@ import re
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
     TestOptions,
@@ -19,42 +20,73 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from encoder.errors import InputError
 from encoder.storage.base import temporary_name
 from encoder.storage.registry import is_remote, store_for
-from encoder.terminal import silenced_stderr
+from encoder.terminal import say, silenced_stderr
 from pipeline.dataset.layout import RUNS, full_path
 from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
-from pipeline.launch.beam_options import has_many_processes, is_in_process
+from pipeline.launch.accelerators import parse_accelerator
+from pipeline.launch.beam_options import has_many_processes, is_in_process, is_on_dataflow
+from pipeline.launch.checks import check_plans, check_values
+from pipeline.launch.dataflow import flex_job
 from pipeline.launch.explain import explain
+from pipeline.launch.submission import (
+    check_buckets,
+    complete,
+    job_messages,
+    say_submitted,
+    say_template,
+    submission_of,
+    wait_for,
+)
 from pipeline.launch.workers import watch_workers
-from pipeline.options import DATAFLOW, IN_PROCESS
+from pipeline.options import IN_PROCESS
 from pipeline.runs.foreseen import Foreseen
 from pipeline.runs.job import Job
 from pipeline.steps.forecast import FORECAST, Forecast
 from pipeline.steps.outputs import METRICS
+from pipeline.upkeep.submissions import now, write_submission
 
 
-def run(job: Job, options: PipelineOptions) -> RunRecord | None:
-    """Run the job. Returns the run record, or None for a dry run.
+def run(job: Job, options: PipelineOptions, wait: bool = True) -> RunRecord | None:
+    """Run the job.
+
+    Args:
+        job: the run.
+        options: Beam's.
+        wait: whether to wait until the job has ended; only jobs on Dataflow go on without.
+
+    Returns:
+        The run record. None for a dry run, for a template, and for a job that is not waited for;
+        lines on stdout say what was done instead.
 
     Raises:
         InputError: the options do not go together.
         JobError: the run failed.
     """
+    gpu = parse_accelerator(job.accelerator) if job.accelerator else None
+    check_values(options.get_all_options(), gpu, wait)
     if options.view_as(TestOptions).dry_run and is_in_process(options):
         raise InputError(
             "--dry_run is for Dataflow, and builds a job without starting it; to see what a run "
             "would do, use 'python -m pipeline plan'"
         )
-    job = dataclasses.replace(job, across_processes=has_many_processes(options))
+    template = options.view_as(GoogleCloudOptions).template_location
+    job = dataclasses.replace(
+        job,
+        across_processes=has_many_processes(options),
+        is_template=bool(template) and not flex_job(template),
+    )
     _check_reachable(job, options)
     _check_output(job)
     check_new_run_id(job)
     pipeline = _new_pipeline(options)
     build(pipeline, job)
-    if _finish(pipeline, options) is None:
-        return None
-    return read_record(job.output, job.run_id)
+    if is_on_dataflow(options):
+        ended = _finish_on_dataflow(pipeline, job, options, wait)
+    else:
+        ended = _finish(pipeline, options) is not None
+    return read_record(job.output, job.run_id) if ended else None
 
 
 def plan(job: Job, options: PipelineOptions) -> Foreseen:
@@ -64,7 +96,7 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
         InputError: the options do not go together.
         JobError: the inputs or the output can't be read.
     """
-    _check_reachable(job, options)
+    check_plans(options.view_as(StandardOptions).runner or IN_PROCESS[0])
     _check_place(job)
     check_new_run_id(job)
     pipeline = _new_pipeline(options)
@@ -89,6 +121,33 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
         for text in found.result:
             return Foreseen.from_text(text)
     raise JobError("the runner gave no result of the plan; try --runner FnApiRunner")
+
+
+def _finish_on_dataflow(
+    pipeline: beam.Pipeline, job: Job, options: PipelineOptions, wait: bool
+) -> bool:
+    """Submit a job, and wait until it has ended. Returns whether its run has a record now."""
+    if not options.view_as(TestOptions).dry_run:
+        check_buckets(options)
+    with job_messages():
+        try:
+            result = pipeline.run()
+        except Exception as error:
+            logging.getLogger(__name__).info("the job was not submitted", exc_info=True)
+            raise JobError(f"the job was not submitted: {explain(error)}") from error
+        if options.view_as(TestOptions).dry_run:
+            say("dry run: the job was built, and not started")
+            return False
+        submission = submission_of(result, options, job.run_id, now())
+        if submission is None:
+            say_template(options)
+            return False
+        write_submission(job.output, submission)
+        if not wait or not result.has_job:
+            say_submitted(submission, job.output)
+            return False
+        wait_for(result, submission)
+        return True
 
 
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult | None:
@@ -117,6 +176,8 @@ def _quiet_workers(options: PipelineOptions) -> contextlib.AbstractContextManage
 
 
 def _new_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    if is_on_dataflow(options):
+        complete(options)
     try:
         return beam.Pipeline(runner=_runner(options), options=options)
     except (ValueError, ImportError, AttributeError) as error:
@@ -143,7 +204,7 @@ def _runner(options: PipelineOptions) -> PipelineRunner | str:
 
 
 def _check_reachable(job: Job, options: PipelineOptions) -> None:
-    if options.view_as(StandardOptions).runner != DATAFLOW:
+    if not is_on_dataflow(options):
         return
     local = {
         "--encoder": job.bundle,

@@ -22,6 +22,7 @@ from pipeline.dataset.layout import (
     is_staged,
     record_path,
     staged,
+    submission_name,
 )
 from pipeline.dataset.manifest import (
     EncoderState,
@@ -162,7 +163,8 @@ def _known_inputs(job: Job, outcome: Outcome) -> tuple[KnownInput, ...]:
 
 def _clean_up(job: Job, snapshot: Snapshot, manifest: Manifest) -> None:
     """Remove files that are not live any more."""
-    remove(job.output, manifest.removable((*manifest.removed, *snapshot.stray_records)))
+    useless = manifest.removable((*manifest.removed, *snapshot.stray_records))
+    remove(job.output, [*useless, submission_name(job.run_id)])
 
 
 def _lost_race(manifest: Manifest, error: ChangedError | None = None) -> JobError:

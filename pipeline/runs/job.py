@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from datetime import datetime, timezone
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -21,9 +23,30 @@ from pipeline.options import JobOptions
 from pipeline.runs.scope import CarriedColumns, ContentCheck
 
 
+class RunIdentity(NamedTuple):
+    """What makes one run differ from all others.
+
+    Attributes:
+        run_id: names the run, its folders and its record.
+        started: wall-clock time, UTC, ISO 8601.
+        token: distinguishes this launch from any other, even from one with the same run id.
+    """
+
+    run_id: str
+    started: str
+    token: str
+
+
 def new_token() -> str:
     """A random value, different for each launch."""
     return uuid.uuid4().hex
+
+
+def new_identity() -> RunIdentity:
+    """The identity of a run that starts now: its id has the time (UTC) and random digits."""
+    now = datetime.now(timezone.utc)
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    return RunIdentity(run_id, now.isoformat(timespec="milliseconds"), new_token())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +69,9 @@ class Job:
             follow from it, and nothing else.
         token: distinguishes this launch from any other, even from one with the same run id.
         tally_folder: where local workers count for the progress line; None for no counting.
+        accelerator: GPUs of the workers that embed, as Beam's resource hint; "" for none.
+        is_template: the job is not started but kept, and started any number of times later. Each
+            execution is a run with an identity of its own.
 
     Raises:
         InputError: there is no input, or the run id can't be part of a path.
@@ -65,11 +91,22 @@ class Job:
     rows_before: int = 0
     token: str = dataclasses.field(default_factory=new_token)
     tally_folder: str | None = None
+    accelerator: str = ""
+    is_template: bool = False
 
     def __post_init__(self) -> None:
         check_run_id(self.run_id)
         if not self.inputs:
             raise InputError("no --input was given; name a folder, a glob or an image")
+
+    @property
+    def identity(self) -> RunIdentity | None:
+        """The identity of the run; None if each execution makes its own."""
+        return None if self.is_template else RunIdentity(self.run_id, self.started, self.token)
+
+    def as_run(self, identity: RunIdentity) -> Job:
+        """The job as the run with an identity."""
+        return dataclasses.replace(self, is_template=False, **identity._asdict())
 
     @property
     def writer(self) -> PartWriter:
@@ -102,8 +139,8 @@ class Job:
 
     @property
     def check(self) -> ContentCheck:
-        """Which unchanged images are read again."""
-        return ContentCheck(self.options.check_content, self.run_id)
+        """Which unchanged images are read again; each run takes another sample."""
+        return ContentCheck(self.options.check_content)
 
     @property
     def columns(self) -> CarriedColumns:

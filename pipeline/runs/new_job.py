@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
 import pyarrow as pa
 
@@ -27,7 +25,7 @@ from pipeline.inputs.roots import parse_root
 from pipeline.inputs.source import parse_input
 from pipeline.options import JobOptions
 from pipeline.records import EMBEDDINGS
-from pipeline.runs.job import Job
+from pipeline.runs.job import Job, new_identity
 
 
 def new_job(
@@ -52,7 +50,7 @@ def new_job(
     options = options or JobOptions()
     roots = tuple(map(parse_root, options.allow_root))
     options = dataclasses.replace(options, allow_root=roots)
-    now = datetime.now(timezone.utc)
+    identity = new_identity()
     place = output_folder(output)
     _check_reachable("--output", place)
     _check_commits(place)
@@ -75,8 +73,8 @@ def new_job(
         bundle=normalize(encoder),
         spec=spec,
         output=place,
-        run_id=run_id or f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-        started=now.isoformat(timespec="milliseconds"),
+        run_id=run_id or identity.run_id,
+        started=identity.started,
         options=options,
         carried=pa.schema([extra_columns.field(name) for name in carried.names]),
         extra_columns=extra_columns,

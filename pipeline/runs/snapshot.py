@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from encoder.spec import EncoderSpec
 from encoder.storage.base import FileInfo, is_temporary
 from encoder.storage.registry import is_remote
@@ -21,6 +23,8 @@ from pipeline.dataset.manifest import (
     read_manifest,
     stray_records,
 )
+from pipeline.dataset.schema import extra_columns_of
+from pipeline.errors import JobError
 from pipeline.records import (
     CHANGES,
     EMBEDDINGS,
@@ -89,6 +93,26 @@ def take_snapshot(output: str, spec: EncoderSpec) -> Snapshot:
         lists=state.lists,
         inputs=state.inputs,
     )
+
+
+def check_columns(output: str, spec: EncoderSpec, expected: pa.Schema) -> None:
+    """Check that a job still knows all columns of the dataset; it would drop others.
+
+    Args:
+        output: the dataset's folder.
+        spec: the encoder's spec.
+        expected: the extra columns that the job writes.
+
+    Raises:
+        JobError: another run has added a column since the job was made.
+    """
+    state = read_manifest(output)[0].encoders.get(spec.id)
+    found = extra_columns_of(output, state).names if state else []
+    if new := [name for name in found if name not in expected.names]:
+        raise JobError(
+            f"the dataset has got the column {new[0]!r} since this job was made, which does not "
+            "know it; nothing was changed. Start the run again; for a template, write it again"
+        )
 
 
 def files_of(output: str, encoder_id: str, kind: Kind) -> list[FileInfo]:

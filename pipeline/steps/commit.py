@@ -13,7 +13,7 @@ from pipeline.embedding.unused_bundle import check_unused
 from pipeline.records import Counts, ListState, Note, Part, Rewrite
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
-from pipeline.runs.job import Job
+from pipeline.runs.job import Job, RunIdentity
 from pipeline.runs.snapshot import Snapshot
 
 
@@ -22,7 +22,8 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     """Make the run's work live, once everything is written: Snapshot -> the run's id.
 
     Attributes:
-        job: the run.
+        job: the run, or the template of runs.
+        identity: one element, the run's id, start and token.
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
@@ -34,6 +35,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     """
 
     job: Job
+    identity: PCollection[RunIdentity]
     counts: PCollection[Counts]
     written: PCollection[Part]
     rewritten: PCollection[Rewrite]
@@ -50,6 +52,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
             | "Commit"
             >> beam.Map(
                 _commit,
+                identity=AsSingleton(self.identity),
                 snapshot=AsSingleton(snapshot),
                 counts=AsIter(self.counts),
                 written=AsIter(self.written),
@@ -65,6 +68,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
 
 def _commit(
     job: Job,
+    identity: RunIdentity,
     snapshot: Snapshot,
     counts: Iterable[Counts],
     written: Iterable[Part],
@@ -93,4 +97,4 @@ def _commit(
     if not any(part.loads for part in outcome.written):
         options = job.options
         check_unused(job.bundle, job.spec.id, options.trust, options.custom_objects)
-    return commit(job, outcome)["run_id"]
+    return commit(job.as_run(identity), outcome)["run_id"]

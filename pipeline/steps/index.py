@@ -28,7 +28,8 @@ from pipeline.records import (
     Rewrite,
 )
 from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
-from pipeline.runs.snapshot import Snapshot, take_snapshot
+from pipeline.runs.job import RunIdentity, new_identity
+from pipeline.runs.snapshot import Snapshot, check_columns, take_snapshot
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import StorageDoFn, all_at_end, at_end
 
@@ -44,6 +45,7 @@ class Index(NamedTuple):
         named_archives: (uri of an archive, uri of the list that named it).
         inputs: one element, the inputs of earlier runs, besides lists.
         snapshot: one element, the output at the start of the run.
+        identity: one element, the run's id, start and token.
         contents: (bucket, contents of some rows with a vector).
         filter: (number, segment of the filter) for all these contents.
         outdated: (part, None) for parts whose columns differ from those of this run.
@@ -56,6 +58,7 @@ class Index(NamedTuple):
     named_archives: PCollection[tuple[str, str]]
     inputs: PCollection[tuple[KnownInput, ...]]
     snapshot: PCollection[Snapshot]
+    identity: PCollection[RunIdentity]
     contents: PCollection[tuple[int, Contents]]
     filter: PCollection[tuple[int, bytes]]
     outdated: PCollection[tuple[str, None]]
@@ -71,19 +74,21 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
         writer: writes this run's parts; it has the output, the encoder and the columns.
         buckets: how the contents of the output are spread.
         storage: request settings for buckets.
+        identity: of the run; None to make a new one each time that the job is executed.
     """
 
     writer: PartWriter
     buckets: Buckets
     storage: StorageSettings
+    identity: RunIdentity | None
 
     def expand(self, begin: PBegin) -> Index:
         found = (
             begin
             | "Output" >> beam.Create([None])
             | "Snapshot"
-            >> beam.ParDo(_Snapshot(self.writer, self.storage)).with_outputs(
-                "snapshot", "lists", "inputs", main="parts"
+            >> beam.ParDo(_Snapshot(self.writer, self.storage, self.identity)).with_outputs(
+                "snapshot", "identity", "lists", "inputs", main="parts"
             )
         )
         keys = (
@@ -108,6 +113,7 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
             named_archives=named.archives,
             inputs=found.inputs,
             snapshot=found.snapshot,
+            identity=found.identity,
             contents=keys.contents,
             filter=segments,
             outdated=keys.outdated,
@@ -117,12 +123,19 @@ class ReadIndex(beam.PTransform):  # type: ignore[misc]
 
 
 class _Snapshot(StorageDoFn):
-    def __init__(self, writer: PartWriter, storage: StorageSettings) -> None:
+    def __init__(
+        self, writer: PartWriter, storage: StorageSettings, identity: RunIdentity | None
+    ) -> None:
         super().__init__(storage)
         self._writer = writer
+        self._identity = identity
 
     def process(self, element: None) -> Iterator[tuple[Part, bool] | TaggedOutput]:
-        snapshot = take_snapshot(self._writer.output, self._writer.spec)
+        writer = self._writer
+        snapshot = take_snapshot(writer.output, writer.spec)
+        check_columns(writer.output, writer.spec, writer.extra_columns)
+        # Made here and not by the steps, so that all of them, and retries, get the same one.
+        yield TaggedOutput("identity", self._identity or new_identity())
         for state in snapshot.lists:
             yield TaggedOutput("lists", state)
         for part in snapshot.live:

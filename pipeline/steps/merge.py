@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from encoder.storage.base import StorageSettings
 from pipeline.dataset.parts import PartWriter
 from pipeline.records import Kind, Part
+from pipeline.runs.job import RunIdentity
 from pipeline.steps.outputs import StorageDoFn
 
 MOST_PARTS = 1000  # that a run adds as they are
@@ -25,11 +26,13 @@ class MergeParts(beam.PTransform):  # type: ignore[misc]
     manifest, and what readers have to open, would grow with them: a part for every thousand images.
 
     Attributes:
-        writer: writes this run's parts.
+        writer: writes parts.
+        identity: one element, of the run whose parts they are.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
+    identity: PCollection[RunIdentity]
     storage: StorageSettings
 
     def expand(self, parts: PCollection[Part]) -> PCollection[Part]:
@@ -42,7 +45,7 @@ class MergeParts(beam.PTransform):  # type: ignore[misc]
         merged = (
             found.groups
             | "Spread" >> beam.Reshuffle()
-            | "Merge" >> beam.ParDo(_Merge(self.writer, self.storage))
+            | "Merge" >> beam.ParDo(_Merge(self.writer, self.storage), AsSingleton(self.identity))
         )
         return (found.kept, merged) | "Merged" >> beam.Flatten()
 
@@ -78,5 +81,6 @@ class _Merge(StorageDoFn):
         super().__init__(storage)
         self._writer = writer
 
-    def process(self, element: list[Part]) -> Iterator[Part]:
-        yield self._writer.merge(element) if len(element) > 1 else element[0]
+    def process(self, element: list[Part], identity: RunIdentity) -> Iterator[Part]:
+        writer = self._writer.of_run(identity.run_id)
+        yield writer.merge(element) if len(element) > 1 else element[0]

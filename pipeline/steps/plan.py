@@ -12,6 +12,7 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.records import TOTALS, Counts, KnownInput, Note, Staged, Todo, Touched
+from pipeline.runs.job import RunIdentity
 from pipeline.runs.notes import Remarks
 from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import Decision, decide_share
@@ -66,15 +67,17 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
     An anti-join on the uri, a share of the uris at a time; the rules are in runs.rules.
 
     Attributes:
-        scope: what the run covers; what the two following give is added to it.
+        scope: what the run covers; what the three following give is added to it.
         unreadable: uris of folders that could not be read.
         earlier: one element, the inputs of earlier runs, besides lists.
+        identity: one element; each run checks the content of another sample of images.
         tally_folder: the folder that counts planned images; None for no counting.
     """
 
     scope: Scope
     unreadable: PCollection[str]
     earlier: PCollection[tuple[KnownInput, ...]]
+    identity: PCollection[RunIdentity]
     tally_folder: str | None
 
     def expand(self, sides: ToPlan) -> Plan:
@@ -84,7 +87,12 @@ class PlanRun(beam.PTransform):  # type: ignore[misc]
             | "Sides" >> beam.Flatten()
             | "ByPartition" >> beam.GroupByKey()
             | "Decide"
-            >> beam.ParDo(decide, AsList(self.unreadable), AsSingleton(self.earlier)).with_outputs(
+            >> beam.ParDo(
+                decide,
+                AsList(self.unreadable),
+                AsSingleton(self.earlier),
+                AsSingleton(self.identity),
+            ).with_outputs(
                 *("packed", "stale", "staged", "renewed", "seen", "counts", "notes"), main="loose"
             )
         )
@@ -116,8 +124,14 @@ class _Decide(beam.DoFn):  # type: ignore[misc]
         element: tuple[int, Iterable[bytes]],
         unreadable: list[str],
         earlier: tuple[KnownInput, ...],
+        identity: RunIdentity,
     ) -> Iterator[list[Todo] | TaggedOutput]:
-        scope = dataclasses.replace(self._scope, unreadable=unreadable, earlier=earlier)
+        scope = dataclasses.replace(
+            self._scope,
+            unreadable=unreadable,
+            earlier=earlier,
+            check=self._scope.check._replace(salt=identity.run_id),
+        )
         for share, batches in in_shares(*element):
             yield from self._decided(decide_share(batches, scope, share))
 

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from encoder.storage.base import StorageSettings, configure
@@ -31,6 +31,7 @@ from pipeline.records import (
     Touched,
 )
 from pipeline.runs.batches import SeenBatch, partition_of, share_of
+from pipeline.runs.job import RunIdentity
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
 from pipeline.runs.shares import in_shares
 from pipeline.steps.embed import LIST_IMAGES
@@ -91,20 +92,24 @@ class WriteEmbeddings(beam.PTransform):  # type: ignore[misc]
     MAX_SECONDS, so that a killed job loses little work.
 
     Attributes:
-        writer: writes this run's parts.
+        writer: writes parts.
+        identity: one element, of the run whose parts they are.
         calls: how many images the encoder gets at once.
         tally_folder: the folder that counts finished images; None for no counting.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
+    identity: PCollection[RunIdentity]
     calls: CallSettings
     tally_folder: str | None
     storage: StorageSettings
 
     def expand(self, rows: PCollection[Embedded]) -> WrittenEmbeddings:
         write = _WriteEmbeddings(self.writer, self.calls, self.tally_folder, self.storage)
-        written = rows | "Write" >> beam.ParDo(write).with_outputs("seen", main="parts")
+        written = rows | "Write" >> beam.ParDo(write, AsSingleton(self.identity)).with_outputs(
+            "seen", main="parts"
+        )
         return WrittenEmbeddings(written.parts, written.seen)
 
 
@@ -113,13 +118,14 @@ class WriteFailures(beam.PTransform):  # type: ignore[misc]
     """Write failures to part files as they come: Failure -> Part. See WriteEmbeddings."""
 
     writer: PartWriter
+    identity: PCollection[RunIdentity]
     calls: CallSettings
     tally_folder: str | None
     storage: StorageSettings
 
     def expand(self, rows: PCollection[Failure]) -> PCollection[Part]:
         write = _WriteFailures(self.writer, self.calls, self.tally_folder, self.storage)
-        return rows | "Write" >> beam.ParDo(write)
+        return rows | "Write" >> beam.ParDo(write, AsSingleton(self.identity))
 
 
 @dataclasses.dataclass
@@ -127,18 +133,21 @@ class WriteChanges(beam.PTransform):  # type: ignore[misc]
     """Write the log of what the run changed: (log, packed SeenBatch) -> Part.
 
     Attributes:
-        writer: writes this run's parts.
+        writer: writes parts.
+        identity: one element, of the run whose parts they are.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
+    identity: PCollection[RunIdentity]
     storage: StorageSettings
 
     def expand(self, seen: PCollection[Packed]) -> PCollection[Part]:
         return (
             seen
             | "ByLog" >> beam.GroupByKey()
-            | "Log" >> beam.FlatMap(_write_changes, self.writer, self.storage)
+            | "Log"
+            >> beam.FlatMap(_write_changes, self.writer, self.storage, AsSingleton(self.identity))
         )
 
 
@@ -149,11 +158,13 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
     A live part that is kept whole, and as it is, gives nothing.
 
     Attributes:
-        writer: writes this run's parts.
+        writer: writes parts.
+        identity: one element, of the run whose parts they are.
         storage: request settings for buckets.
     """
 
     writer: PartWriter
+    identity: PCollection[RunIdentity]
     storage: StorageSettings
 
     def expand(self, rows: ToRewrite) -> Rewritten:
@@ -161,7 +172,10 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
         found = (
             rows._asdict()
             | "ByPart" >> beam.CoGroupByKey()
-            | "Rewrite" >> beam.ParDo(rewrite).with_outputs("taken", main="rewrites")
+            | "Rewrite"
+            >> beam.ParDo(rewrite, AsSingleton(self.identity)).with_outputs(
+                "taken", main="rewrites"
+            )
         )
         return Rewritten(found.rewrites, found.taken)
 
@@ -195,7 +209,9 @@ class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
     def start_bundle(self) -> None:
         self._buffer: PartBuffer[_Row] = PartBuffer(self._enough)
 
-    def process(self, element: _Row) -> Iterator[Part | TaggedOutput]:
+    def process(self, element: _Row, identity: RunIdentity) -> Iterator[Part | TaggedOutput]:
+        if not self._buffer:  # finish_bundle gets no side input
+            self._writer = self._writer.of_run(identity.run_id)
         if self.add(element):
             yield from self._flush()
 
@@ -273,7 +289,9 @@ class _Rewrite(StorageDoFn):
         super().__init__(storage)
         self._writer = writer
 
-    def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite | TaggedOutput]:
+    def process(
+        self, element: tuple[str, _OfPart], identity: RunIdentity
+    ) -> Iterator[Rewrite | TaggedOutput]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
         staged = {each.share: each for each in rows["staged"]}
@@ -294,12 +312,16 @@ class _Rewrite(StorageDoFn):
                 return
         kind: Kind = FAILURES if final(path).startswith(FAILURES) else EMBEDDINGS
         left_out = _NotTaken(staged) if staged else stale
-        replacement = self._writer.rewrite(kind, path, left_out, touched, bool(staged))
+        writer = self._writer.of_run(identity.run_id)
+        replacement = writer.rewrite(kind, path, left_out, touched, bool(staged))
         yield Rewrite(path, replacement, counted, kept, len(found))
 
 
 def _write_changes(
-    log: tuple[int, Iterable[bytes]], writer: PartWriter, storage: StorageSettings
+    log: tuple[int, Iterable[bytes]],
+    writer: PartWriter,
+    storage: StorageSettings,
+    identity: RunIdentity,
 ) -> Iterator[Part]:
     configure(storage)
     for _, batches in in_shares(*log):
@@ -311,4 +333,4 @@ def _write_changes(
         kinds = {uri: kind_of(whats) for uri, whats in sorted(seen.items())}
         changes = [Change(uri, kind) for uri, kind in kinds.items() if kind]
         if changes:
-            yield writer.write_changes(changes)
+            yield writer.of_run(identity.run_id).write_changes(changes)

@@ -12,6 +12,7 @@ from encoder.storage.base import FileInfo
 from encoder.storage.registry import store_for
 from pipeline.dataset.files import (
     KINDS,
+    files_below,
     is_log,
     make_live,
     not_named,
@@ -19,6 +20,7 @@ from pipeline.dataset.files import (
 )
 from pipeline.dataset.layout import (
     PRUNE,
+    SUBMITTED,
     encoder_folder,
     full_path,
     output_folder,
@@ -112,7 +114,8 @@ def prune_runs(
         for info in files
         if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
     ]
-    to_remove += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
+    others = [*not_named(files, manifest), *files_below(place, SUBMITTED)]
+    to_remove += [info for info in others if _is_older(place, info, limit)]
     if not dry_run and (to_remove or runs):
         left = {run: token for run, token in manifest.runs.items() if run not in runs}
         new = dataclasses.replace(manifest, runs=left)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
+import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -26,6 +28,7 @@ from pipeline.dataset.manifest import (
 )
 from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.upkeep.submissions import Submitted, ask, read_submissions
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
@@ -73,6 +76,7 @@ class Status(NamedTuple):
         left_bytes: the size of these files.
         waiting: number of images that runs have embedded without committing; None if there are too
             many files to look into.
+        submitted: jobs on Dataflow that have not committed their run, and how they go.
     """
 
     output: str
@@ -82,6 +86,7 @@ class Status(NamedTuple):
     left_files: int
     left_bytes: int
     waiting: int | None = 0
+    submitted: Sequence[Submitted] = ()
 
 
 def read_status(output: str | os.PathLike[str]) -> Status:
@@ -98,7 +103,8 @@ def read_status(output: str | os.PathLike[str]) -> Status:
     manifest, version = read_manifest(place)
     left = not_named(own_files(place), manifest)
     parts = [info.path for info in left if _waits(info.path)]
-    if version is None and (not parts or is_lost(place)):
+    jobs = read_submissions(place, manifest.runs)
+    if version is None and not jobs and (not parts or is_lost(place)):
         raise InputError(no_manifest(place))
     states = list(manifest.encoders.values())
     return Status(
@@ -109,6 +115,7 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         len(left),
         sum(info.bytes for info in left),
         _rows(place, parts) if len(parts) <= _LOOKS else None,
+        ask(jobs),
     )
 
 
@@ -137,10 +144,14 @@ def print_status(status: Status) -> None:
     say(f"dataset {status.output}")
     waiting = "some images" if status.waiting is None else count_text(status.waiting, "image")
     if not status.runs:
-        say(
-            f"no run has committed yet; {waiting} finished by an interrupted run wait for it: "
-            "start it again"
-        )
+        if status.submitted:
+            say(f"no run has committed yet; {waiting} are finished")
+        else:
+            say(
+                f"no run has committed yet; {waiting} finished by an interrupted run wait for it: "
+                "start it again"
+            )
+        _print_submitted(status)
         return
     shown_on.print(_encoder_table(status))
     shown_on.print(_facts_table(status))
@@ -152,12 +163,21 @@ def print_status(status: Status) -> None:
     earlier = len(status.runs) - _RUNS_SHOWN
     if earlier > 0:
         say(f"and {count_text(earlier, 'earlier run')} in {status.output}/runs/")
+    _print_submitted(status)
     if status.waiting != 0:
         say(f"{waiting} embedded by runs that did not commit wait for a run that lists them")
     if status.left_files:
         say(
             f"{count_text(status.left_files, 'file')} ({size_text(status.left_bytes)}) not in the "
             "manifest: a run goes on, or did not commit"
+        )
+
+
+def _print_submitted(status: Status) -> None:
+    for job, state, detail in status.submitted:
+        say(
+            f"run {job.run_id}: its job on Dataflow is {state}{f': {detail}' if detail else ''}; "
+            f"submitted {job.submitted[:16].replace('T', ' ')}, {job.console}"
         )
 
 
@@ -178,6 +198,15 @@ def status_json(status: Status) -> dict[str, object]:
         ],
         "reasons": [reason._asdict() for reason in status.reasons],
         "runs": [run._asdict() for run in status.runs],
+        "submitted": [
+            {
+                **msgspec.structs.asdict(each.job),
+                "console": each.job.console,
+                "state": each.state,
+                "detail": each.detail,
+            }
+            for each in status.submitted
+        ],
         "waiting": status.waiting,
         "left_files": status.left_files,
         "left_bytes": status.left_bytes,

@@ -24,8 +24,8 @@ def here(monkeypatch):
 
 def test_without_a_gpu_nothing_is_changed(here):
     here(0)
-    assert settings_for("", ["--streaming"]) == (DEFAULT_BATCH_SIZE, ["--streaming"])
-    assert settings_for("", DATAFLOW) == (DEFAULT_BATCH_SIZE, DATAFLOW)
+    assert settings_for("", ["--streaming"]) == (DEFAULT_BATCH_SIZE, ["--streaming"], None)
+    assert settings_for("", DATAFLOW) == (DEFAULT_BATCH_SIZE, DATAFLOW, None)
     assert settings_for("", ["--runner=FlinkRunner"]).batch_size == DEFAULT_BATCH_SIZE
 
 
@@ -42,32 +42,37 @@ def test_this_machine_and_dataflow_agree(here, count):
     assert in_cloud["experiments"] == ["no_use_multiple_sdk_containers"]
     assert on_local["direct_num_workers"] == threads_for(count)
     assert in_cloud["number_of_worker_harness_threads"] == threads_for(count)
-    (service,) = in_cloud["dataflow_service_options"]
-    assert service == f"worker_accelerator=type:nvidia-l4;count:{count};install-nvidia-driver"
+    assert not in_cloud["dataflow_service_options"]  # all workers would get GPUs
+    assert cloud.gpu.text == f"type:nvidia-l4;count:{count};install-nvidia-driver"
+
+
+@pytest.mark.parametrize("option", ["machine_type", "worker_machine_type"])
+def test_the_machine_type_is_that_of_the_workers_with_gpus(option):
+    """A machine of such a family has GPUs, used or not; the other workers do without."""
+    settings = settings_for("nvidia-l4", [*DATAFLOW, f"--{option}=g2-standard-8", "--region=x"])
+    assert settings.gpu.machine_type == "g2-standard-8"
+    assert parse_beam_options(settings.beam_options).get_all_options()["machine_type"] is None
+    assert "--region=x" in settings.beam_options
 
 
 def test_what_was_asked_for_stays(here):
     here(1)
     for asked in (["--direct_num_workers=3"], ["--direct_running_mode", "multi_processing"]):
-        assert settings_for("", asked) == (GPU_BATCH_SIZE, asked)
+        assert settings_for("", asked) == (GPU_BATCH_SIZE, asked, None)
     asked = [
         *DATAFLOW,
         "--number_of_worker_harness_threads=1",
         "--experiments=no_use_multiple_sdk_containers",
     ]
-    given = settings_for("nvidia-l4", asked).beam_options
-    assert given[: len(asked)] == asked
-    assert len(given) == len(asked) + 1
+    assert settings_for("nvidia-l4", asked).beam_options == asked
 
 
 def test_gpus_that_beam_was_asked_for_count_too():
     accelerator = "worker_accelerator=type:nvidia-tesla-t4;count:2;install-nvidia-driver"
     asked = [*DATAFLOW, f"--dataflow_service_options={accelerator}"]
-    batch_size, given = settings_for("", asked)
-    assert batch_size == GPU_BATCH_SIZE
+    batch_size, given, gpu = settings_for("", asked)
+    assert (batch_size, gpu) == (GPU_BATCH_SIZE, None)
     assert f"--number_of_worker_harness_threads={threads_for(2)}" in given
-    with pytest.raises(InputError, match="both ask for GPUs"):
-        settings_for("nvidia-l4", asked)
 
 
 @pytest.mark.parametrize(
