@@ -25,7 +25,7 @@ from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.launch.beam_options import has_many_processes, is_in_process
-from pipeline.launch.explain import explain
+from pipeline.launch.explain import explain, quiet_threads
 from pipeline.launch.workers import watch_workers
 from pipeline.options import DATAFLOW, IN_PROCESS
 from pipeline.runs.foreseen import Foreseen
@@ -92,7 +92,7 @@ def plan(job: Job, options: PipelineOptions) -> Foreseen:
 
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult | None:
     try:
-        with _quiet_workers(options):
+        with _quiet_workers(options), quiet_threads():
             result = pipeline.run()
             if options.view_as(TestOptions).dry_run:
                 return None

@@ -1,0 +1,44 @@
+"""The names of Beam's runners, and those that a job must not run on. Does not import Beam."""
+
+from __future__ import annotations
+
+from encoder.errors import InputError
+from pipeline.options import DATAFLOW, IN_PROCESS
+
+# What was seen with Beam 2.77; docs/runners.md has the details.
+_REFUSED = {
+    "DaskRunner": "reports success although it loses elements",
+    "BundleBasedDirectRunner": "gives steps wrong side inputs",
+    "InteractiveRunner": "is for notebooks: it adds steps of its own to the job, and may repeat some",
+}
+# As Beam's --runner, these are also understood in lower case and without "Runner" at the end.
+_KNOWN = (
+    *(DATAFLOW, *IN_PROCESS, *_REFUSED),
+    *("FlinkRunner", "PortableRunner", "PrismRunner", "SparkRunner"),
+)
+_BY_LOWER_CASE = {
+    **{name.lower(): name for name in _KNOWN},
+    "switchingdirectrunner": "DirectRunner",  # the class behind the name
+}
+
+
+def checked_runner(given: str | None) -> str:
+    """The name of a runner, as the rest of the job compares it.
+
+    Args:
+        given: the value of --runner: a name in any case, with or without "Runner", or the path of
+            a class; None for the default.
+
+    Raises:
+        InputError: a run on this runner would lose or repeat images.
+    """
+    if not given:
+        return IN_PROCESS[0]
+    last = given.rpartition(".")[2].lower()
+    name = _BY_LOWER_CASE.get(last) or _BY_LOWER_CASE.get(f"{last}runner")
+    if name in _REFUSED:
+        raise InputError(
+            f"--runner {given!r} can't be used: Beam's {name} {_REFUSED[name]}; leave out --runner "
+            "to run on this machine, or see docs/runners.md for those that were tested"
+        )
+    return name or given
