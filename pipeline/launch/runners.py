@@ -9,7 +9,7 @@ from pipeline.options import DATAFLOW, IN_PROCESS
 _REFUSED = {
     "DaskRunner": "reports success although it loses elements",
     "BundleBasedDirectRunner": "gives steps wrong side inputs",
-    "InteractiveRunner": "is for notebooks: it adds steps of its own to the job, and may repeat some",
+    "InteractiveRunner": "is for notebooks, and rewrites the job",
 }
 # As Beam's --runner, these are also understood in lower case and without "Runner" at the end.
 _KNOWN = (
