@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -144,14 +145,15 @@ class WorkerPool(NamedTuple):
     process: subprocess.Popen[str]
     port: int
 
-    def workers(self) -> list[int]:
-        """The ids of its worker processes."""
-        pid = self.process.pid
-        return [int(each) for each in _children(pid)]
-
-
-def _children(pid: int) -> list[str]:
-    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    def kill_workers(self) -> None:
+        """Kill its worker processes, of which there is at least one."""
+        threads = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        workers = [
+            int(each) for path in threads for each in (path / "children").read_text().split()
+        ]
+        assert workers
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
 
 
 @contextlib.contextmanager
