@@ -126,10 +126,11 @@ def started():
                 process.wait()
 
 
-def wait_for(made: Network, name: str, port: int) -> None:
+def wait_for(made: Network, name: str, port: int, asking: str = "desk") -> None:
     """Wait until a host answers at a port."""
+    address = "localhost" if asking == name else name
     for _ in range(120):
-        if made.hosts["desk"].start(PYTHON, "-S", "-c", ANSWERS, name, str(port)).wait() == 0:
+        if made.hosts[asking].start(PYTHON, "-S", "-c", ANSWERS, address, str(port)).wait() == 0:
             return
         time.sleep(0.5)
     raise AssertionError(f"{name} does not answer: {made.hosts[name].log()}")
@@ -151,7 +152,9 @@ class Job:
         self._process = made.hosts[launcher].start(
             *(PYTHON, "-m", "pipeline", "run", "--input", "gs://bucket/photos"),
             *("--encoder", "gs://bucket/bundle", "--output", "gs://bucket/dataset"),
-            *("--runner=PortableRunner", "--job_endpoint", f"jobs:{JOBS}"),
+            "--runner=PortableRunner",
+            # Beam's own job service listens only on its host's localhost.
+            f"--job_endpoint={'localhost' if launcher == 'jobs' else 'jobs'}:{JOBS}",
             *("--environment_type=EXTERNAL", f"--environment_config=workers:{POOL}"),
             *("--parallelism=2", *options),
             output=subprocess.PIPE,
@@ -207,7 +210,7 @@ def test_the_job_service_of_beam(hosts, expected, name):
     made, start = hosts
     module = "apache_beam.runners.portability.local_job_service_main"
     start(made, "jobs", PYTHON, "-m", module, "-p", str(JOBS))
-    wait_for(made, "jobs", JOBS)
+    wait_for(made, "jobs", JOBS, asking="jobs")
     run_while_cut_off(made, name, 8, "jobs")
     assert rows(made) == expected
 
