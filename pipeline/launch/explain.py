@@ -18,6 +18,8 @@ _ENDED = re.compile(
 )
 # The errors of Flink and Spark then, and whenever their connection to a worker has broken.
 _CUT_OFF = re.compile(r"StatusRuntimeException: ((?:CANCELLED|UNAVAILABLE)\b.*)")
+# What a job service says of a job; a text in several lines begins with the reason.
+_JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: (.*)")
 # The error of the connection to the job service.
 _SERVICE_ENDED = re.compile(r"RPC that terminated with:\s+status = StatusCode\.(\w+)")
 _OWN_MODULES = "|".join(re.escape(error.__module__) for error in (JobError, InputError))
@@ -42,6 +44,9 @@ def explain(error: BaseException) -> str:
             f"the job service has ended, or the connection to it broke ({found[1]}). What was "
             "finished is not lost: start the service, and then the job again"
         )
+    found = _JOB_FAILED.match(text)
+    if found and "Traceback (most recent call last)" not in text:
+        return f"the job failed: {found[1].strip()}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     if _ENDED.match(last):

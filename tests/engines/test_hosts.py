@@ -44,19 +44,24 @@ print(json.dumps([[r["uri"], r["sha256"], r["embedding"]] for r in rows]))
 # Of a cluster whose programs are started without Flink's shell scripts, which compute the sizes.
 CLUSTER = f"""
 jobmanager.rpc.address: jobs
-jobmanager.bind-host: jobs
+jobmanager.bind-host: 0.0.0.0
 rest.address: jobs
-rest.bind-address: jobs
+rest.bind-address: 0.0.0.0
 rest.port: {FLINK_REST}
 taskmanager.host: workers
-taskmanager.bind-host: workers
+taskmanager.bind-host: 0.0.0.0
 taskmanager.numberOfTaskSlots: 2
 taskmanager.cpu.cores: 2.0
+taskmanager.memory.framework.heap.size: 128mb
+taskmanager.memory.framework.off-heap.size: 128mb
 taskmanager.memory.task.heap.size: 256mb
 taskmanager.memory.task.off-heap.size: 0
 taskmanager.memory.managed.size: 128mb
-taskmanager.memory.network.min: 64mb
-taskmanager.memory.network.max: 64mb
+taskmanager.memory.network.min: 128mb
+taskmanager.memory.network.max: 128mb
+taskmanager.memory.jvm-metaspace.size: 256mb
+taskmanager.memory.jvm-overhead.min: 192mb
+taskmanager.memory.jvm-overhead.max: 192mb
 classloader.resolve-order: parent-first
 """
 ENTRY = "org.apache.flink.runtime"

@@ -25,6 +25,11 @@ VENDORED = "org.apache.beam.vendor.grpc.v1p60p1.io.grpc.StatusRuntimeException"
             "finished is not lost: start the service, and then the job again",
         ),
         (
+            "Pipeline BeamApp-1 failed in state FAILED: org.apache.flink.FlinkException: Could not "
+            "upload job files.\n\tat org.apache.flink.X.y(X.java:1)\n]",
+            "the job failed: org.apache.flink.FlinkException: Could not upload job files.",
+        ),
+        (
             "Pipeline BeamApp-1 failed in state FAILED: java.lang.RuntimeException: Error received "
             "from SDK harness for instruction 9: Traceback (most recent call last):\n"
             '  File "x.py", line 1, in process\n'
