@@ -57,8 +57,8 @@ taskmanager.memory.framework.off-heap.size: 128mb
 taskmanager.memory.task.heap.size: 256mb
 taskmanager.memory.task.off-heap.size: 0
 taskmanager.memory.managed.size: 128mb
-taskmanager.memory.network.min: 128mb
-taskmanager.memory.network.max: 128mb
+taskmanager.memory.network.min: 512mb
+taskmanager.memory.network.max: 512mb
 taskmanager.memory.jvm-metaspace.size: 256mb
 taskmanager.memory.jvm-overhead.min: 192mb
 taskmanager.memory.jvm-overhead.max: 192mb
