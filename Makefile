@@ -5,6 +5,8 @@
 # make test-kill: kill runs, for half an hour.  make test-backends: TensorFlow and JAX agree.
 # make test-models: model files by eight versions of Keras, for an hour or two (needs uv and
 #   Python 3.8 to 3.11, or the network to get them); VERSIONS="2.15 3.5" takes some of them.
+# make test-flink, make test-spark: runs on Beam's job servers for Flink and Spark (need Java, Maven).
+# make test-hosts: runs over several hosts whose links are cut (needs root, iproute2, Java, Maven).
 # make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
 # make picture: draw docs/architecture.svg from the imports.  make lock: renew the locks (needs uv).
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test quick coverage test-backends test-fuzz test-kill test-long test-models test-shared-fs
-.PHONY: test-lowest check
+.PHONY: test-lowest test-flink test-spark test-hosts check
 .PHONY: picture lock clean
 
 demo: $(READY)
@@ -55,6 +57,12 @@ test-kill: $(READY)
 VERSIONS ?=
 test-models: $(READY)
 	$(BIN)/python -m tests.zoo --versions $(VERSIONS)
+
+test-flink test-spark: test-%: $(READY)
+	$(BIN)/pytest -rs tests/engines/test_job_servers.py -k $*
+
+test-hosts: $(READY)
+	HOSTS=1 $(BIN)/pytest -rs tests/engines/test_hosts.py
 
 test-shared-fs: $(READY)
 	SHARED_FS=1 $(BIN)/pytest -rs tests/jobs/test_shared_file_systems.py

@@ -177,13 +177,6 @@ class JobOptions:
         )
 
 
-def runner_name(text: str) -> str:
-    """A runner's name as it is written here; Beam takes it in any case, and without "Runner"."""
-    names = {name.lower(): name for name in (DATAFLOW, *IN_PROCESS, *PORTABLE)}
-    last = text.rpartition(".")[2].lower()  # a full path, such as apache_beam.runners.….FnApiRunner
-    return names.get(last) or names.get(f"{last}runner") or text
-
-
 def parse_delimiter(text: str) -> str:
     """Parse a character, or its name: tab, comma, semicolon, pipe or space."""
     return _DELIMITERS.get(text.lower(), text)

@@ -14,14 +14,16 @@ from apache_beam.options.pipeline_options import (
 )
 
 from encoder.errors import InputError
-from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS, runner_name
+from pipeline.launch.runners import checked_runner
+from pipeline.options import DATAFLOW, IN_PROCESS, ONE_PROCESS
 
 
 def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     """Parse Beam's options, and apply them to Beam's file systems.
 
     Raises:
-        InputError: neither this project nor Beam has such an option; the message names it.
+        InputError: neither this project nor Beam has such an option, or the runner can't be used;
+            the message names it.
     """
     parser = _BeamArgumentParser(allow_abbrev=False, exit_on_error=False)
     for group in _option_groups(PipelineOptions):
@@ -37,7 +39,7 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
         )
     options = PipelineOptions(list(arguments))
     standard = options.view_as(StandardOptions)
-    standard.runner = runner_name(standard.runner or IN_PROCESS[0])
+    standard.runner = checked_runner(standard.runner or IN_PROCESS[0])
     FileSystems.set_options(options)  # new_job may read lists before a pipeline exists
     return options
 

@@ -11,7 +11,8 @@ from encoder.terminal import Parser
 from pipeline.launch.accelerators import Accelerator
 from pipeline.launch.dataflow import DataflowOptions, check_batch, check_dataflow, parse_words
 from pipeline.launch.endpoint import SECONDS, check_endpoint
-from pipeline.options import DATAFLOW, IN_PROCESS, PORTABLE, runner_name
+from pipeline.launch.runners import checked_runner, runner_name
+from pipeline.options import DATAFLOW, IN_PROCESS, PORTABLE
 
 
 def check_command(words: Sequence[str], gpu: Accelerator | None = None, wait: bool = True) -> None:
@@ -69,7 +70,7 @@ def runner_of(words: Sequence[str]) -> str:
 def _check(
     options: DataflowOptions, others: Mapping[str, object], gpu: Accelerator | None, wait: bool
 ) -> None:
-    runner = runner_name(str(others.get("runner") or IN_PROCESS[0]))
+    runner = checked_runner(str(others.get("runner") or IN_PROCESS[0]))
     check_batch(options)
     if runner == DATAFLOW:
         check_dataflow(options, gpu)

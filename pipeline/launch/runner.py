@@ -29,7 +29,7 @@ from pipeline.launch.accelerators import parse_accelerator
 from pipeline.launch.beam_options import has_many_processes, is_in_process, is_on_dataflow
 from pipeline.launch.checks import check_plans, check_values
 from pipeline.launch.dataflow import flex_job
-from pipeline.launch.explain import explain
+from pipeline.launch.explain import explain, quiet_threads
 from pipeline.launch.submission import (
     check_buckets,
     complete,
@@ -152,7 +152,7 @@ def _finish_on_dataflow(
 
 def _finish(pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult | None:
     try:
-        with _quiet_workers(options):
+        with _quiet_workers(options), quiet_threads():
             result = pipeline.run()
             if options.view_as(TestOptions).dry_run:
                 return None

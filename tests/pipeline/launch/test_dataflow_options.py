@@ -11,7 +11,8 @@ from pipeline.launch.accelerators import Accelerator, accelerator_problems, pars
 from pipeline.launch.beam_options import _option_groups, parse_beam_options
 from pipeline.launch.checks import check_command, check_places, check_values
 from pipeline.launch.dataflow import FLAGS, LISTS, REGION_VARIABLE, TEXTS, flex_job, parse_words
-from pipeline.options import DATAFLOW, runner_name
+from pipeline.launch.runners import runner_name
+from pipeline.options import DATAFLOW
 
 ENOUGH = {
     "runner": "DataflowRunner",

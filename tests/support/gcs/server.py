@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 with the API of Google Cloud Storage, which fails on demand.
+"""A server with the API of Google Cloud Storage, on 127.0.0.1, which fails on demand.
 
     python -m tests.support.gcs.server --delay-ms 50 --objects 100000
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import pathlib
 import socket
 import struct
 import threading
@@ -51,8 +52,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, *names: str, delay: float = 0.0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self, *names: str, delay: float = 0.0, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        super().__init__((host, port), _Handler)
         self.buckets = {name: Bucket(name) for name in names}
         self.delay = delay
         self.faults: faults.Faults | None = None
@@ -64,7 +67,8 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        host, port = self.server_address[:2]
+        return f"http://{host}:{port}"
 
     def counts(self) -> Counter[str]:
         """Requests by kind."""
@@ -223,8 +227,17 @@ def main() -> None:
     parser.add_argument("--bucket", default="bucket")
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--objects", type=int, default=0, help="photos/0000000.jpg and so on")
+    parser.add_argument("--folder", type=pathlib.Path, help="files to store first")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    server = Server(options.bucket, delay=options.delay_ms / 1000)
+    server = Server(
+        options.bucket, delay=options.delay_ms / 1000, host=options.host, port=options.port
+    )
+    for path in sorted(options.folder.rglob("*")) if options.folder else ():
+        if path.is_file():
+            name = path.relative_to(options.folder).as_posix()
+            server.buckets[options.bucket].put(name, path.read_bytes())
     names = (f"photos/{number:07}.jpg" for number in range(options.objects))
     server.buckets[options.bucket].put_many(names, b"x")
     print(server.address, flush=True)
