@@ -20,10 +20,10 @@ RUN python -c "from importlib.metadata import version; print(version('apache-bea
     > /opt/apache/beam/sdk-version
 
 FROM ${BASE_IMAGE} AS cpu
-# For commands that need no root, as Kubernetes runs them. The boot program makes an environment for
-# each worker, in a folder that any user may then write.
+# A user for all that needs no root. The boot program makes an environment for each worker, and a file
+# with the options in the working directory; any user may write there.
 RUN useradd --uid 10001 --create-home embed \
-    && install --directory --mode 1777 /opt/apache/beam-venv
+    && install --directory --mode 1777 /opt/apache/beam-venv /var/lib/embed-images
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 
 WORKDIR /opt/embed-images
@@ -43,6 +43,8 @@ RUN python -m pip check \
     && python -c "import apache_beam, tensorflow, encoder, pipeline" \
     && python -c "from importlib.metadata import version as v; s = open('/opt/apache/beam/sdk-version').read().strip(); assert v('apache-beam') == s, f'BEAM_IMAGE has apache-beam {s}, requirements.lock has ' + v('apache-beam')"
 
+WORKDIR /var/lib/embed-images
+# No USER: Dataflow mounts folders that only root may write. Other engines can run it as "embed".
 ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM cpu AS gpu
