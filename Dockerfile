@@ -64,5 +64,7 @@ FROM ${WORKER} AS launcher
 COPY --from=template-launcher /opt/google/dataflow/python_template_launcher \
     /opt/google/dataflow/python_template_launcher
 COPY deploy/flex_template/launch.py /opt/embed-images/launch.py
+# Its own name, for workers of the jobs that it launches.
+ARG IMAGE=""
 # Flex Templates replace the entrypoint when they launch. Workers use it as it is.
-ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/embed-images/launch.py
+ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/embed-images/launch.py EMBED_IMAGES_IMAGE=${IMAGE}
