@@ -2,7 +2,7 @@
 #
 #   cpu       a Beam worker, and `python -m pipeline` for Kubernetes and the like
 #   gpu       the same with NVIDIA's libraries; the driver comes from the machine
-#   launcher  one of them (WORKER=cpu or gpu) that can also launch itself as a Flex Template
+#   launcher  cpu that can also launch itself as a Flex Template; with EXTRAS=cuda, for GPUs
 #
 #   deploy/build.sh cpu REGISTRY/embed-images:TAG      # resolves the base images to digests
 #
@@ -12,7 +12,6 @@ ARG PYTHON_VERSION=3.11
 ARG BEAM_IMAGE=apache/beam_python${PYTHON_VERSION}_sdk:${BEAM_VERSION}
 ARG BASE_IMAGE=python:${PYTHON_VERSION}-slim-bookworm
 ARG LAUNCHER_IMAGE=gcr.io/dataflow-templates-base/python311-template-launcher-base:latest
-ARG WORKER=cpu
 
 FROM ${BEAM_IMAGE} AS beam
 # The boot program does not state its version. The SDK that it was published with does.
@@ -43,6 +42,8 @@ RUN python -m pip check \
     && python -c "import apache_beam, tensorflow, encoder, pipeline" \
     && python -c "from importlib.metadata import version as v; s = open('/opt/apache/beam/sdk-version').read().strip(); assert v('apache-beam') == s, f'BEAM_IMAGE has apache-beam {s}, requirements.lock has ' + v('apache-beam')"
 
+# Where Dataflow and GKE mount NVIDIA's driver, if there is a GPU.
+ENV PATH=${PATH}:/usr/local/nvidia/bin LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 WORKDIR /var/lib/embed-images
 # No USER: Dataflow mounts folders that only root may write. Other engines can run it as "embed".
 ENTRYPOINT ["/opt/apache/beam/boot"]
@@ -51,16 +52,15 @@ FROM cpu AS gpu
 # "cuda" for TensorFlow, "jax-cuda" for JAX, or both.
 ARG GPU_EXTRAS="cuda"
 RUN set -- \
-    && for extra in ${GPU_EXTRAS}; do set -- "$@" --requirement "requirements-${extra}.lock"; done \
+    && for extra in ${GPU_EXTRAS}; do \
+        set -- "$@" --requirement "/opt/embed-images/requirements-${extra}.lock"; done \
     && python -m pip install --no-cache-dir --no-deps --require-hashes \
-        --requirement requirements.lock "$@" \
+        --requirement /opt/embed-images/requirements.lock "$@" \
     && python -m pip check
-# Where Dataflow and GKE mount the driver.
-ENV PATH=${PATH}:/usr/local/nvidia/bin LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 
 FROM ${LAUNCHER_IMAGE} AS template-launcher
 
-FROM ${WORKER} AS launcher
+FROM cpu AS launcher
 COPY --from=template-launcher /opt/google/dataflow/python_template_launcher \
     /opt/google/dataflow/python_template_launcher
 COPY deploy/flex_template/launch.py /opt/embed-images/launch.py

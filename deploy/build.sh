@@ -7,7 +7,7 @@
 #   deploy/build.sh digests                      # look up the newest digests of the base images
 #
 # The digests are in deploy/image/digests.env. Keep that file in git: the same digests make the same
-# image. Options: --push, --build-arg EXTRAS="s3 heic", --build-arg WORKER=gpu, ...
+# image. Options: --push, --build-arg EXTRAS="s3 heic", ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly DIGESTS=deploy/image/digests.env

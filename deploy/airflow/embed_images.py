@@ -1,7 +1,7 @@
 """Airflow 3: each night embed new and changed images, each week look after the dataset.
 
-Copy this file into the folder of DAGs. Tasks call ``python -m pipeline`` in an environment of its own,
-because its packages and those of Airflow need not agree. Settings are environment variables:
+Copy this file into the folder of DAGs. Tasks call ``python -m pipeline`` in an environment of its
+own, because its packages and those of Airflow need not agree. Settings are environment variables:
 
     EMBED_IMAGES_PYTHON   the Python of an environment in which this project is installed
     EMBED_IMAGES_INPUTS   inputs, separated by line ends
@@ -11,8 +11,8 @@ because its packages and those of Airflow need not agree. Settings are environme
                           --runner=DataflowRunner --no-wait --project=… --region=… --temp_location=…
     EMBED_IMAGES_ALERT    a command that gets the message of a failure as its standard input
 
-Exit codes decide what Airflow does: 0 is success, 2 (the command line is wrong) fails at once, and 1
-(the job failed) is tried again. A finding of ``verify`` is not looked for twice.
+Exit codes decide what Airflow does: 0 is success, 2 (the command line is wrong) fails at once, and
+1 (the job failed) is tried again. A finding of ``verify`` is not looked for twice.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class PipelineOperator(BaseOperator):
                 self.log.info("%s", output.decode(errors="replace").rstrip())
         code = process.returncode
         if code in self.final:
-            raise AirflowFailException(f"{self.command} ended with exit code {code}; not tried again")
+            raise AirflowFailException(f"{self.command} ended with exit code {code}: final")
         if code != 0:
             raise AirflowException(f"{self.command} ended with exit code {code}")
 

@@ -1,7 +1,8 @@
 """What a Flex Template runs in its image: ``python -m pipeline run`` on Dataflow, without waiting.
 
 Dataflow's launcher calls it with one ``--name=value`` per parameter and with options of Beam. The
-parameters are those of metadata.json. It runs by itself, because the image has no folder ``deploy``.
+parameters are those of metadata.json. It imports nothing else of this folder, because the image has
+only this file.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m deploy.flex_template.metadata                    # writes metadata.json, kept in git
     python -m deploy.flex_template.metadata --image IMAGE      # prints the template's specification
 
-A parameter is named like its option, with underscores: ``batch_size`` for ``--batch-size``. A flag is
-``true`` or ``false``. An option that may be given several times takes its values in one parameter,
-separated by ``|``. launch.py turns parameters into options again.
+A parameter is named like its option, with underscores: ``batch_size`` for ``--batch-size``. A flag
+is ``true`` or ``false``. An option that may be given several times takes its values in one
+parameter, separated by ``|``. launch.py turns parameters into options again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pipeline.cli.parser import build_parser
 
 FILE = pathlib.Path(__file__).with_name("metadata.json")
 SEPARATOR = "|"
-# Options that launch.py sets itself, or that concern only the terminal. A template names no run: each
-# launch makes its own name.
+# Options that launch.py sets itself, or that concern only the terminal. A template names no run:
+# each launch makes its own name.
 LEFT_OUT = {"help", "no_wait", "run_id", "verbose"}
 _REMOTE = r"[a-z][a-z0-9]*://[^|]+"
 _PATTERNS = {

@@ -119,7 +119,11 @@ def test_a_wrong_option_fails_at_once_and_alerts(bag, place, monkeypatch):
 
 @pytest.mark.parametrize(
     ("script", "expected"),
-    [("exit 1", AirflowException), ("exit 2", AirflowFailException), ("kill -9 $$", AirflowException)],
+    [
+        ("exit 1", AirflowException),
+        ("exit 2", AirflowFailException),
+        ("kill -9 $$", AirflowException),
+    ],
 )
 def test_exit_codes(bag, place, monkeypatch, script, expected):
     python = place / "python"
