@@ -1,7 +1,7 @@
 """Airflow itself loads the DAGs and runs their tasks. ``make test-deploy`` runs it with pytest.
 
-It runs in an environment with Airflow and without this project, as on a real worker. PIPELINE_PYTHON
-is the Python of an environment with this project; BUNDLE and IMAGES are made with it.
+It runs in an environment with Airflow and without this project, as on a real worker.
+PIPELINE_PYTHON is the Python of an environment with this project.
 """
 
 import os
