@@ -1,6 +1,7 @@
 """The scripts for Google Cloud and for the image, with recorders in place of gcloud and docker.
 
-Neither a project nor a Docker engine is there: what gcloud itself says of these commands was not seen.
+Neither a project nor a Docker engine is there: what gcloud itself says of these commands was not
+seen.
 """
 
 import json
