@@ -8,6 +8,9 @@
 # make test-flink, make test-spark: runs on Beam's job servers for Flink and Spark (need Java, Maven).
 # make test-hosts: runs over several hosts whose links are cut (needs root, iproute2, Java, Maven).
 # make test-shared-fs: two hosts share an output over sshfs (needs root, sshfs and sshd).
+# make test-deploy: Airflow itself loads and runs the DAGs of deploy/ (makes an environment with Airflow).
+# make test-image: build the images with buildah (needs root, debootstrap, Go, and 20 GB).
+# make schedule-demo: five nightly runs over a collection that changes, in a minute.
 # make test-lowest: the unit tests on the lowest versions that pyproject.toml allows (needs uv).
 # make picture: draw docs/architecture.svg from the imports.  make lock: renew the locks (needs uv).
 PYTHON ?= python3
@@ -16,11 +19,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test quick coverage test-backends test-fuzz test-kill test-long test-models test-shared-fs
-.PHONY: test-lowest test-flink test-spark test-hosts check
+.PHONY: test-lowest test-flink test-spark test-hosts test-deploy test-image schedule-demo check
 .PHONY: picture lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo --output demo-output
+
+schedule-demo: $(READY)
+	$(BIN)/python -m examples.schedule_demo
 
 test: check
 	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
@@ -52,6 +58,21 @@ test-backends: $(READY)
 
 test-kill: $(READY)
 	KILLS=50 HISTORIES=30 $(BIN)/pytest tests/jobs/kill
+
+test-image: $(READY)
+	IMAGE=1 $(BIN)/pytest -rs tests/deploy/test_image.py
+
+# Airflow's packages and ours need not agree, as on a real worker.
+AIRFLOW := $(CURDIR)/.cache/airflow
+AIRFLOW_ENV = AIRFLOW_HOME=$(AIRFLOW)/home AIRFLOW__CORE__LOAD_EXAMPLES=False \
+	AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/deploy/airflow PIPELINE_PYTHON=$(CURDIR)/$(BIN)/python
+test-deploy: $(READY)
+	test -e $(AIRFLOW)/bin/airflow || ($(PYTHON) -m venv $(AIRFLOW) && \
+		$(AIRFLOW)/bin/python -m pip install -qq 'apache-airflow>=3.2,<4' pytest)
+	$(AIRFLOW_ENV) $(AIRFLOW)/bin/airflow db migrate > $(AIRFLOW)/log
+	$(AIRFLOW_ENV) $(AIRFLOW)/bin/airflow dags reserialize >> $(AIRFLOW)/log
+	$(AIRFLOW_ENV) $(AIRFLOW)/bin/python -m pytest -c /dev/null --rootdir . --noconftest \
+		-p no:cacheprovider tests/deploy/airflow/check_dags.py
 
 # Each version has an environment of its own in .cache/zoo, about 1 GB. A run that was stopped goes on.
 VERSIONS ?=
@@ -99,6 +120,7 @@ LOCK = uv pip compile pyproject.toml --universal --python-version 3.10 --generat
 lock:
 	$(LOCK) --output-file requirements.lock
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(PYTHON) -m deploy.image.locks
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .cache demo-output build .coverage*
+	rm -rf $(VENV) $(LOWEST) .cache demo-output schedule-demo-output build .coverage*

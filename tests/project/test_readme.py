@@ -13,7 +13,10 @@ from pipeline.dataset.schema import schema_of
 from pipeline.records import EMBEDDINGS, FAILURES
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for folder in ("deploy", "docs") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
 README = (ROOT / "README.md").read_text()
 PARSERS = {
     "encoder": encoder.__main__.build_parser(),
