@@ -69,8 +69,8 @@ def partition_of(uri: str) -> int:
     return zlib.crc32(uri.encode()) % PARTITIONS
 
 
-def pack(batch: ListedBatch | LinkedBatch | KnownBatch | NamedBatch | SeenBatch) -> bytes:
-    """A batch as compressed bytes: uris have much in common."""
+def pack(batch: tuple[object, ...]) -> bytes:
+    """A batch, a NamedTuple, as compressed bytes: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
     return len(data).to_bytes(_SIZE_BYTES, "big") + packed

@@ -31,8 +31,7 @@ from pipeline.records import (
 )
 from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
 from pipeline.runs.snapshot import take_snapshot
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import StorageDoFn, all_at_end, at_end
+from pipeline.steps.outputs import Packed, StorageDoFn, all_at_end, at_end
 
 _PARTS_AHEAD = 15
 

@@ -17,8 +17,7 @@ from pipeline.runs.notes import Remarks
 from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import decide_partition
 from pipeline.runs.scope import Scope
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
+from pipeline.steps.outputs import METRICS, Packed, SeenLog, all_at_end, at_end
 
 
 class ToPlan(NamedTuple):

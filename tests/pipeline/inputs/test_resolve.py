@@ -7,11 +7,11 @@ import pytest
 from encoder.storage import registry
 from encoder.storage.base import FileInfo
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import Packing
-from pipeline.inputs.resolve import ListSettings, expand_input
+from pipeline.inputs.resolve import ListSettings
 from pipeline.inputs.source import parse_input
 from pipeline.options import ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
+from tests.support.listing import listed
 
 
 class Memory:
@@ -28,7 +28,7 @@ def memory_store(monkeypatch):
 
 def expand(tmp_path, pattern):
     settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 300.0, False)
-    return list(expand_input(parse_input(f"{tmp_path}/{pattern}"), Packing(), settings))
+    return list(listed(parse_input(f"{tmp_path}/{pattern}"), settings))
 
 
 def test_rows_are_numbered_over_all_lists_of_an_input(tmp_path):
@@ -69,14 +69,14 @@ def test_rows_on_a_dead_mount_are_failures(tmp_path, monkeypatch):
     source = parse_input(str(tmp_path / "list.txt"))
     found = [
         (os.path.relpath(each.uri, tmp_path), each.error)
-        for each in expand_input(source, Packing(), settings)
+        for each in listed(source, settings)
         if isinstance(each, Image)
     ]
     problem = "the file system gave no answer within 0.3 s (--read-timeout)"
     assert found == [(name, problem if "gone" in name else None) for name in names]
     (tmp_path / "list.txt").write_text("\n".join(f"gone/{n}.jpg" for n in range(9)))
     with pytest.raises(JobError, match="4 requests in a row were given up"):
-        list(expand_input(source, Packing(), settings))
+        list(listed(source, settings))
     release.set()
 
 
@@ -93,6 +93,6 @@ def test_a_dead_mount_beside_objects_in_a_list(tmp_path, monkeypatch, memory_sto
     (tmp_path / "list.txt").write_text("mem://b/1.jpg\ngone/2.jpg\nmem://b/3.jpg\n")
     settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 0.3, False)
     source = parse_input(str(tmp_path / "list.txt"))
-    found = [e for e in expand_input(source, Packing(), settings) if isinstance(e, Image)]
+    found = [e for e in listed(source, settings) if isinstance(e, Image)]
     assert [each.error is not None for each in found] == [False, True, False]
     release.set()
