@@ -1,3 +1,4 @@
+import gzip
 import os
 import threading
 
@@ -6,6 +7,7 @@ import pytest
 
 from encoder.storage import registry
 from encoder.storage.base import FileInfo
+from pipeline.dataset.named_uris import read_uris
 from pipeline.errors import JobError
 from pipeline.inputs.resolve import ListSettings
 from pipeline.inputs.source import parse_input
@@ -93,6 +95,45 @@ def test_a_dead_mount_beside_objects_in_a_list(tmp_path, monkeypatch, memory_sto
     (tmp_path / "list.txt").write_text("mem://b/1.jpg\ngone/2.jpg\nmem://b/3.jpg\n")
     settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 0.3, False)
     source = parse_input(str(tmp_path / "list.txt"))
-    found = [e for e in listed(source, settings) if isinstance(e, Image)]
-    assert [each.error is not None for each in found] == [False, True, False]
+    found = {e.row: e.error for e in listed(source, settings) if isinstance(e, Image)}
+    assert [found[row] is not None for row in (1, 2, 3)] == [False, True, False]
     release.set()
+
+
+def test_the_uris_of_a_list_are_written_in_its_order(tmp_path, memory_store):
+    """Its rows are looked up in another order, and by other workers than the one that reads it."""
+    folder = tmp_path / "there"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder / "inner")
+    for name in ("a.jpg", "b#1.zip#c.jpg"):
+        (folder / name).touch()
+    names = ["mem://b/9.jpg", "there/a.jpg", "mem://b/1.jpg", "link/../a.jpg", "ftp://x/1.jpg"]
+    names += ["there/b#1.zip#c.jpg", "missing.jpg", "mem://b/9.jpg", "mem://b/5/../x"]
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(names))
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "0" * 16)
+    found = list(listed(parse_input(str(path)), settings))
+    images = [each for each in found if isinstance(each, Image)]
+    assert [each.row for each in images] != sorted(each.row for each in images)
+    (state,) = (each for each in found if isinstance(each, ListState))
+    uris = list(read_uris(str(tmp_path / "out"), state))
+    assert uris == [image.uri for image in sorted(images, key=lambda image: image.row)]
+    assert uris == [
+        *("mem://b/9.jpg", f"{folder}/a.jpg", "mem://b/1.jpg", f"{folder}/a.jpg", f"{path}#5"),
+        *((folder / "b#1.zip#c.jpg").as_uri(), f"{tmp_path}/missing.jpg", "mem://b/9.jpg"),
+        "mem://b/5/../x",
+    ]
+
+
+def test_a_list_that_breaks_off_is_an_error(tmp_path, memory_store, monkeypatch):
+    """Blocks of its first rows may have been given to other workers by then."""
+    monkeypatch.setattr("pipeline.inputs.lists.rows._SORTED_ROWS", 1000)
+    path = tmp_path / "list.txt.gz"
+    text = "".join(f"mem://b/{n}.jpg\n" for n in range(9000))
+    path.write_bytes(gzip.compress(text.encode())[:-900])
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "0" * 16)
+    found = listed(parse_input(str(path)), settings)
+    assert {next(found).row for _ in range(1000)} == set(range(1, 1001))
+    with pytest.raises(JobError, match="nothing was changed"):
+        list(found)
+    assert not (tmp_path / "out").exists()
