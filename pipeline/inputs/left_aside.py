@@ -192,7 +192,7 @@ class LeftAside:
 
     def _add(self, key: _Key, path: str) -> None:
         self._counts[key] += 1
-        self._examples[key] = min(path, self._examples.get(key, path))
+        self._examples.setdefault(key, path)
 
     def _of(self, group: _Group) -> list[_Key]:
         """The counted keys of a group, the most frequent first."""

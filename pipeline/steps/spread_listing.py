@@ -149,10 +149,11 @@ class _ListRanges(StorageDoFn):
         ranges, self._ranges = self._ranges, []
         asides = {number: LeftAside(self._inputs[number]) for number, _ in ranges}
         for number, turn in list_ranges(ranges, self._hands_on):
-            aside = asides[number]
+            aside = LeftAside(self._inputs[number])
             for image in images_of(turn.files, self._inputs[number], aside):
                 aside.is_empty = False
                 yield from self._outputs.add(image)
+            asides[number].merge(aside)
             yield from (TaggedOutput(RANGES, (number, rest)) for rest in turn.rest)
         yield from (TaggedOutput(ASIDE, each) for each in asides.items())
 

@@ -42,6 +42,8 @@ _BOTO_ATTEMPTS = 5  # attempts of a request; together they take at most the dead
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or a response
 _ATTEMPTS = 3  # attempts to receive a body; boto3 repeats only requests without a response
 _UNORDERED = "--x-s3"  # the end of the names of directory buckets
+_LONGEST_NAME = 1024  # bytes
+_LAST = "\U0010fffd"  # no other character that XML and all stores take comes after it
 
 
 class _Head(TypedDict):
@@ -96,7 +98,7 @@ class S3Store(InputStore):
         wanted = {} if deep else {"Delimiter": "/"}
         if start:
             wanted["StartAfter"] = _before(start.removeprefix(root))
-        with _translated_errors(prefix):
+        with _translated_errors(prefix.rstrip("/")):
             found = _client().get_paginator("list_objects_v2")
             size = {"PageSize": most} if most else {}
             for page in found.paginate(Bucket=bucket, Prefix=name, PaginationConfig=size, **wanted):
@@ -218,7 +220,10 @@ def _before(name: str) -> str:
     code = ord(name[-1]) - 1
     if 0xD800 <= code <= 0xDFFF:  # surrogates are not in UTF-8
         code = 0xD7FF
-    return name[:-1] + chr(code) if code > 0 else name[:-1]
+    if code < 1:
+        return name[:-1]
+    longer = len(name.encode()) + len(_LAST.encode()) <= _LONGEST_NAME
+    return name[:-1] + chr(code) + (_LAST if longer else "")
 
 
 def _version(etag: str) -> str:
