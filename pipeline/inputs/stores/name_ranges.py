@@ -19,9 +19,9 @@ from encoder.storage.base import FileInfo, OrderedStore
 from encoder.storage.registry import ordered_store_for
 
 THREADS = 16
-PAGES_ALONE = 10  # a listing with more pages is split
+PAGES_ALONE = 5  # a listing with more pages is split
 _PAGES = 16  # of a range, until its rest is split or waits for its turn; all are held in memory
-_ENOUGH = 8  # ranges that a split shall give; fewer are split once more
+_ENOUGH = 4  # ranges that a split shall give; fewer are split once more
 _MOST = 64  # ranges that a split gives
 _EMPTY_PAGES = 3  # that a search for a name takes from a store
 _ASCII = 0x80
@@ -175,7 +175,7 @@ def split(names: NameRange) -> list[NameRange]:
 
 def _parts_of(names: NameRange, most: int, pool: Executor) -> list[NameRange]:
     """A range, split by the first character in which its names differ; at most so many parts."""
-    stem = _stem_of(names)
+    stem = _stem_of(names, pool)
     if stem is None:
         return [names]
     found = _next_characters(names, *stem, most, pool)
@@ -184,7 +184,7 @@ def _parts_of(names: NameRange, most: int, pool: Executor) -> list[NameRange]:
     return [names._replace(start=a, end=b) for a, b in zip(starts, ends, strict=True)]
 
 
-def _stem_of(names: NameRange) -> tuple[str, int] | None:
+def _stem_of(names: NameRange, pool: Executor) -> tuple[str, int] | None:
     """What all names begin with, and the first character that follows it.
 
     The name at the beginning of the others may be shorter, as that of a folder is. None if there
@@ -194,16 +194,18 @@ def _stem_of(names: NameRange) -> tuple[str, int] | None:
     if not found:
         return None
     first = found[-1] if found[-1].startswith(found[0]) else found[0]
-    low, high = len(names.prefix), len(first) - 1
-    if high < low or not _is_any_behind(names, first):
-        return None
-    while low < high:  # the shortest beginning of the first name that others do not have
-        middle = (low + high) // 2
-        if _is_any_behind(names, first[: middle + 1]):
-            high = middle
-        else:
-            low = middle + 1
-    return first[:low], _code(first[low])
+
+    def is_shared(length: int) -> bool:
+        return not _is_any_behind(names, first[:length])
+
+    # The longest beginning of the first name that all others have.
+    low, high = len(names.prefix), len(first)
+    while low < high:
+        tried = _between(low, high + 1, THREADS)
+        shared = [at for at, is_it in zip(tried, pool.map(is_shared, tried), strict=True) if is_it]
+        low = max(shared, default=low)
+        high = min((at - 1 for at in tried if at > low), default=high)
+    return (first[:low], _code(first[low])) if low < len(first) else None
 
 
 def _is_any_behind(names: NameRange, beginning: str) -> bool:
@@ -220,7 +222,7 @@ def _next_characters(
 ) -> set[int]:
     """The codes of the characters that follow the stem, or of some if there are more than `most`.
 
-    Searches the gaps between known ones, the widest first, several at a time.
+    Searches the gaps between known ones, the widest first, at several places at a time.
     """
 
     def look(code: int) -> int | None:
@@ -230,23 +232,39 @@ def _next_characters(
         return _code(found[0][len(stem)]) if fits else None
 
     known = {first}
-    gaps = [(first, _CHARACTERS)]
-    if first < _ASCII:
-        beyond = look(_ASCII)
-        gaps = [(first, _ASCII)]
-        if beyond is not None:
-            known.add(beyond)
-            gaps.append((beyond, _CHARACTERS))
-    while (gaps := [gap for gap in gaps if gap[1] - gap[0] > 1]) and len(known) < most:
+    gaps = [(first, _CHARACTERS)]  # each from a known code to where the next may be, or the end
+    while gaps and len(known) < most:
         gaps.sort(key=lambda gap: (gap[0] - gap[1], gap))
         now, gaps = gaps[: most - len(known)], gaps[most - len(known) :]
-        middles = [(low + high) // 2 for low, high in now]
-        for (low, high), middle, code in zip(now, middles, pool.map(look, middles), strict=True):
-            gaps.append((low, middle))
-            if code is not None and middle <= code < high:
-                known.add(code)
-                gaps.append((code, high))
+        each = max(min(most - len(known), THREADS) // len(now), 1)
+        places = [_places_in(low, high, each) for low, high in now]
+        codes = pool.map(look, itertools.chain.from_iterable(places))
+        for (start, high), tried in zip(now, places, strict=True):
+            low: int | None = start
+            for place, bound in zip(tried, [*tried[1:], high], strict=True):
+                if low is not None:
+                    gaps.append((low, place))
+                code = next(codes)
+                low = code if code is not None and code < bound else None
+                if low is not None:
+                    known.add(low)
+            if low is not None:
+                gaps.append((low, high))
+        gaps = [(low, high) for low, high in gaps if high - low > 1]
     return known
+
+
+def _places_in(low: int, high: int, count: int) -> list[int]:
+    """Where to look in a gap between codes: most characters are in ASCII."""
+    if low < _ASCII < high:
+        return [*(_between(low, _ASCII, count - 1) if count > 1 else ()), _ASCII]
+    return _between(low, high, count)
+
+
+def _between(low: int, high: int, count: int) -> list[int]:
+    """So many whole numbers between two others, at even distances; at least one if there is any."""
+    steps = max(count, 1) + 1
+    return sorted({low + (high - low) * step // steps for step in range(1, steps)} - {low})
 
 
 def _names_from(names: NameRange, start: str) -> list[str]:
