@@ -19,7 +19,7 @@ from pipeline.records import Image
 
 _LOOK_THREADS = 32
 _HANGING = 3  # files on disk in a row that do not answer; each holds up the listing
-_BLOCK_ROWS = 1000  # as many as a page of a listing has names
+_BLOCK_ROWS = 256  # few enough that a short list keeps several workers busy
 _SORTED_ROWS = 65_536  # rows in memory, among which those of neighbouring names come together
 
 

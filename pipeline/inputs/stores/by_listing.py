@@ -14,7 +14,7 @@ from encoder.storage.base import FileInfo, OrderedStore
 from encoder.storage.registry import ordered_store_for
 
 _WORTH = 64  # files on a page from which it is quicker than a request for each of them
-_POOR_PAGES = 2  # with fewer files, after which the others are left
+_POOR_PAGES = 1  # with fewer files, after which the others are left
 
 
 class Listings:

@@ -47,12 +47,12 @@ def one_by_one(store, paths):
 @pytest.mark.parametrize(
     ("numbers", "most"),
     [
-        (range(5000), 6),  # a page takes the place of a thousand requests
-        (range(49_999, 0, -7), 70),
-        (random.Random(1).sample(range(50_000), 20_000), 80),  # sorted among 65,536 rows
-        ([*range(3000)] * 2, 14),
+        (range(5000), 20),  # one page for each block of 256 rows
+        (range(49_999, 0, -7), 80),
+        (random.Random(1).sample(range(50_000), 20_000), 120),  # sorted among 65,536 rows
+        ([*range(3000)] * 2, 140),
         (range(63), 63),  # too few for a listing to pay off
-        (range(0, 50_000, 500), 102),  # too far apart; two pages show that
+        (range(0, 50_000, 500), 101),  # too far apart, as the first page shows
     ],
     ids=["dense", "backwards", "shuffled", "twice", "few", "sparse"],
 )
