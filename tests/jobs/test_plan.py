@@ -174,8 +174,11 @@ def test_a_plan_of_a_first_run_reads_no_image(tmp_path, dataset, monkeypatch):
     assert dataset.job(tmp_path / "p", command="plan").out.split()[-2:] == ["copied", "0"]
 
 
-def test_bytes_to_read_and_costs(tmp_path, collection, dataset):
+def test_bytes_to_read_and_costs(tmp_path, dataset):
     """What is left to embed, by machine; the prices follow from the rates."""
+    collection = tmp_path / "some"
+    for seed in range(4):
+        write_image(collection / f"{seed}.png", seed)
     size = sum(path.stat().st_size for path in collection.iterdir())
     planned = dataset.job(collection, command="plan").out
     assert f"to read    {size_text(size)}" in planned
@@ -241,8 +244,6 @@ def test_a_table_of_machines_that_is_wrong(tmp_path, collection, dataset, text, 
     [
         (["--within", "8"], "--within is for --cost"),
         (["--rate", "1"], "--rate is for --cost"),
-        (["--cost", "--rate", "fast"], "--rate"),
-        (["--cost", "--within", "0"], "--within"),
         (["--cost", "--machines", "none.json"], "--machines 'none.json'"),
     ],
 )
@@ -250,3 +251,10 @@ def test_options_of_costs_that_are_wrong(collection, dataset, options, problem):
     output = dataset.job(collection, command="plan", options=options)
     assert output.code == 2
     assert problem in output.err
+
+
+@pytest.mark.parametrize("options", [["--rate", "fast"], ["--rate", "0"], ["--within", "0"]])
+def test_numbers_of_costs_that_are_wrong(tmp_path, dataset, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        dataset.job(tmp_path, command="plan", options=["--cost", *options])
+    assert f"argument {options[0]}: '{options[1]}'" in capsys.readouterr().err
