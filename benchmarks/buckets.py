@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import pathlib
 import statistics
@@ -25,19 +26,22 @@ from benchmarks.throughput import be_quiet, job_seconds, make_jpegs, parser_of
 from encoder.storage.gcs import listing as gcs_listing
 from encoder.storage.gcs.client import gcs_client
 from encoder.storage.registry import store_for
+from pipeline.__main__ import main as main_of_pipeline
 from pipeline.embedding.handler import LoadedEncoder
 
 DELAYS_MS = (0, 50)
 
 
 def main() -> None:
-    """Print three tables."""
+    """Print four tables."""
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=256, help="of the larger job")
     parser.add_argument("--names", type=int, default=100_000, help="to list")
+    parser.add_argument("--rows", type=int, default=1024, help="of the lists that are planned")
     options = parser.parse_args()
     be_quiet()
     listing(options.names)
+    lists(options)
     throughput(options)
 
 
@@ -57,6 +61,46 @@ def listing(names: int) -> None:
                 asked = counts(address)["list"] - before.get("list", 0)
                 print(f"  {delay:>2} ms, {text:<16} {seconds:6.2f} s, {asked:4} requests")
     gcs_listing._PAGES_ALONE = usual
+
+
+def lists(options: argparse.Namespace) -> None:
+    """Measure how long a plan over a list takes, beside a plan over a single row.
+
+    With one worker and with four (threads), for rows next to each other in their folder, which are
+    found by listing it, and for rows far apart.
+    """
+    rows = options.rows
+    print(f"lists of {rows:,} names")
+    for delay in (50, 500):
+        with serving(delay, rows * 500) as address, tempfile.TemporaryDirectory() as folder:
+            for workers in (1, 4):
+                for text, step in (("next to each other", 1), ("far apart", 499)):
+                    seconds = []
+                    before: dict[str, int] = {}
+                    for count in (1, rows):
+                        before = counts(address)
+                        path = pathlib.Path(folder) / "list.txt"
+                        names = (f"gs://bucket/photos/{n * step:07}.jpg" for n in range(count))
+                        path.write_text("\n".join(names))
+                        began = time.perf_counter()
+                        plan(path, options.encoder, f"{folder}/out", workers)
+                        seconds.append(time.perf_counter() - began)
+                    after = counts(address)
+                    asked = sum(after.values()) - sum(before.values())
+                    print(
+                        f"  {delay:>3} ms, {workers} workers, {text:<18} {seconds[1]:5.1f} s, "
+                        f"{asked:5} requests; one row {seconds[0]:.1f} s"
+                    )
+
+
+def plan(path: pathlib.Path, bundle: str, output: str, workers: int) -> None:
+    """Plan a run over a list."""
+    words = ["plan", "--input", str(path), "--encoder", bundle, "--output", output]
+    words += ["--direct_num_workers", str(workers)]
+    words += ["--direct_running_mode", "multi_threading"] if workers > 1 else []
+    with contextlib.redirect_stdout(io.StringIO()):
+        if main_of_pipeline(words):
+            raise RuntimeError(f"pipeline {' '.join(words)} failed")
 
 
 def throughput(options: argparse.Namespace) -> None:

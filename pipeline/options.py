@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
+import math
 import re
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
@@ -245,6 +246,38 @@ def parse_age(text: str) -> timedelta:
     except OverflowError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is no age; expected such as 30d, 12h or 8w")
+
+
+def parse_hours(text: str) -> float:
+    """Parse a number of hours above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number of hours such as 8 or 0.5")
+    return value
+
+
+def parse_rate(text: str) -> float:
+    """Parse a number of images a second above 0; the word measure gives 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if text == "measure":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected images a second, or 'measure'")
+    return value
 
 
 def size_text(size: int) -> str:

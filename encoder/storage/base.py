@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from encoder.errors import TooLargeError
 
@@ -94,6 +94,49 @@ class Store(Protocol):
 
     def delete(self, path: str) -> None:
         """Delete a file; do nothing if it does not exist."""
+
+
+class Page(NamedTuple):
+    """The answer to one request for names, and whether more names follow.
+
+    The files are in the order of their paths. Names that end in a slash are among them, too.
+    """
+
+    files: list[FileInfo]
+    more: bool
+
+
+@runtime_checkable
+class OrderedStore(Protocol):
+    """What a store offers besides if it can list from any name on, in the order of UTF-8 bytes.
+
+    That is the order in which Python compares strings.
+    """
+
+    def is_ordered(self, path: str) -> bool:
+        """Whether the bucket of this path lists names in that order."""
+
+    def pages(
+        self,
+        prefix: str,
+        deep: bool = True,
+        start: str = "",
+        end: str | None = None,
+        most: int | None = None,
+    ) -> Iterator[Page]:
+        """The files whose addresses begin with a prefix, a request for each page.
+
+        Args:
+            prefix: an address, at least that of a bucket with a slash behind it.
+            deep: list names with further slashes behind the prefix, too.
+            start: the first address that is wanted; pages may begin some names before it.
+            end: the first address that is not wanted any more; None for all that follow. The last
+                page may go beyond it.
+            most: names on a page; None for as many as the store gives.
+
+        Raises:
+            OSError: the listing failed, so the pages so far are incomplete.
+        """
 
 
 class StorageSettings(NamedTuple):

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 
 from encoder.errors import InputError
-from encoder.storage.base import GCS_PREFIX, Store, configure, settings
+from encoder.storage.base import GCS_PREFIX, OrderedStore, Store, configure, settings
 
 _CHECK_SECONDS = 4.0  # for requests while the user waits at the terminal
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -64,6 +64,12 @@ def read_only_error(path: str) -> InputError:
 def store_for(path: str) -> Store:
     """The store of a path."""
     return _stores.get(_prefix(path), local_store)()
+
+
+def ordered_store_for(path: str) -> OrderedStore | None:
+    """The store of a path if it can list from any name on; else None."""
+    store = store_for(path)
+    return store if isinstance(store, OrderedStore) and store.is_ordered(path) else None
 
 
 def check_reachable(path: str) -> None:

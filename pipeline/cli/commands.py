@@ -13,6 +13,7 @@ from encoder.compute.keras_setup import check_backend
 from encoder.errors import InputError
 from encoder.spec import check_id
 from encoder.terminal import quick_imports, say, say_data
+from pipeline.cli.cost import Machine, read_machines
 from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
@@ -117,22 +118,50 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def plan(options: argparse.Namespace, rest: list[str]) -> int:
     """Print what a run would do."""
+    machines = _machines_of(options)
     job = _described(options, rest, DEFAULT_BATCH_SIZE)
     with quick_imports():
         from pipeline.launch import runner
         from pipeline.launch.beam_options import parse_beam_options
 
+    from pipeline.cli.cost import cost_lines, size_line, table_note
     from pipeline.cli.summary import foreseen_lines
     from pipeline.runs.accounting import check_plan
 
     foreseen = runner.plan(job, parse_beam_options(rest))
-    for line in foreseen_lines(foreseen):
+    for line in (*foreseen_lines(foreseen), size_line(foreseen)):
         say(line)
+    if options.cost and not foreseen.to_embed:
+        say("no image has to be embedded, so there is no table of costs")
+    elif options.cost:
+        from pipeline.cli.doctor import work_of
+
+        operations, rate = work_of(
+            job.bundle, job.options.trust, job.options.custom_objects, options.rate == 0
+        )
+        if rate := rate or options.rate:
+            machines = [*machines, Machine("this rate", None, {}, rate=rate, measured=True)]
+        within = options.within or 8.0
+        for line in cost_lines(foreseen, machines, operations, job.spec.precision, within):
+            say(line)
+        say(table_note(options.machines))
     try:
         check_plan(job, foreseen.counts, foreseen.notes)
     except JobError as error:
         raise JobError(f"a run would be refused: {error}") from error
     return 0
+
+
+def _machines_of(options: argparse.Namespace) -> list[Machine]:
+    given = {
+        "--machines": options.machines,
+        "--rate": options.rate is not None,
+        "--within": options.within,
+    }
+    for option, value in given.items():
+        if value and not options.cost:
+            raise InputError(f"{option} is for --cost; add --cost")
+    return read_machines(options.machines) if options.cost else []
 
 
 def status(options: argparse.Namespace, rest: list[str]) -> int:

@@ -81,6 +81,34 @@ def examine(
         yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
 
 
+def work_of(
+    bundle: str, trust: bool, custom_objects: Sequence[str], measures: bool
+) -> tuple[int, float | None]:
+    """The operations that an encoder takes for an image, and its images per second here.
+
+    Args:
+        bundle, trust, custom_objects: see examine.
+        measures: whether to measure; otherwise the rate is None.
+
+    Raises:
+        InputError: the bundle can't be loaded.
+    """
+    height, width = _size_of(bundle)
+    share_cores(height, width)
+    import_keras()
+    from encoder.compute.engines.registry import backend
+    from encoder.network.operations import operations_per_image
+
+    is_gpu = backend().devices()[0].is_gpu
+    (encoder,) = _encoders(bundle, trust, custom_objects, is_gpu)
+    operations = operations_per_image(encoder.model)
+    if not measures:
+        return operations, None
+    batch_size = GPU_BATCH_SIZE if is_gpu else DEFAULT_BATCH_SIZE
+    together = batch_size if is_gpu else images_together(batch_size, height, width)
+    return operations, images_per_second(encoder, batch_size, together=together)
+
+
 def images_per_second(
     encoder: Encoder, batch_size: int, seconds: float = 2.0, together: int | None = None
 ) -> float:

@@ -23,6 +23,8 @@ from pipeline.options import (
     parse_age,
     parse_column_type,
     parse_delimiter,
+    parse_hours,
+    parse_rate,
     parse_share,
     parse_size,
     size_text,
@@ -61,6 +63,29 @@ def build_parser() -> Parser:
     run.set_defaults(command=commands.run, check=commands.check_run)
     plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
+    plan.add_argument(
+        "--cost",
+        action="store_true",
+        help="say also how many hours and machines a run takes, and roughly what it costs",
+    )
+    plan.add_argument(
+        "--machines",
+        default="",
+        metavar="FILE",
+        help="with --cost: JSON with your kinds of machines, their prices and rates",
+    )
+    plan.add_argument(
+        "--rate",
+        type=parse_rate,
+        metavar="N|measure",
+        help="with --cost: images a second of one worker of yours; or measure this machine",
+    )
+    plan.add_argument(
+        "--within",
+        type=parse_hours,
+        metavar="HOURS",
+        help="with --cost: the time that a run may take; default 8",
+    )
     plan.set_defaults(command=commands.plan, check=commands.check_plan)
     status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print JSON instead of tables")

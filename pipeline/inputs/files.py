@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from encoder.storage.base import join
+from encoder.storage.base import FileInfo, join
 from encoder.storage.file_systems import describe_special
 from encoder.storage.registry import is_remote, store_for
 from pipeline.inputs.file_kinds import is_searched
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import TAKEN, Input
+from pipeline.inputs.stores.name_ranges import NameRange, UnorderedError, list_start
 from pipeline.inputs.stores.timeouts import in_time
 from pipeline.inputs.uris import archive_of, readable, uri_of
 from pipeline.options import DEFAULT_READ_TIMEOUT
@@ -213,12 +214,44 @@ def _list_remote(source: Input, aside: LeftAside) -> Iterator[Image]:
         yield from look_at(source.base, source.text)
         return
     store = store_for(source.base)
-    for info in store.list_files(source.base, source.start(), source.is_deep()):
+    found = store.list_files(source.base, source.start(), source.is_deep())
+    yield from images_of(found, source, aside)
+
+
+def images_of(found: Iterable[FileInfo], source: Input, aside: LeftAside) -> Iterator[Image]:
+    """The images among the files that listing an input in a bucket came across.
+
+    Args:
+        found: files below the input's base.
+        source: the input.
+        aside: counts the files that are left aside.
+    """
+    for info in found:
         verdict = source.verdict(info.path)
         aside.add_file(info.path, verdict)
         if verdict == TAKEN:
             clash = "looks like a part of an archive; rename it" if archive_of(info.path) else None
             yield Image(info.path, info.version, info.bytes, error=clash, source=source.text)
+
+
+def start_listing(
+    source: Input, aside: LeftAside, names: Names, roots: Roots, seconds: float
+) -> Iterator[Image | Linked | Unreadable | NameRange]:
+    """Like list_files. Of a large input in a bucket, only the first files, and the rest as ranges.
+
+    An input that may hold lists is never split, since the rows of its lists are counted in order.
+    """
+    if is_remote(source.base) and not source.is_file and not source.may_hold_lists():
+        whole = NameRange(join(source.base, source.start()), source.is_deep())
+        try:
+            turn = list_start(whole)
+        except UnorderedError:
+            yield from _list_remote(source, aside)
+        else:
+            yield from images_of(turn.files, source, aside)
+            yield from turn.rest
+    else:
+        yield from list_files(source, aside, names, roots, seconds)
 
 
 class _Folder(NamedTuple):

@@ -46,9 +46,13 @@ class LeftAside:
 
     Args:
         source: the input.
+
+    Attributes:
+        is_empty: whether the input has listed nothing.
     """
 
     def __init__(self, source: Input) -> None:
+        self.is_empty = True
         self._source = source
         self._subject = f"--input {source.text}"
         self._counts: Counter[_Key] = Counter()
@@ -85,8 +89,18 @@ class LeftAside:
         if matches(self._source.pattern, self._inside(path)):
             self._add(_Key(_MATCHED, ""), path)
 
+    def merge(self, other: LeftAside) -> None:
+        """Add what listing another part of the same input came across."""
+        self.is_empty &= other.is_empty
+        self._counts.update(other._counts)
+        for key, path in other._examples.items():
+            self._examples[key] = min(path, self._examples.get(key, path))
+        self._below |= other._below
+
     def notes(self) -> Iterator[Note]:
         """What there is to say when the listing is complete."""
+        if self.is_empty:
+            yield self._nothing_found()
         for pattern in self._source.exclude:
             yield self._note(_Key(_EXCLUDE, pattern), "matched {path}", f"--exclude {pattern!r}")
         for pattern in self._source.include:
@@ -100,7 +114,7 @@ class LeftAside:
         yield from self._leftover_notes(_FOLDER, "{folder}")
         yield from self._leftover_notes(_FILE, "{file} in folders")
 
-    def nothing_found(self) -> Note:
+    def _nothing_found(self) -> Note:
         """What to say if the input has no image, archive or list."""
         return Note(self._subject, f"finds nothing{self._hint()}", 1, "")
 

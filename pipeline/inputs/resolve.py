@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from encoder.storage.registry import is_remote
 from pipeline.dataset.named_uris import NamedUris
 from pipeline.errors import JobError
 from pipeline.inputs.archives.base import ArchiveError, Packing, opened
 from pipeline.inputs.archives.image_columns import is_manifest
 from pipeline.inputs.file_kinds import archive_kind
-from pipeline.inputs.files import Linked, Names, Unreadable, list_files, look_at
+from pipeline.inputs.files import Linked, Names, Unreadable, start_listing
 from pipeline.inputs.left_aside import LeftAside
 from pipeline.inputs.lists.base import ListError
 from pipeline.inputs.lists.registry import Entry, read_list
+from pipeline.inputs.lists.rows import RowBlock, blocks_of, uri_in
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input, may_be_list
-from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts, in_time
-from pipeline.inputs.uris import path_of, readable, uri_of
+from pipeline.inputs.stores.name_ranges import NameRange
+from pipeline.inputs.stores.timeouts import in_time
+from pipeline.inputs.uris import path_of, uri_of
 from pipeline.options import DEFAULT_READ_TIMEOUT, ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
-
-_LOOK_THREADS = 32
-_LOOK_AHEAD = 4096
-_HANGING = 3  # files on disk in a row that do not answer; each holds up the listing
 
 
 class ListSettings(NamedTuple):
@@ -55,7 +49,7 @@ class ListSettings(NamedTuple):
     roots: Roots = Roots()
 
 
-Found = Image | Linked | Unreadable | ListState | ListRows | Note
+Found = Image | Linked | Unreadable | NameRange | RowBlock | ListState | ListRows | LeftAside | Note
 
 
 def expand_input(
@@ -63,8 +57,10 @@ def expand_input(
 ) -> Iterator[Found]:
     """The images and archives of an input, the folders that can't be read, and the lists it read.
 
-    The rows of all its lists are numbered from 1, in this order. Notes say what was left aside. A
-    file that only links lead to is Linked; a list that several lead to is read once.
+    The rows of all its lists are numbered from 1, in this order; they come in blocks, whose images
+    a RowLooker finds. A file that only links lead to is Linked; a list that several lead to is read
+    once. Of a large bucket, some files come, and the ranges of names that remain. What was left
+    aside comes last.
 
     Args:
         source: the input.
@@ -75,12 +71,14 @@ def expand_input(
     Raises:
         OSError, JobError: the input can't be listed completely; no image may be taken for deleted.
     """
-    aside = LeftAside(source)
-    is_empty = True
+    aside, names = LeftAside(source), names or Names([source])
     before = 0
     linked_lists = set()
-    for each in list_files(source, aside, names, settings.roots, settings.seconds):
-        is_empty = False
+    for each in start_listing(source, aside, names, settings.roots, settings.seconds):
+        if isinstance(each, NameRange):
+            yield each
+            continue
+        aside.is_empty = False
         found = each.image if isinstance(each, Linked) else each
         if isinstance(found, Unreadable):
             uri = f"{uri_of(found.folder)}/"
@@ -107,9 +105,7 @@ def expand_input(
             yield found._replace(uri=each.uri)
         else:
             yield each
-    if is_empty:
-        yield aside.nothing_found()
-    yield from aside.notes()
+    yield aside
 
 
 def is_list(source: Input, path: str, uri_column: str, image_field: str | None) -> bool:
@@ -141,81 +137,28 @@ def is_archive(image: Image) -> bool:
 
 
 def _expand_list(source: Input, path: str, settings: ListSettings, before: int) -> Iterator[Found]:
-    """What a list names, after the rows of the input's lists before it."""
+    """The rows of a list, after the rows of the input's lists before it.
+
+    The uris that it names are written in the order of the list, which the blocks don't have.
+    """
     named = NamedUris(uri_of(path))
     notes: list[Note] = []
     number = before
+
+    def numbered(entries: Iterator[Entry]) -> Iterator[tuple[int, Entry]]:
+        nonlocal number
+        for entry in entries:
+            number += 1
+            named.add(uri_in(entry))
+            yield number, entry
+
     try:
         entries = read_list(path, settings.reading, settings.carried, notes)
         entries = in_time(entries, settings.seconds, f"reading {path}")
-        for images in _images_of(entries, source.text, path, settings):
-            number += 1
-            for image in images:
-                named.add(image.uri)
-                yield image._replace(row=number)
+        yield from blocks_of(numbered(entries), source.text, path)
     except ListError as error:
         raise JobError(f"--input {source.text}: {error}; nothing was changed") from error
     yield ListRows(uri_of(path), number - before)
     yield from notes
     if settings.remember:
         yield named.write(settings.output, settings.encoder_id)
-
-
-def _images_of(
-    entries: Iterator[Entry], text: str, path: str, settings: ListSettings
-) -> Iterator[list[Image]]:
-    """The images of each entry of the list at a path."""
-    timeouts = ConsecutiveTimeouts(2 * _LOOK_THREADS)
-    look = functools.partial(
-        _image_of, text=text, path=path, roots=settings.roots, timeouts=timeouts
-    )
-    with ThreadPoolExecutor(_LOOK_THREADS, thread_name_prefix="look-at") as pool:
-        while some := list(itertools.islice(entries, _LOOK_AHEAD)):
-            # Threads pay off only in buckets, where each look is a request.
-            for remote, group in itertools.groupby(some, lambda entry: is_remote(entry.path)):
-                if remote:
-                    yield from pool.map(look, group)
-                else:
-                    yield from _looked(look, list(group), text, settings.seconds)
-
-
-def _looked(
-    look: Callable[[Entry], list[Image]], entries: list[Entry], text: str, seconds: float
-) -> Iterator[list[Image]]:
-    """The images of each entry, in order; a failure for one that does not answer in time."""
-    timeouts = ConsecutiveTimeouts(_HANGING)
-    done = 0
-    while done < len(entries):
-        before = done
-        try:
-            for images in in_time(map(look, entries[done:]), seconds, "looking at files"):
-                done += 1
-                yield images
-        except TimeoutError as error:
-            if done > before:
-                timeouts.record()
-            timeouts.record(error)
-            entry = entries[done]
-            problem = f"the file system gave no answer within {seconds:g} s (--read-timeout)"
-            failure = Image(uri_of(entry.path), "", 0, error=problem, source=text)
-            yield [failure._replace(carried=entry.carried)]
-            done += 1
-
-
-def _image_of(
-    entry: Entry, text: str, path: str, roots: Roots, timeouts: ConsecutiveTimeouts
-) -> list[Image]:
-    if entry.error:
-        uri = readable(entry.path)
-        return [Image(uri, "", 0, error=entry.error, source=text, carried=entry.carried)]
-    if refusal := roots.refusal_of_listed(entry.path, path):
-        uri = uri_of(entry.path)
-        return [Image(uri, "", 0, error=refusal, source=text, carried=entry.carried)]
-    try:
-        found = list(look_at(entry.path, text, expected=True))
-    except TimeoutError as error:
-        timeouts.record(error)
-        found = [Image(uri_of(entry.path), "", 0, error=str(error), source=text)]
-    else:
-        timeouts.record()
-    return [each._replace(carried=entry.carried) for each in found]

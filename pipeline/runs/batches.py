@@ -78,15 +78,17 @@ def share_of(uri: str, shares: int) -> Share:
     return Share(partition, rest % shares, shares)
 
 
-def row_count(batch: Batch) -> int:
-    """The number of rows in a batch."""
+def row_count(batch: tuple[object, ...]) -> int:
+    """The number of rows in a batch; 0 for a tuple that is no Batch."""
     if isinstance(batch, ListedBatch):
         return len(batch.plain) + len(batch.others)
-    return len(batch.uris if isinstance(batch, NamedBatch) else batch.rows)
+    if isinstance(batch, NamedBatch):
+        return len(batch.uris)
+    return len(batch.rows) if isinstance(batch, LinkedBatch | KnownBatch | SeenBatch) else 0
 
 
-def pack(batch: Batch) -> bytes:
-    """A batch as compressed bytes: uris have much in common."""
+def pack(batch: tuple[object, ...]) -> bytes:
+    """A batch, a NamedTuple, as compressed bytes: uris have much in common."""
     data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
     sizes = (len(data), row_count(batch))

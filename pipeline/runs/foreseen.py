@@ -31,6 +31,20 @@ class Looked(NamedTuple):
         return round(count * self.images / self.read) if self.read else 0
 
 
+class Sizes(NamedTuple):
+    """The sizes of images that a run would read.
+
+    Attributes:
+        images: the number of all of them.
+        bytes: the sum of the sizes that listing gave.
+        unknown: images whose sizes are not known before they are read.
+    """
+
+    images: int = 0
+    bytes: int = 0
+    unknown: int = 0
+
+
 class Foreseen(NamedTuple):
     """The result of a plan.
 
@@ -39,12 +53,14 @@ class Foreseen(NamedTuple):
         notes: what there is to tell about inputs and rows.
         files: what reading some images in their own files has shown.
         packed: the same for images in archives.
+        sizes: of the images to read.
     """
 
     counts: Counts
     notes: list[Note]
     files: Looked
     packed: Looked
+    sizes: Sizes
 
     @classmethod
     def from_text(cls, text: str) -> Foreseen:
@@ -54,6 +70,13 @@ class Foreseen(NamedTuple):
     def to_text(self) -> str:
         """A form that fits into a metric."""
         return base64.b64encode(pickle.dumps(tuple(self))).decode()
+
+    @property
+    def to_embed(self) -> int:
+        """The number of images that the encoder would compute, as far as it can be foreseen."""
+        copied = sum(each.of(each.copied) for each in (self.files, self.packed))
+        totals = self.totals
+        return max(totals["new"] + totals["changed"] - copied - self.counts.failing, 0)
 
     @property
     def totals(self) -> dict[Total, int]:

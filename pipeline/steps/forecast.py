@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Final
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsIter, AsMultiMap, PBegin, PCollection
-from apache_beam.transforms.combiners import Count, Sample
+from apache_beam.transforms.combiners import Sample
 
 from encoder.storage.base import StorageSettings
 from pipeline.dataset.known_vectors import Buckets, Contents, KnownVectors, place_in
@@ -23,7 +24,7 @@ from pipeline.inputs.archives.registry import read_archive
 from pipeline.inputs.stores.timeouts import in_time
 from pipeline.options import DEFAULT_READS
 from pipeline.records import Counted, Counts, Note, Todo
-from pipeline.runs.foreseen import Foreseen, Looked
+from pipeline.runs.foreseen import Foreseen, Looked, Sizes
 from pipeline.steps.outputs import METRICS, StorageDoFn
 
 FORECAST: Final = "forecast"  # the metric, one text, that takes the result to the launcher
@@ -83,8 +84,17 @@ class Forecast(beam.PTransform):  # type: ignore[misc]
                 AsIter(self.notes),
                 AsIter(looked[0]),
                 AsIter(looked[1]),
-                AsIter(self.loose | "Files" >> Count.Globally()),
-                AsIter(self.packed | "Packed" >> Count.Globally()),
+                AsIter(
+                    self.loose
+                    | "SizesOfFiles" >> beam.FlatMap(_sizes_of)
+                    | "Files" >> beam.CombineGlobally(_sum_of)
+                ),
+                AsIter(
+                    self.packed
+                    | "Todo" >> beam.Values()
+                    | "SizeOfPacked" >> beam.Map(_size_of)
+                    | "Packed" >> beam.CombineGlobally(_sum_of)
+                ),
             )
         )
 
@@ -153,21 +163,39 @@ class _Look(StorageDoFn):
             yield wanted[image.uri], digest
 
 
+def _sizes_of(todos: list[Todo]) -> list[Sizes]:
+    return [_size_of(todo) for todo in todos]
+
+
+def _size_of(todo: Todo) -> Sizes:
+    size = todo.image.bytes
+    return Sizes(1, size, int(not size and not todo.image.error))
+
+
+def _sum_of(sizes: Iterable[Sizes]) -> Sizes:
+    return functools.reduce(_sum, sizes, Sizes())
+
+
+def _sum(one: Sizes, other: Sizes) -> Sizes:
+    return Sizes(*map(sum, zip(one, other, strict=True)))
+
+
 def _report(
     _: None,
     counts: Iterable[Counts],
     notes: Iterable[Note],
     files: Iterable[Looked],
     packed: Iterable[Looked],
-    all_files: Iterable[int],
-    all_packed: Iterable[int],
+    all_files: Iterable[Sizes],
+    all_packed: Iterable[Sizes],
 ) -> None:
     total = Counts()
     for each in counts:
         total.add(each)
+    sizes = [_sum_of(all_files), _sum_of(all_packed)]
     looked = [
-        next(iter(found), Looked())._replace(images=sum(images))
-        for found, images in ((files, all_files), (packed, all_packed))
+        next(iter(found), Looked())._replace(images=size.images)
+        for found, size in zip((files, packed), sizes, strict=True)
     ]
-    foreseen = Foreseen(total, list(notes), *looked)
+    foreseen = Foreseen(total, list(notes), looked[0], looked[1], _sum_of(sizes))
     Metrics.string_set(METRICS, FORECAST).add(foreseen.to_text())

@@ -30,8 +30,7 @@ from pipeline.records import (
 from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
 from pipeline.runs.job import RunIdentity, new_identity
 from pipeline.runs.snapshot import Snapshot, check_columns, take_snapshot
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import StorageDoFn, all_at_end, at_end
+from pipeline.steps.outputs import Packed, StorageDoFn, all_at_end, at_end
 
 _PARTS_AHEAD = 15
 

@@ -15,8 +15,11 @@ from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.members import list_members
 from pipeline.inputs.file_kinds import archive_kind
 from pipeline.inputs.files import Linked, Names, Unreadable, first_name
+from pipeline.inputs.left_aside import LeftAside
+from pipeline.inputs.lists.rows import RowBlock
 from pipeline.inputs.resolve import ListSettings, expand_input, is_archive
 from pipeline.inputs.source import Input
+from pipeline.inputs.stores.name_ranges import NameRange
 from pipeline.inputs.uris import archive_of, uri_of
 from pipeline.records import Image, KnownRow, KnownTuple, ListRows, ListState, Note
 from pipeline.runs.batches import (
@@ -32,10 +35,17 @@ from pipeline.runs.batches import (
 )
 from pipeline.runs.rules import GONE
 from pipeline.runs.scope import Scope, in_order
-from pipeline.steps.outputs import StorageDoFn, at_end
-
-# A partition and a packed batch for it; see pipeline.runs.batches.
-Packed = tuple[int, bytes]
+from pipeline.steps.outputs import Packed, StorageDoFn, at_end
+from pipeline.steps.spread_listing import (
+    ARCHIVES,
+    ASIDE,
+    RANGES,
+    ImageOutputs,
+    ListRanges,
+    LookUpRows,
+    notes_of,
+    packed_block,
+)
 
 
 class Listing(NamedTuple):
@@ -107,26 +117,33 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, begin: PBegin) -> Listing:
         look = _List(self.inputs, self.packing, self.lists, self.storage)
+        tags = (ARCHIVES, ASIDE, RANGES, "rows", "blocks", "linked", "unreadable", "lists", "notes")
         found = (
             begin
-            | "Inputs" >> beam.Create(list(self.inputs))
-            | "List"
-            >> beam.ParDo(look).with_outputs(
-                *("archives", "linked", "unreadable", "lists", "notes", "rows"), main="images"
-            )
+            | "Inputs" >> beam.Create(list(enumerate(self.inputs)))
+            | "List" >> beam.ParDo(look).with_outputs(*tags, main="images")
         )
         linked = (
             found.linked
             | "ByPartition" >> beam.GroupByKey()
             | "UnderOneName"
-            >> beam.FlatMapTuple(_under_one_name).with_outputs("archives", main="images")
+            >> beam.FlatMapTuple(_under_one_name).with_outputs(ARCHIVES, main="images")
         )
+        ranges = found[RANGES] | "ListRanges" >> ListRanges(self.inputs, self.storage)
+        looked = found.blocks | "LookUpRows" >> LookUpRows(self.lists, self.storage)
+        about_inputs = (
+            (found[ASIDE], ranges.aside)
+            | "Aside" >> beam.Flatten()
+            | "ByInput" >> beam.GroupByKey()
+            | "AboutInputs" >> beam.FlatMapTuple(notes_of)
+        )
+        each = (found, linked, ranges, looked)
         return Listing(
-            images=(found.images, linked.images) | "Images" >> beam.Flatten(),
-            archives=(found.archives, linked.archives) | "Archives" >> beam.Flatten(),
+            images=[some.images for some in each] | "Images" >> beam.Flatten(),
+            archives=[some.archives for some in each] | "Archives" >> beam.Flatten(),
             unreadable=found.unreadable,
             lists=found.lists,
-            notes=found.notes,
+            notes=(found.notes, about_inputs) | "Notes" >> beam.Flatten(),
             rows=found.rows,
         )
 
@@ -179,30 +196,32 @@ class _List(StorageDoFn):
         super().setup()
         self._names = Names(self._inputs)
 
-    def process(self, element: Input) -> Iterator[Packed | TaggedOutput]:
-        batches: Batches[int, Image] = Batches()
+    def process(self, element: tuple[int, Input]) -> Iterator[Packed | TaggedOutput]:
+        number, source = element
+        outputs = ImageOutputs()
         linked: Batches[int, tuple[str, Image]] = Batches()
-        for found in expand_input(element, self._packing, self._lists, self._names):
+        for found in expand_input(source, self._packing, self._lists, self._names):
             if isinstance(found, Linked):
                 place = uri_of(found.place)
                 if rows := linked.add(partition_of(place), (place, found.image)):
                     yield _linked_output(partition_of(place), rows)
             elif isinstance(found, Unreadable):
                 yield TaggedOutput("unreadable", uri_of(found.folder))
+            elif isinstance(found, NameRange):
+                yield TaggedOutput(RANGES, (number, found))
+            elif isinstance(found, RowBlock):
+                yield TaggedOutput("blocks", packed_block(found))
             elif isinstance(found, ListState):
                 yield TaggedOutput("lists", found)
             elif isinstance(found, ListRows):
                 yield TaggedOutput("rows", found.rows)
+            elif isinstance(found, LeftAside):
+                yield TaggedOutput(ASIDE, (number, found))
             elif isinstance(found, Note):
                 yield TaggedOutput("notes", found)
-            elif is_archive(found):
-                yield TaggedOutput("archives", (found.uri, found))
             else:
-                partition = partition_of(found.uri)
-                if images := batches.add(partition, found):
-                    yield partition, listed_batch(element.text, images)
-        for partition, images in batches.rest():
-            yield partition, listed_batch(element.text, images)
+                yield from outputs.add(found)
+        yield from outputs.rest()
         for partition, rows in linked.rest():
             yield _linked_output(partition, rows)
 

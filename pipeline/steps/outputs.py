@@ -18,6 +18,9 @@ from pipeline.runs.batches import Batches, SeenBatch, pack, partition_of
 METRICS = "embed_images"  # the namespace of all counters
 LOGS = 4  # files of changes that a run writes at most
 
+# A partition and a packed batch for it; see pipeline.runs.batches.
+Packed = tuple[int, bytes]
+
 _Output = TypeVar("_Output")
 
 

@@ -18,8 +18,7 @@ from pipeline.runs.progress import PLANNED, Tally
 from pipeline.runs.rules import Decision, decide_share
 from pipeline.runs.scope import Scope
 from pipeline.runs.shares import in_shares
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import METRICS, SeenLog, all_at_end, at_end
+from pipeline.steps.outputs import METRICS, Packed, SeenLog, all_at_end, at_end
 
 
 class ToPlan(NamedTuple):

@@ -28,8 +28,7 @@ from pipeline.records import (
     Touched,
 )
 from pipeline.runs.progress import EMBEDDED, Tally
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import SeenLog, StorageDoFn, all_at_end
+from pipeline.steps.outputs import Packed, SeenLog, StorageDoFn, all_at_end
 
 # Images that are decoded while the encoder works, or two lists of images if that is more.
 READ_AHEAD = 64

@@ -35,8 +35,7 @@ from pipeline.runs.job import RunIdentity
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
 from pipeline.runs.shares import in_shares
 from pipeline.steps.embed import LIST_IMAGES
-from pipeline.steps.list_images import Packed
-from pipeline.steps.outputs import METRICS, SeenLog, StorageDoFn, all_at_end
+from pipeline.steps.outputs import METRICS, Packed, SeenLog, StorageDoFn, all_at_end
 
 _Row = TypeVar("_Row", Embedded, Failure)
 

@@ -16,8 +16,10 @@ from encoder.storage.gcs.client import gcs_client
 from encoder.storage.registry import store_for
 from pipeline.__main__ import main
 from pipeline.dataset.manifest import read_manifest, read_record
+from pipeline.inputs.stores import name_ranges
 from pipeline.upkeep.verify import verify
 from tests.conftest import write_image
+from tests.support.gcs import rules
 from tests.support.gcs.faults import ALL, Faults
 
 OUTPUT = "gs://bucket/dataset"
@@ -107,6 +109,55 @@ def test_what_a_run_leaves_aside(place, tmp_path, capsys):
         "--input gs://bucket/photos/none: finds nothing",
     ):
         assert line in text
+
+
+@pytest.fixture
+def in_ranges(monkeypatch):
+    """Three names on a page, and ranges that are split after a page."""
+    monkeypatch.setattr(rules, "PAGE", 3)
+    monkeypatch.setattr(name_ranges, "PAGES_ALONE", 1)
+    monkeypatch.setattr(name_ranges, "_PAGES", 1)
+
+
+def test_a_bucket_listed_in_ranges(gcs, place, in_ranges, tmp_path, capsys, monkeypatch):
+    """Rows, counts and notes are those of one listing; also through faults."""
+    image = write_image(tmp_path / "x.png", 99).read_bytes()
+    for name in (*(f"1/{n}.md" for n in range(9)), "2/z.ppm", "é/中.png", "é/", "@eaDir/x.png"):
+        place.put(f"photos/{name}", image)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(write_image(tmp_path / "t.png", 100), "t.png")
+    place.put("photos/2/zz.tar", (tmp_path / "a.tar").read_bytes())
+    gcs.faults = Faults(0.1, pause=0.05)
+    assert run() == 0, capsys.readouterr().err
+    gcs.faults = None
+    starts = {r.query.get("startOffset") for r in gcs.requests if r.kind == "list"}
+    assert len(starts) > 6
+    first, notes = rows(), record()["notes"]
+    assert set(first) >= {"photos/é/中.png", "photos/2/zz.tar#t.png", "photos/2/29.png"}
+    assert len(first) == 32
+    monkeypatch.undo()
+    assert run("--run-id", "whole") == 0, capsys.readouterr().err
+    assert record()["unchanged"] + record()["failed"] == record()["listed"] == 33
+    assert rows() == first
+    assert record()["notes"] == notes
+    assert any("9 files left aside with the extension .md" in note for note in notes)
+
+
+def test_a_range_that_can_not_be_listed_fails_the_run(gcs, place, in_ranges, capsys):
+    assert run() == 0, capsys.readouterr().err
+    before = rows()
+    place.remove("photos/0/00.png")
+    starts = []
+
+    def is_range(kind, name):
+        starts.append(gcs.requests[-1].query.get("startOffset", ""))
+        return kind == "list" and starts[-1].startswith("photos/2/")
+
+    gcs.faults = Faults(1, ["503"], match=is_range)
+    assert run("--request-deadline", "1") == 1
+    gcs.faults = None
+    assert "photos/1/" in {start[:9] for start in starts}
+    assert rows() == before
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """What a plan foresees is what the run then counts."""
 
+import json
+import math
 import os
 import shutil
 
 import pytest
 
+from encoder.spec import read_spec
+from pipeline.options import size_text
 from tests.conftest import write_image
 from tests.support.packed import picture, tar
 
@@ -12,7 +16,11 @@ from tests.support.packed import picture, tar
 def foreseen(dataset, *inputs, options=()):
     output = dataset.job(*inputs, options=options, command="plan")
     assert output.code == 0, output.err
-    lines = [line.split() for line in output.out.splitlines() if not line.startswith("note: ")]
+    lines = [
+        line.split()
+        for line in output.out.splitlines()
+        if not line.startswith(("note: ", "to read"))
+    ]
     return {words[0]: int(words[1].replace(",", "")) for words in lines if words[1] != "0"}
 
 
@@ -164,3 +172,89 @@ def test_a_plan_of_a_first_run_reads_no_image(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr("pipeline.steps.forecast.read_file", never)
     monkeypatch.setattr("pipeline.steps.forecast.read_archive", never)
     assert dataset.job(tmp_path / "p", command="plan").out.split()[-2:] == ["copied", "0"]
+
+
+def test_bytes_to_read_and_costs(tmp_path, dataset):
+    """What is left to embed, by machine; the prices follow from the rates."""
+    collection = tmp_path / "some"
+    for seed in range(4):
+        write_image(collection / f"{seed}.png", seed)
+    size = sum(path.stat().st_size for path in collection.iterdir())
+    planned = dataset.job(collection, command="plan").out
+    assert f"to read    {size_text(size)}" in planned
+    assert "USD" not in planned
+    table = tmp_path / "machines.json"
+    machines = [
+        {"name": "slow", "usd_per_hour": 7200, "images_per_second": 0.001, "measured": True},
+        {"name": "fast", "usd_per_hour": 1, "gflops": {"float32": 1e-3}},
+        {"name": "few cores", "cores": 0.001, "gflops": {"float32": 1e9}},
+    ]
+    table.write_text(json.dumps({"machines": machines}))
+    options = ["--cost", "--machines", table, "--within", "0.5", "--rate", "0.5"]
+    lines = dataset.job(collection, command="plan", options=options).out.splitlines()
+    count = len(list(collection.iterdir()))
+    rows = {line[:24].strip(): line[24:].split() for line in lines}
+    hours = count / 0.001 / 3600
+    assert rows["slow"] == [
+        "0.0",
+        f"{hours:.2f}",
+        f"{math.ceil(hours / 0.5)}",
+        f"{hours * 7200:,.2f}",
+    ]
+    assert float(rows["fast"][0]) == pytest.approx(1e6 / operations(dataset), abs=0.06)
+    assert rows["fast"][4:] == ["estimate,", "not", "measured"]
+    assert rows["few cores"][0] == "0.4"
+    assert rows["this rate"][0] == "0.5"
+    assert len([line for line in lines if line.startswith(("slow", "fast", "few", "this"))]) == 4
+    dataset.run(collection)
+    done = dataset.job(collection, command="plan", options=["--cost"]).out
+    assert "to read    0 B" in done
+    assert "no image has to be embedded" in done
+
+
+def operations(dataset):
+    """Of the small network: two convolutions of 3x3, two operations for a multiplication."""
+    height, width = read_spec(dataset.bundle).height, read_spec(dataset.bundle).width
+    return 2 * 9 * (height * width * 3 * 8 + height * width // 4 * 8 * 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "--machines"),
+        ("{}", "it has no list 'machines'"),
+        ('{"machines": [{"usd_per_hour": 1}]}', "machine 1 has no 'name'"),
+        ('{"machines": [{"name": "a", "gflops": {"float32": -1}}]}', "'float32' is -1; expected"),
+        ('{"machines": [{"name": "a", "gflops": 5}]}', "machine 'a'"),
+        ('{"machines": [{"name": "a", "usd_per_hour": 1}]}', "neither 'gflops' nor 'images_per_"),
+        ('{"machines": [{"name": "a", "usd_per_hour": "1", "gflops": {}}]}', "is '1'; expected a"),
+    ],
+)
+def test_a_table_of_machines_that_is_wrong(tmp_path, collection, dataset, text, problem):
+    (tmp_path / "m.json").write_text(text)
+    options = ["--cost", "--machines", tmp_path / "m.json"]
+    output = dataset.job(collection, command="plan", options=options)
+    assert output.code == 2
+    assert "--machines" in output.err
+    assert problem in output.err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--within", "8"], "--within is for --cost"),
+        (["--rate", "1"], "--rate is for --cost"),
+        (["--cost", "--machines", "none.json"], "--machines 'none.json'"),
+    ],
+)
+def test_options_of_costs_that_are_wrong(collection, dataset, options, problem):
+    output = dataset.job(collection, command="plan", options=options)
+    assert output.code == 2
+    assert problem in output.err
+
+
+@pytest.mark.parametrize("options", [["--rate", "fast"], ["--rate", "0"], ["--within", "0"]])
+def test_numbers_of_costs_that_are_wrong(tmp_path, dataset, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        dataset.job(tmp_path, command="plan", options=["--cost", *options])
+    assert f"argument {options[0]}: '{options[1]}'" in capsys.readouterr().err

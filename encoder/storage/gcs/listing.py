@@ -45,6 +45,42 @@ class Span:
         self.pages = 0  # listed since the start, or since the last cut
 
 
+def pages_in(
+    bucket: Bucket,
+    prefix: str,
+    deep: bool = True,
+    start: str | None = None,
+    end: str | None = None,
+    most: int | None = None,
+) -> Iterator[tuple[Page, bool]]:
+    """The pages of a range of names [start, end), each with whether more follow.
+
+    Args:
+        bucket, prefix, deep: see Lister.
+        start, end: None for the beginning and the end of all names.
+        most: names on a page; None for as many as the bucket gives.
+
+    Raises:
+        OSError: the listing failed, so the pages so far are incomplete.
+    """
+    with translated_errors(f"{GCS_PREFIX}{bucket.name}"):
+        found = gcs_client().list_blobs(
+            bucket,
+            prefix=prefix or None,
+            delimiter=None if deep else "/",
+            start_offset=start,
+            end_offset=end,
+            page_size=most,
+            fields=FIELDS,
+            projection="noAcl",
+            timeout=timeouts(),
+            retry=retrying(),
+        )
+        for blobs in found.pages:
+            page = [Listed(b.name, str(b.generation), int(b.size)) for b in blobs]
+            yield page, found.next_page_token is not None
+
+
 class Lister:
     """Lists one bucket.
 
@@ -57,7 +93,7 @@ class Lister:
     def __init__(self, bucket: Bucket, prefix: str, deep: bool = True) -> None:
         self._bucket = bucket
         self._prefix = prefix
-        self._delimiter = None if deep else "/"
+        self._deep = deep
         self._lock = threading.Condition()
         self._spans: list[Span] = []  # in progress
         self._alphabet: set[str] = set()
@@ -97,26 +133,13 @@ class Lister:
             yield page
 
     def _pages_of(self, span: Span) -> Iterator[Page]:
-        with translated_errors(f"{GCS_PREFIX}{self._bucket.name}"):
-            found = gcs_client().list_blobs(
-                self._bucket,
-                prefix=self._prefix or None,
-                delimiter=self._delimiter,
-                start_offset=span.start,
-                end_offset=span.end,
-                fields=FIELDS,
-                projection="noAcl",
-                timeout=timeouts(),
-                retry=retrying(),
-            )
-            for blobs in found.pages:
-                page = [Listed(b.name, str(b.generation), int(b.size)) for b in blobs]
-                more = found.next_page_token is not None
-                with self._lock:
-                    more, page = self._take(span, page, more)
-                yield page
-                if not more:
-                    return
+        found = pages_in(self._bucket, self._prefix, self._deep, span.start, span.end)
+        for page, more in found:
+            with self._lock:
+                more, page = self._take(span, page, more)
+            yield page
+            if not more:
+                return
 
     def _take(self, span: Span, page: Page, more: bool) -> tuple[bool, Page]:
         """Update the counts; return whether the span goes on, and the page's part inside it."""

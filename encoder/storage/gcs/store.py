@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 import google_crc32c
 
 from encoder.errors import ChangedError
-from encoder.storage.base import GCS_PREFIX, FileInfo
+from encoder.storage.base import GCS_PREFIX, FileInfo, Page
 from encoder.storage.gcs.client import (
     Blob,
     bucket_of,
@@ -23,7 +23,7 @@ from encoder.storage.gcs.client import (
     timeouts,
     translated_errors,
 )
-from encoder.storage.gcs.listing import FIELDS, Lister
+from encoder.storage.gcs.listing import FIELDS, Lister, pages_in
 from encoder.storage.gcs.reading import open_object, read_object
 
 
@@ -60,6 +60,23 @@ class GcsStore:
                 if not each.name.endswith("/"):  # some tools create these for folders
                     path = f"{GCS_PREFIX}{bucket.name}/{each.name}"
                     yield FileInfo(path, each.generation, each.size)
+
+    def is_ordered(self, path: str) -> bool:
+        return True
+
+    def pages(
+        self,
+        prefix: str,
+        deep: bool = True,
+        start: str = "",
+        end: str | None = None,
+        most: int | None = None,
+    ) -> Iterator[Page]:
+        bucket, name = bucket_of(prefix)
+        root = f"{GCS_PREFIX}{bucket.name}/"
+        first, last = start.removeprefix(root) or None, end.removeprefix(root) if end else None
+        for page, more in pages_in(bucket, name, deep, first, last, most):
+            yield Page([FileInfo(root + each.name, *each[1:]) for each in page], more)
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 
 from encoder.errors import ChangedError
-from encoder.storage.base import FileInfo, check_size, settings
+from encoder.storage.base import FileInfo, Page, check_size, join, settings
 from encoder.storage.ranged_file import opened_in_ranges
 from pipeline.inputs.stores.read_only import InputStore
 
@@ -41,6 +41,9 @@ _POOLED_CONNECTIONS = 1024  # as many as --reads-in-flight may be
 _BOTO_ATTEMPTS = 5  # attempts of a request; together they take at most the deadline
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds to wait for a connection or a response
 _ATTEMPTS = 3  # attempts to receive a body; boto3 repeats only requests without a response
+_UNORDERED = "--x-s3"  # the end of the names of directory buckets
+_LONGEST_NAME = 1024  # bytes
+_LAST = "\U0010fffd"  # no other character that XML and all stores take comes after it
 
 
 class _Head(TypedDict):
@@ -74,16 +77,39 @@ class S3Store(InputStore):
         return next(self.list_files(path), None) is not None
 
     def list_files(self, folder: str, start: str = "", deep: bool = True) -> Iterator[FileInfo]:
-        bucket, name = _split(folder)
-        prefix = f"{name.rstrip('/')}/{start}" if name else start
-        extra = {} if deep else {"Delimiter": "/"}
-        with _translated_errors(folder):
-            pages = _client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix, **extra):
-                for each in page.get("Contents", ()):
-                    if not each["Key"].endswith("/"):  # some tools create one for a folder
-                        path = f"{_PREFIX}{bucket}/{each['Key']}"
-                        yield FileInfo(path, _version(each["ETag"]), each["Size"])
+        for page in self.pages(join(folder, start), deep):
+            for info in page.files:
+                if not info.path.endswith("/"):  # some tools create one for a folder
+                    yield info
+
+    def is_ordered(self, path: str) -> bool:
+        return not _split(path)[0].endswith(_UNORDERED)
+
+    def pages(
+        self,
+        prefix: str,
+        deep: bool = True,
+        start: str = "",
+        end: str | None = None,
+        most: int | None = None,
+    ) -> Iterator[Page]:
+        bucket, name = _split(prefix)
+        root = f"{_PREFIX}{bucket}/"
+        wanted = {} if deep else {"Delimiter": "/"}
+        if start:
+            wanted["StartAfter"] = _before(start.removeprefix(root))
+        with _translated_errors(prefix.rstrip("/")):
+            found = _client().get_paginator("list_objects_v2")
+            size = {"PageSize": most} if most else {}
+            for page in found.paginate(Bucket=bucket, Prefix=name, PaginationConfig=size, **wanted):
+                files = [
+                    FileInfo(root + each["Key"], _version(each["ETag"]), each["Size"])
+                    for each in page.get("Contents", ())
+                ]
+                more = page["IsTruncated"] and not (end and files and files[-1].path >= end)
+                yield Page(files, more)
+                if not more:
+                    return
 
     def read(
         self, path: str, version: str | None = None, most: int | None = None
@@ -187,6 +213,17 @@ def _no_options() -> PipelineOptions:
 def _split(path: str) -> tuple[str, str]:
     bucket, _, name = path.removeprefix(_PREFIX).partition("/")
     return bucket, name
+
+
+def _before(name: str) -> str:
+    """A name before this one, with few or no names between: S3 lists what comes after it."""
+    code = ord(name[-1]) - 1
+    if 0xD800 <= code <= 0xDFFF:  # surrogates are not in UTF-8
+        code = 0xD7FF
+    if code < 1:
+        return name[:-1]
+    longer = len(name.encode()) + len(_LAST.encode()) <= _LONGEST_NAME
+    return name[:-1] + chr(code) + (_LAST if longer else "")
 
 
 def _version(etag: str) -> str:

@@ -13,9 +13,8 @@ def lines(text, root, **options):
     """The lines about an input, sorted, without the root in its paths."""
     source = parse_input(str(text), **options)
     aside = LeftAside(source)
-    found = list(list_files(source, aside))
-    notes = [*([] if found else [aside.nothing_found()]), *aside.notes()]
-    return sorted(line.replace(f"{root}/", "") for line in note_lines(notes))
+    aside.is_empty = not list(list_files(source, aside))
+    return sorted(line.replace(f"{root}/", "") for line in note_lines(aside.notes()))
 
 
 def touch(folder, *names):
@@ -163,3 +162,23 @@ def test_a_bucket(bucket):
     ]
     (line,) = lines(f"{bucket}/nothing", bucket)
     assert line == "--input nothing: finds nothing: there is no image and no archive"
+
+
+def test_parts_of_an_input_say_the_same_as_the_whole(tmp_path):
+    """Several workers list the ranges of names of a large bucket."""
+    source = parse_input(str(tmp_path), exclude=("no",), include=("*.x",))
+    names = [
+        f"{n}/{'ab'[n % 2]}{each}" for n in range(9) for each in (".md", ".x", ".jpg", "c.csv")
+    ]
+    paths = [f"{tmp_path}/{name}" for name in [*names, "@eaDir/a.jpg", ".a.jpg", "no/a.jpg", "z"]]
+    whole, parts = LeftAside(source), [LeftAside(source) for _ in range(4)]
+    for place, path in enumerate(sorted(paths)):
+        for aside in (whole, parts[1 + place % 3]):
+            aside.add_file(path, source.verdict(path))
+    whole.is_empty = parts[2].is_empty = False
+    first, *others = parts
+    for each in others:
+        first.merge(each)
+    assert note_lines(first.notes()) == note_lines(whole.notes())
+    assert "such as" in note_lines(whole.notes())[0]
+    assert next(LeftAside(source).notes()).text.startswith("finds nothing")

@@ -1,3 +1,4 @@
+import gzip
 import os
 import threading
 
@@ -6,12 +7,13 @@ import pytest
 
 from encoder.storage import registry
 from encoder.storage.base import FileInfo
+from pipeline.dataset.named_uris import read_uris
 from pipeline.errors import JobError
-from pipeline.inputs.archives.base import Packing
-from pipeline.inputs.resolve import ListSettings, expand_input
+from pipeline.inputs.resolve import ListSettings
 from pipeline.inputs.source import parse_input
 from pipeline.options import ListOptions
 from pipeline.records import Image, ListRows, ListState, Note
+from tests.support.listing import listed
 
 
 class Memory:
@@ -28,7 +30,7 @@ def memory_store(monkeypatch):
 
 def expand(tmp_path, pattern):
     settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 300.0, False)
-    return list(expand_input(parse_input(f"{tmp_path}/{pattern}"), Packing(), settings))
+    return list(listed(parse_input(f"{tmp_path}/{pattern}"), settings))
 
 
 def test_rows_are_numbered_over_all_lists_of_an_input(tmp_path):
@@ -69,14 +71,14 @@ def test_rows_on_a_dead_mount_are_failures(tmp_path, monkeypatch):
     source = parse_input(str(tmp_path / "list.txt"))
     found = [
         (os.path.relpath(each.uri, tmp_path), each.error)
-        for each in expand_input(source, Packing(), settings)
+        for each in listed(source, settings)
         if isinstance(each, Image)
     ]
     problem = "the file system gave no answer within 0.3 s (--read-timeout)"
     assert found == [(name, problem if "gone" in name else None) for name in names]
     (tmp_path / "list.txt").write_text("\n".join(f"gone/{n}.jpg" for n in range(9)))
     with pytest.raises(JobError, match="4 requests in a row were given up"):
-        list(expand_input(source, Packing(), settings))
+        list(listed(source, settings))
     release.set()
 
 
@@ -93,6 +95,45 @@ def test_a_dead_mount_beside_objects_in_a_list(tmp_path, monkeypatch, memory_sto
     (tmp_path / "list.txt").write_text("mem://b/1.jpg\ngone/2.jpg\nmem://b/3.jpg\n")
     settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "id", 0.3, False)
     source = parse_input(str(tmp_path / "list.txt"))
-    found = [e for e in expand_input(source, Packing(), settings) if isinstance(e, Image)]
-    assert [each.error is not None for each in found] == [False, True, False]
+    found = {e.row: e.error for e in listed(source, settings) if isinstance(e, Image)}
+    assert [found[row] is not None for row in (1, 2, 3)] == [False, True, False]
     release.set()
+
+
+def test_the_uris_of_a_list_are_written_in_its_order(tmp_path, memory_store):
+    """Its rows are looked up in another order, and by other workers than the one that reads it."""
+    folder = tmp_path / "there"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder / "inner")
+    for name in ("a.jpg", "b#1.zip#c.jpg"):
+        (folder / name).touch()
+    names = ["mem://b/9.jpg", "there/a.jpg", "mem://b/1.jpg", "link/../a.jpg", "ftp://x/1.jpg"]
+    names += ["there/b#1.zip#c.jpg", "missing.jpg", "mem://b/9.jpg", "mem://b/5/../x"]
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(names))
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "0" * 16)
+    found = list(listed(parse_input(str(path)), settings))
+    images = [each for each in found if isinstance(each, Image)]
+    assert [each.row for each in images] != sorted(each.row for each in images)
+    (state,) = (each for each in found if isinstance(each, ListState))
+    uris = list(read_uris(str(tmp_path / "out"), state))
+    assert uris == [image.uri for image in sorted(images, key=lambda image: image.row)]
+    assert uris == [
+        *("mem://b/9.jpg", f"{folder}/a.jpg", "mem://b/1.jpg", f"{folder}/a.jpg", f"{path}#5"),
+        *((folder / "b#1.zip#c.jpg").as_uri(), f"{tmp_path}/missing.jpg", "mem://b/9.jpg"),
+        "mem://b/5/../x",
+    ]
+
+
+def test_a_list_that_breaks_off_is_an_error(tmp_path, memory_store, monkeypatch):
+    """Blocks of its first rows may have been given to other workers by then."""
+    monkeypatch.setattr("pipeline.inputs.lists.rows._SORTED_ROWS", 1000)
+    path = tmp_path / "list.txt.gz"
+    text = "".join(f"mem://b/{n}.jpg\n" for n in range(9000))
+    path.write_bytes(gzip.compress(text.encode())[:-900])
+    settings = ListSettings(ListOptions(), pa.schema([]), str(tmp_path / "out"), "0" * 16)
+    found = listed(parse_input(str(path)), settings)
+    assert {next(found).row for _ in range(1000)} == set(range(1, 1001))
+    with pytest.raises(JobError, match="nothing was changed"):
+        list(found)
+    assert not (tmp_path / "out").exists()

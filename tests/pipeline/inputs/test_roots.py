@@ -7,11 +7,12 @@ from encoder.errors import InputError
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.archives.registry import index_archive
 from pipeline.inputs.files import Linked, list_files
-from pipeline.inputs.resolve import ListSettings, expand_input
+from pipeline.inputs.resolve import ListSettings
 from pipeline.inputs.roots import RefusedError, Roots, parse_root
 from pipeline.inputs.source import parse_input
 from pipeline.options import ListOptions
 from pipeline.records import Image
+from tests.support.listing import listed
 from tests.support.packed import picture, tar
 
 
@@ -32,7 +33,7 @@ def roots(*allowed, inputs=()):
 def errors(source, given):
     """The errors by uri of what an input lists."""
     settings = ListSettings(ListOptions(), pa.schema([]), "/out", "id", 300.0, False, given)
-    found = expand_input(source, Packing(), settings)
+    found = listed(source, settings)
     images = (each.image if isinstance(each, Linked) else each for each in found)
     return {each.uri: each.error for each in images if isinstance(each, Image)}
 

@@ -16,7 +16,9 @@ from botocore.response import StreamingBody
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage.registry import store_for
 from pipeline.__main__ import main
+from pipeline.inputs.stores import name_ranges
 from pipeline.inputs.stores import s3 as s3_module
+from pipeline.inputs.stores.name_ranges import NameRange, list_ranges
 from pipeline.inputs.stores.s3 import S3Store, client_for
 from tests.conftest import write_image
 from tests.support.dataset import Dataset
@@ -126,6 +128,39 @@ def test_many_pages(s3, monkeypatch):
         patched.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")
         assert s3.list_objects_v2(Bucket="photos")["KeyCount"] == 2
         assert len(list(store_for("s3://photos").list_files("s3://photos"))) == 5
+
+
+def test_ranges_of_names(s3, monkeypatch):
+    """S3 lists what comes after a name; a range begins with its first name."""
+    monkeypatch.setattr(name_ranges, "PAGES_ALONE", 2)
+    monkeypatch.setattr(name_ranges, "_PAGES", 1)
+    names = [
+        *(f"p/{n:03}.jpg" for n in range(40)),
+        "p/",
+        "p/0",
+        "p/00",
+        "p/é/ü.jpg",
+        "p/\ue000",
+        "q",
+    ]
+    for name in names:
+        put(s3, name)
+    store = store_for("s3://photos")
+    some = [f"s3://photos/{name}" for name in sorted(names)]
+    with monkeypatch.context() as patched:
+        patched.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "5")
+        for span in (("", None), (some[0], None), (some[3], some[9]), (some[-2], None)):
+            whole = NameRange("s3://photos/", True, *span)
+            found = [info.path for page in store.pages(*whole) for info in page.files]
+            assert set(found) >= {path for path in some if whole.holds(path)}
+            assert len(found) <= sum(map(whole.holds, some)) + 5
+        turn = name_ranges.list_start(NameRange("s3://photos/p/"))
+        assert len(turn.rest) >= 4
+        found = [*turn.files]
+        for _, each in list_ranges([(0, rest) for rest in turn.rest], hands_on=False):
+            found += each.files
+        assert sorted(found) == sorted(store.list_files("s3://photos/p"))
+    assert not store.is_ordered("s3://photos--use1-az5--x-s3/p/")
 
 
 def test_what_is_read_is_what_was_listed(s3):
@@ -319,17 +354,17 @@ def test_archives(s3, shell, tmp_path, dataset):
 def test_what_vanishes_or_changes_before_it_is_read(s3, shell, tmp_path, monkeypatch, dataset):
     for seed in range(4):
         put(s3, f"{seed}.png", picture(tmp_path, seed))
-    listing = S3Store.list_files
+    listing = S3Store.pages
 
-    def meddle(self, folder, *how):
-        yield from listing(self, folder, *how)
-        if not how:  # the first stat
-            return
-        s3.delete_object(Bucket="photos", Key="1.png")
-        put(s3, "2.png", picture(tmp_path, 22))
+    def meddle(self, *how, **options):
+        for page in listing(self, *how, **options):
+            if "most" in options and not page.more:  # not while the launcher looks at the input
+                s3.delete_object(Bucket="photos", Key="1.png")
+                put(s3, "2.png", picture(tmp_path, 22))
+            yield page
 
     with monkeypatch.context() as patched:
-        patched.setattr(S3Store, "list_files", meddle)
+        patched.setattr(S3Store, "pages", meddle)
         assert shell()[0] == 0
     failed = dataset.rows("failures")
     assert {uri: (row["stage"], row["error"]) for uri, row in failed.items()} == {
