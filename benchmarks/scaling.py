@@ -147,7 +147,8 @@ def planning(images: int, writer: PartWriter) -> Iterator[dict[str, int]]:
     for share, found in in_shares(0, stream):
         shares += 1
         todo += sum(1 for _, each in decide_share(found, scope, share) if each.todo)
-    yield {"shares": shares, "images to embed": todo}
+    size = sum(map(len, stream)) * PARTITIONS // images
+    yield {"shares": shares, "images to embed": todo, "bytes an image in the shuffle": size}
 
 
 def log(images: int, writer: PartWriter) -> Iterator[dict[str, int]]:

@@ -110,6 +110,7 @@ _CODE = "holds code"
 _WORDS = "may read a file of words"
 REFUSED = {
     ("layer", "Discretization"): "computes in whole numbers, in files of Keras before 3.12",
+    ("layer", "Hashing"): "computes in whole numbers",
     ("layer", "SpectralNormalization"): "tf-keras can't read it from a .keras file",
     ("layer", "IntegerLookup"): _WORDS,
     ("layer", "Lambda"): _CODE,
