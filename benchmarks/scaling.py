@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from apache_beam.pvalue import TaggedOutput
 
 from encoder.spec import read_spec
 from encoder.storage.base import StorageSettings
@@ -42,7 +43,7 @@ from pipeline.runs.batches import (
 from pipeline.runs.rules import decide_share
 from pipeline.runs.scope import Scope
 from pipeline.runs.shares import in_shares
-from pipeline.steps.merge import _grouped
+from pipeline.steps.merge import WRITTEN, _grouped
 from pipeline.steps.outputs import LOGS
 from pipeline.steps.write import _write_changes
 
@@ -220,8 +221,8 @@ def committing(images: int, writer: PartWriter) -> Iterator[dict[str, int]]:
         for n in range(images // ROWS_OF_A_PART)
     )
     parts = []
-    for found in _grouped(None, small):
-        group = [found] if isinstance(found, Part) else found.value
+    for found in _grouped(WRITTEN, small):
+        group = [found.value] if isinstance(found, TaggedOutput) else found[1]
         rows, size = sum(part.rows for part in group), sum(part.bytes for part in group)
         parts.append(Part(EMBEDDINGS, path(len(parts), writer), rows, size, crc32c="0a1b2c3d"))
     spec = writer.spec

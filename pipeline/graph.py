@@ -42,7 +42,7 @@ from pipeline.steps.commit import Commit
 from pipeline.steps.embed import EmbedImages
 from pipeline.steps.index import Index, ReadIndex
 from pipeline.steps.list_images import ArchivesToLook, ListImages, Listing, ListMembers
-from pipeline.steps.merge import MergeParts
+from pipeline.steps.merge import MergeParts, NewParts
 from pipeline.steps.plan import Plan, PlanRun, ToPlan
 from pipeline.steps.read import ReadImages, ToRead
 from pipeline.steps.write import (
@@ -110,15 +110,17 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     waiting = index.waiting | "ByPath" >> beam.Map(lambda part: (part.path, part))
     old = ToRewrite(stale, read.found, touched, plan.staged, waiting)
     rewritten = old | "RewriteParts" >> RewriteParts(writer, index.identity, storage)
+    parts = (written.parts, copied.parts, failed) | "Parts" >> beam.Flatten()
+    new = NewParts(parts, rewritten.taken) | "MergeParts" >> MergeParts(
+        writer, index.identity, storage
+    )
     return index.snapshot | "Commit" >> Commit(
         job,
         identity=index.identity,
         counts=plan.counts,
-        written=(written.parts, copied.parts, failed)
-        | "Parts" >> beam.Flatten()
-        | "MergeParts" >> MergeParts(writer, index.identity, storage),
+        written=new.written,
         rewritten=(rewritten.rewrites, index.damaged) | "Rewritten" >> beam.Flatten(),
-        taken=rewritten.taken | "MergeTaken" >> MergeParts(writer, index.identity, storage),
+        taken=new.taken,
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()

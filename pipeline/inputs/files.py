@@ -241,7 +241,7 @@ def start_listing(
 
     An input that may hold lists is never split, since the rows of its lists are counted in order.
     """
-    if is_remote(source.base) and not source.is_file and not source.may_hold_lists():
+    if source.may_have_ranges():
         whole = NameRange(join(source.base, source.start()), source.is_deep())
         try:
             turn = list_start(whole)

@@ -159,6 +159,10 @@ class Input(NamedTuple):
         patterns = (*self.include, *self.exclude)
         return not self.pattern and not any("/" in each.rstrip("/") for each in patterns)
 
+    def may_have_ranges(self) -> bool:
+        """Whether listing the input may leave ranges of names for other workers."""
+        return is_remote(self.base) and not self.is_file and not self.may_hold_lists()
+
     def may_hold_lists(self) -> bool:
         """Whether files of the input can be lists."""
         if self.is_file:

@@ -129,18 +129,23 @@ class ListImages(beam.PTransform):  # type: ignore[misc]
             | "UnderOneName"
             >> beam.FlatMapTuple(_under_one_name).with_outputs(ARCHIVES, main="images")
         )
-        ranges = found[RANGES] | "ListRanges" >> ListRanges(self.inputs, self.storage)
-        looked = found.blocks | "LookUpRows" >> LookUpRows(self.lists, self.storage)
-        about_inputs = (
-            (found[ASIDE], ranges.aside)
-            | "Aside" >> beam.Flatten()
-            | "ByInput" >> beam.GroupByKey()
-            | "AboutInputs" >> beam.FlatMapTuple(notes_of)
-        )
-        each = (found, linked, ranges, looked)
+        images, archives = [found.images, linked.images], [found.archives, linked.archives]
+        asides = found[ASIDE] | "AsidesOf" >> beam.MapTuple(lambda number, aside: (number, [aside]))
+        # Steps that get nothing cost time all the same, so those that can't get any are left out.
+        if any(each.may_have_ranges() for each in self.inputs):
+            ranges = found[RANGES] | "ListRanges" >> ListRanges(self.inputs, self.storage)
+            images.append(ranges.images)
+            archives.append(ranges.archives)
+            asides = (found[ASIDE], ranges.aside) | "Aside" >> beam.Flatten()
+            asides = asides | "ByInput" >> beam.GroupByKey()
+        if any(each.may_hold_lists() for each in self.inputs):
+            looked = found.blocks | "LookUpRows" >> LookUpRows(self.lists, self.storage)
+            images.append(looked.images)
+            archives.append(looked.archives)
+        about_inputs = asides | "AboutInputs" >> beam.FlatMapTuple(notes_of)
         return Listing(
-            images=[some.images for some in each] | "Images" >> beam.Flatten(),
-            archives=[some.archives for some in each] | "Archives" >> beam.Flatten(),
+            images=images | "Images" >> beam.Flatten(),
+            archives=archives | "Archives" >> beam.Flatten(),
             unreadable=found.unreadable,
             lists=found.lists,
             notes=(found.notes, about_inputs) | "Notes" >> beam.Flatten(),

@@ -4,12 +4,13 @@ import json
 
 import pyarrow.dataset as ds
 import pytest
+from apache_beam.pvalue import TaggedOutput
 
 from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.steps import merge
-from pipeline.steps.merge import _grouped
+from pipeline.steps.merge import WRITTEN, _grouped
 from tests.conftest import write_image
 
 
@@ -18,9 +19,9 @@ def part(number, kind=EMBEDDINGS, size=10):
 
 
 def grouped(parts):
-    found = list(_grouped(None, parts))
-    kept = [each for each in found if isinstance(each, Part)]
-    return kept, [each.value for each in found if not isinstance(each, Part)]
+    found = list(_grouped(WRITTEN, parts))
+    kept = [each.value for each in found if isinstance(each, TaggedOutput)]
+    return kept, [group for origin, group in found if origin == WRITTEN] if not kept else []
 
 
 def test_few_parts_stay_as_they_are(monkeypatch):
