@@ -30,6 +30,7 @@ from pipeline.launch.beam_options import has_many_processes, is_in_process, is_o
 from pipeline.launch.checks import check_plans, check_values
 from pipeline.launch.dataflow import flex_job
 from pipeline.launch.explain import explain, quiet_threads
+from pipeline.launch.quick_graphs import quick_graphs
 from pipeline.launch.submission import (
     check_buckets,
     complete,
@@ -48,6 +49,7 @@ from pipeline.steps.outputs import METRICS
 from pipeline.upkeep.submissions import now, write_submission
 
 
+@quick_graphs()
 def run(job: Job, options: PipelineOptions, wait: bool = True) -> RunRecord | None:
     """Run the job.
 
@@ -89,6 +91,7 @@ def run(job: Job, options: PipelineOptions, wait: bool = True) -> RunRecord | No
     return read_record(job.output, job.run_id) if ended else None
 
 
+@quick_graphs()
 def plan(job: Job, options: PipelineOptions) -> Foreseen:
     """What a run would find and count that starts now. Writes nothing.
 

@@ -288,6 +288,7 @@ def test_of_two_runs_the_later_commit_loses_and_loses_no_work(gcs, place, capsys
     assert whole()
 
 
+@pytest.mark.long
 def test_the_requester_pays_also_for_workers_in_processes_of_their_own(gcs, place, capsys):
     place.requester_pays = True
     assert run() == 2

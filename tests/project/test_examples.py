@@ -33,6 +33,7 @@ def test_processes_that_make_the_weights_at_the_same_time(vgg16_weights, tmp_pat
         np.testing.assert_array_equal(made[path][...], expected[path][...])
 
 
+@pytest.mark.long
 def test_the_demo(vgg16_weights, tmp_path):
     """Like "make demo", with weights that the same function has made before."""
     result = subprocess.run(

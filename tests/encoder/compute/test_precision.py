@@ -21,7 +21,7 @@ def vectors(vgg16_bundle, pixels):
     return encoder.load(vgg16_bundle).embed(pixels)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.long)])
 def test_vectors_point_the_same_way(vgg16_weights, pixels, vectors, tmp_path, precision):
     network = encoder.vgg16_imagenet(vgg16_weights)
     options = {"layer": "block5_pool", "preprocess": "caffe", "precision": precision}

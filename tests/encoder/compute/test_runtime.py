@@ -48,6 +48,7 @@ def test_company_and_place_do_not_matter(vgg16, images, vectors, order):
     np.testing.assert_array_equal(vgg16.embed(images[order], 8), vectors[order])
 
 
+@pytest.mark.long
 def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     monkeypatch.setattr("encoder.compute.engines.tensorflow.usable_cores", lambda: 3)

@@ -109,6 +109,7 @@ found = {{"id": made.spec.id, "versions": list(made.spec.versions)}}
     assert found["versions"] == ["keras", "jax"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("environment", "prepare"),
     [
@@ -153,6 +154,7 @@ found = {{
     assert found["on"].startswith("2 x ")
 
 
+@pytest.mark.long
 def test_jax_is_told_how_exactly_to_multiply(tmp_path, in_process):
     """Without a setting, a GPU multiplies float32 as TF32."""
     stated = {"float32": "HIGHEST", "tf32": "HIGH", "bfloat16": "DEFAULT"}

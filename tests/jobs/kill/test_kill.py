@@ -58,6 +58,7 @@ def test_a_first_run_is_killed(trial):
     trial.check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "points",
     [CHANGED, *([point] for point in COMMITTED)]

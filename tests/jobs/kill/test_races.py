@@ -84,6 +84,7 @@ def test_of_two_runs_the_later_loses_and_its_work_is_taken_over(trial):
     trial.check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["rewrite:before", *(["part:before"] if LONG else [])])
 def test_the_loser_finds_a_part_gone(trial, point):
     """The other run has rewritten a part that this run has not read yet."""

@@ -380,6 +380,7 @@ class Shared(RuleBasedStateMachine):
         assert quiet(["verify", str(self.output)]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_random_histories_of_a_shared_output(small_bundle, small_model_file, tmp_path, monkeypatch):
     encoder.extract(small_model_file, tmp_path / "second", layer="pool1")

@@ -87,9 +87,8 @@ def test_what_it_says(output, capsys):
     assert capsys.readouterr().out.startswith("nothing to do: no two parts fit")
 
 
-@pytest.mark.parametrize(
-    "after", [False, pytest.param(True, marks=pytest.mark.long)], ids=["before", "after"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_any_moment(collection, tmp_path, small_bundle, monkeypatch, after):
     """Readers see all rows. The next run or compaction removes all other files."""
     images, whole = collection
