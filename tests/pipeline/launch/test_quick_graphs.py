@@ -1,5 +1,7 @@
 """What is remembered while a graph is built is what Beam would have found again."""
 
+import inspect
+
 import apache_beam as beam
 from apache_beam.coders import StrUtf8Coder
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, TypeOptions
@@ -9,10 +11,11 @@ from pipeline.launch.quick_graphs import quick_graphs
 from pipeline.steps import index, plan, read, write
 
 STATE = userstate.BagStateSpec("bag", StrUtf8Coder())
+BAG = beam.DoFn.StateParam(STATE)
 
 
 class Stateful(beam.DoFn):
-    def process(self, element, bag=beam.DoFn.StateParam(STATE)):
+    def process(self, element, bag=BAG):
         yield element
 
 
@@ -23,8 +26,8 @@ def test_specs_are_those_that_beam_finds():
         for step in vars(module).values()
         if isinstance(step, type) and issubclass(step, beam.DoFn) and step is not beam.DoFn
     ]
-    assert len(ours) > 5
-    made = [step.__new__(step) for step in ours]
+    made = [step.__new__(step) for step in ours if not inspect.isabstract(step)]
+    assert len(made) > 5
     wrapped = [beam.core.CallableWrapperDoFn(function) for function in (len, sorted)]
     every = [*made, *wrapped, Stateful()]
     expected = list(map(userstate.get_dofn_specs, every))
