@@ -15,7 +15,8 @@
              +- seen ------------------------------------------- WriteChanges ----------------+
              +- counts -----------------------------------------------------------------------+
 
-ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
+ReadImages, WriteParts and WriteCopies add to what WriteChanges writes; they and EmbedImages also give
+measures of their work (to Commit). ReadIndex also gives the
 contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), and the
 snapshot, waiting and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
 
@@ -86,11 +87,20 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         across_processes=job.across_processes,
         storage=storage,
         tally_folder=tally,
+        run_id=job.run_id,
     )
     write = WriteEmbeddings(writer, calls, tally, storage)
 
     read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
-        reading, calls, job.output, job.buckets, index.contents, index.filter, tally, storage
+        reading,
+        calls,
+        job.output,
+        job.buckets,
+        index.contents,
+        index.filter,
+        tally,
+        storage,
+        job.run_id,
     )
     vectors = read.decoded | "EmbedImages" >> EmbedImages(handler, calls)
     # They are not flattened before they are written, since some runners would then write parts late.
@@ -120,6 +130,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         | "WriteChanges" >> WriteChanges(writer, storage),
         notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
         rows=listing.rows,
+        work=(read.measures, vectors.measures, written.measures, copied.measures)
+        | "Measures" >> beam.Flatten(),
     )
 
 

@@ -39,8 +39,10 @@ from pipeline.dataset.manifest_file import (
     InputEntry,
     ManifestFile,
     Measure,
+    MeasureName,
     Misplaced,
     PartEntry,
+    Phase,
     RunId,
     Time,
     parse,
@@ -57,6 +59,14 @@ from pipeline.records import (
 )
 
 
+class MeasureEntry(TypedDict):
+    """A measure of a run: how many values, their sum, and the largest; see pipeline.measures."""
+
+    count: Count
+    sum: Measure
+    max: Measure
+
+
 class _LaterFields(TypedDict, total=False):
     """Fields that the records of early versions lack."""
 
@@ -66,6 +76,12 @@ class _LaterFields(TypedDict, total=False):
     rows: Count
     repeated: Count
     notes: list[str]
+    failures_by_reason: dict[str, Count]
+    phases: dict[Phase, Measure]
+    measures: dict[MeasureName, MeasureEntry]
+    versions: dict[str, str]
+    runner: str
+    job_id: str
 
 
 class RunRecord(_LaterFields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,9 @@ _LARGEST = 2**53  # whole numbers up to this are the same in every reader of JSO
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Measure: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
+MeasureName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,20}(_[a-z]{1,20}){0,3}\Z")]
+# The parts of a run, one after the other; see docs/operations.md.
+Phase = Literal["plan", "embed", "commit"]
 RunId: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{RUN_ID}\Z")]
 EncoderId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 Time: TypeAlias = Annotated[  # ISO 8601, UTC

@@ -46,7 +46,11 @@ def run(job: Job, options: PipelineOptions) -> RunRecord | None:
             "--dry_run is for Dataflow, and builds a job without starting it; to see what a run "
             "would do, use 'python -m pipeline plan'"
         )
-    job = dataclasses.replace(job, across_processes=has_many_processes(options))
+    job = dataclasses.replace(
+        job,
+        across_processes=has_many_processes(options),
+        runner=options.view_as(StandardOptions).runner,
+    )
     _check_reachable(job, options)
     _check_output(job)
     check_new_run_id(job)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import platform
 import uuid
+from importlib import metadata
 
 import pyarrow as pa
 
+from encoder import __version__
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import StorageSettings, settings
@@ -17,8 +22,25 @@ from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input
-from pipeline.options import JobOptions
+from pipeline.options import DATAFLOW, JobOptions
 from pipeline.runs.scope import CarriedColumns, ContentCheck
+
+# The packages that decide about values and speed.
+_PACKAGES = ("apache-beam", "keras", "tensorflow", "jax", "numpy", "pillow", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package, of Python, and of the packages that a run depends on."""
+    found = {"image-collection-embeddings": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def job_id(runner: str) -> str:
+    """The id of the job in which this process works, on Dataflow; elsewhere ""."""
+    return os.environ.get("JOB_ID", "") if runner == DATAFLOW else ""
 
 
 def new_token() -> str:
@@ -46,6 +68,7 @@ class Job:
             follow from it, and nothing else.
         token: distinguishes this launch from any other, even from one with the same run id.
         tally_folder: where local workers count for the progress line; None for no counting.
+        runner: the name of the Beam runner; "" before it is known.
 
     Raises:
         InputError: there is no input, or the run id can't be part of a path.
@@ -65,6 +88,7 @@ class Job:
     rows_before: int = 0
     token: str = dataclasses.field(default_factory=new_token)
     tally_folder: str | None = None
+    runner: str = ""
 
     def __post_init__(self) -> None:
         check_run_id(self.run_id)

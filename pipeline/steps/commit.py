@@ -10,6 +10,8 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
 from pipeline.embedding.unused_bundle import check_unused
+from pipeline.logs import name_run
+from pipeline.measures import Work, total_of
 from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
@@ -30,6 +32,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
         rows: numbers of rows of the lists that were read.
+        work: the measures of all bundles that read, embedded or wrote.
     """
 
     job: Job
@@ -41,6 +44,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     changes: PCollection[Part]
     notes: PCollection[Note]
     rows: PCollection[int]
+    work: PCollection[Work]
 
     def expand(self, snapshot: PCollection[Snapshot]) -> PCollection[str]:
         return (
@@ -58,6 +62,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 changes=AsIter(self.changes),
                 notes=AsIter(self.notes),
                 rows=AsIter(self.rows),
+                work=AsIter(self.work),
             )
         )
 
@@ -73,8 +78,10 @@ def _commit(
     changes: Iterable[Part],
     notes: Iterable[Note],
     rows: Iterable[int],
+    work: Iterable[Work],
 ) -> str:
     configure(job.storage)
+    name_run(job.run_id)
     total = Counts()
     for each in counts:
         total.add(each)
@@ -88,6 +95,7 @@ def _commit(
         list(changes),
         list(notes),
         sum(rows),
+        total_of(work),
     )
     if not any(part.loads for part in outcome.written):
         options = job.options
