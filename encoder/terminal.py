@@ -74,7 +74,7 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
     """
     if isinstance(error, KeyboardInterrupt):
         say("interrupted; start it again to go on where it was", sys.stderr)
-        return 130
+        return exit_code(error)
     if isinstance(error, BrokenPipeError) and _reader_left():
         return READER_LEFT
     if verbose:
@@ -85,6 +85,13 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
     else:
         say(f"error: {type(error).__name__}: {error}", sys.stderr)
         say("this was not foreseen; --verbose shows where it came from", sys.stderr)
+    return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a command that ends with this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130  # 128 + SIGINT, as a shell has it
     return 2 if isinstance(error, InputError) else 1
 
 

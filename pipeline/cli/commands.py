@@ -17,6 +17,7 @@ from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
+from pipeline.inputs.uris import readable
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
 if TYPE_CHECKING:
@@ -76,14 +77,27 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.cli.summary import summary_lines
     from pipeline.dataset.manifest import read_manifest
     from pipeline.records import FAILURES
+    from pipeline.runs.job import versions
     from pipeline.runs.progress import live_progress
+    from pipeline.upkeep.failed_runs import Start, failure_recorded
 
     with quick_imports():
         from pipeline.launch import beam_options as beam
         from pipeline.launch import runner
 
     beam_options = beam.parse_beam_options(settings.beam_options)
-    with live_progress(beam.is_in_process(beam_options)) as tally_folder:
+    start = Start(
+        run_id=job.run_id,
+        encoder_id=job.spec.id,
+        started=job.started,
+        inputs=[readable(each.text) for each in job.inputs],
+        versions=versions(),
+        runner=beam.runner_name(beam_options),
+    )
+    with (
+        failure_recorded(job.output, start),
+        live_progress(beam.is_in_process(beam_options)) as tally_folder,
+    ):
         record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:
         say("dry run: the job was built, and not started")
@@ -117,11 +131,18 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
 def status(options: argparse.Namespace, rest: list[str]) -> int:
     """Print what a dataset holds."""
     from encoder.printable import json_text
+    from pipeline.upkeep.openmetrics import open_metrics
     from pipeline.upkeep.status import print_status, read_status, status_json
 
     _no_more(rest, "status")
+    if options.json and options.openmetrics:
+        raise InputError("--json and --openmetrics do not go together; give one of them")
     found = read_status(options.output)
-    if options.json:
+    if options.openmetrics == "-":
+        say_data(open_metrics(found))
+    elif options.openmetrics:
+        _write_text(options.openmetrics, open_metrics(found), "--openmetrics")
+    elif options.json:
         say_data([json_text(status_json(found), indent=2)])
     else:
         print_status(found)
@@ -238,6 +259,16 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
         say(f"{what:<12} {finding}", at_once=True)
         code = code or what == "problem"
     return int(code)
+
+
+def _write_text(file: str, lines: list[str], option: str) -> None:
+    """Write lines to a file, local or in a bucket, which appears whole or not at all."""
+    from encoder.storage.registry import normalize, store_for
+
+    path = normalize(file)
+    if store_for(path).is_folder(path):
+        raise InputError(f"{option} {file!r} is a folder; expected the path of a file in it")
+    store_for(path).write(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _described(options: argparse.Namespace, rest: list[str], batch_size: int) -> Job:

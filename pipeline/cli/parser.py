@@ -59,6 +59,14 @@ def build_parser() -> Parser:
     plan.set_defaults(command=commands.plan)
     status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    status.add_argument(
+        "--openmetrics",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print metrics for Prometheus instead, or write them to a file, such as a .prom file "
+        "of node_exporter's textfile collector",
+    )
     status.set_defaults(command=commands.status)
     changes = added.add_parser("changes", help="list what runs changed", allow_abbrev=False)
     changes.add_argument(

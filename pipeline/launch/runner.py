@@ -24,7 +24,7 @@ from pipeline.dataset.layout import RUNS, full_path
 from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
-from pipeline.launch.beam_options import has_many_processes, is_in_process
+from pipeline.launch.beam_options import has_many_processes, is_in_process, runner_name
 from pipeline.launch.explain import explain
 from pipeline.launch.workers import watch_workers
 from pipeline.options import DATAFLOW, IN_PROCESS
@@ -49,7 +49,7 @@ def run(job: Job, options: PipelineOptions) -> RunRecord | None:
     job = dataclasses.replace(
         job,
         across_processes=has_many_processes(options),
-        runner=options.view_as(StandardOptions).runner,
+        runner=runner_name(options),
     )
     _check_reachable(job, options)
     _check_output(job)

@@ -21,6 +21,7 @@ from pipeline.dataset.layout import (
     PRUNE,
     encoder_folder,
     full_path,
+    is_failed_record,
     output_folder,
     record_name,
     run_of,
@@ -87,7 +88,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 def prune_runs(
     output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
 ) -> Pruned:
-    """Remove the records and logs of old runs, and files that killed runs left at that time.
+    """Remove the records and logs of old runs, failed ones too, and what killed runs left then.
 
     All live files stay, and so does the record of the latest run.
 
@@ -112,7 +113,10 @@ def prune_runs(
         for info in files
         if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
     ]
-    to_remove += [info for info in not_named(files, manifest) if _is_older(place, info, limit)]
+    history = [info for info in files if is_failed_record(info.path)]
+    to_remove += [
+        info for info in (*not_named(files, manifest), *history) if _is_older(place, info, limit)
+    ]
     if not dry_run and (to_remove or runs):
         left = {run: token for run, token in manifest.runs.items() if run not in runs}
         new = dataclasses.replace(manifest, runs=left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 from rich.box import SIMPLE_HEAD
@@ -26,6 +27,7 @@ from pipeline.dataset.manifest import (
 )
 from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.upkeep.failed_runs import FailedRun, read_failed_runs
 
 _RUNS_SHOWN = 20
 _REASONS_SHOWN = 20
@@ -73,6 +75,7 @@ class Status(NamedTuple):
         left_bytes: the size of these files.
         waiting: number of images that runs have embedded without committing; None if there are too
             many files to look into.
+        failed: runs that failed, the latest last; see failed_since_commit.
     """
 
     output: str
@@ -82,6 +85,7 @@ class Status(NamedTuple):
     left_files: int
     left_bytes: int
     waiting: int | None = 0
+    failed: Sequence[FailedRun] = ()
 
 
 def read_status(output: str | os.PathLike[str]) -> Status:
@@ -98,7 +102,8 @@ def read_status(output: str | os.PathLike[str]) -> Status:
     manifest, version = read_manifest(place)
     left = not_named(own_files(place), manifest)
     parts = [info.path for info in left if _waits(info.path)]
-    if version is None and (not parts or is_lost(place)):
+    failed = read_failed_runs(place)
+    if version is None and (not (parts or failed) or is_lost(place)):
         raise InputError(no_manifest(place))
     states = list(manifest.encoders.values())
     return Status(
@@ -109,7 +114,20 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         len(left),
         sum(info.bytes for info in left),
         _rows(place, parts) if len(parts) <= _LOOKS else None,
+        failed,
     )
+
+
+def last_commit(status: Status) -> str | None:
+    """When the last run committed (ISO 8601, UTC); None if none has, or no record says it."""
+    times = [run.record["finished"] for run in status.runs if run.record is not None]
+    return max(times, default=None)
+
+
+def failed_since_commit(status: Status) -> list[FailedRun]:
+    """The runs that have failed since the last commit, the latest last."""
+    last = last_commit(status) or ""
+    return [run for run in status.failed if run["finished"] > last]
 
 
 def _waits(path: str) -> bool:
@@ -136,6 +154,7 @@ def print_status(status: Status) -> None:
     shown_on = console()
     say(f"dataset {status.output}")
     waiting = "some images" if status.waiting is None else count_text(status.waiting, "image")
+    _say_failures(failed_since_commit(status))
     if not status.runs:
         say(
             f"no run has committed yet; {waiting} finished by an interrupted run wait for it: "
@@ -161,6 +180,17 @@ def print_status(status: Status) -> None:
         )
 
 
+def _say_failures(failed: Sequence[FailedRun]) -> None:
+    if not failed:
+        return
+    last = failed[-1]
+    when = last["finished"][:16].replace("T", " ")
+    say(
+        f"{count_text(len(failed), 'run')} failed since the last commit; the last one, "
+        f"{last['run_id']}, at {when} (UTC) with exit code {last['exit_code']}: {last['error']}"
+    )
+
+
 def status_json(status: Status) -> dict[str, object]:
     """A status for programs, as docs/contracts.md describes it."""
     return {
@@ -178,6 +208,7 @@ def status_json(status: Status) -> dict[str, object]:
         ],
         "reasons": [reason._asdict() for reason in status.reasons],
         "runs": [run._asdict() for run in status.runs],
+        "failed_runs": list(status.failed),
         "waiting": status.waiting,
         "left_files": status.left_files,
         "left_bytes": status.left_bytes,
