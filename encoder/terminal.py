@@ -133,9 +133,23 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def show_logs() -> None:
-    """Print the logs of all libraries to stderr."""
-    logging.basicConfig(level=logging.INFO)
+def show_logs(
+    formatter: logging.Formatter | None = None,
+    wanted: Callable[[logging.LogRecord], bool] | None = None,
+    for_data: bool = False,
+) -> None:
+    """Print log messages of level INFO and above to stderr.
+
+    Args:
+        formatter: makes the lines; None for Python's own form.
+        wanted: which messages are printed; None for all.
+        for_data: whether the lines are for programs: they are not cut, and have to be escaped.
+    """
+    handler = logging.StreamHandler(_unguarded(sys.stderr) if for_data else sys.stderr)
+    handler.setFormatter(formatter or logging.Formatter(logging.BASIC_FORMAT))
+    if wanted:
+        handler.addFilter(wanted)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:

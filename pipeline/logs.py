@@ -13,6 +13,11 @@ from typing import Any
 _run_id = ""
 
 
+def run_id() -> str:
+    """The id of the run that this process works for; "" before it is known."""
+    return _run_id
+
+
 class _RunLogger(logging.LoggerAdapter):  # type: ignore[type-arg]  # not generic in Python 3.10
     # Any: the type of the base class.
     def process(

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
     from pipeline.cli.summary import summary_lines
     from pipeline.dataset.manifest import read_manifest
+    from pipeline.logs import name_run, run_logger
     from pipeline.records import FAILURES
     from pipeline.runs.job import versions
     from pipeline.runs.progress import live_progress
@@ -86,6 +87,15 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         from pipeline.launch import runner
 
     beam_options = beam.parse_beam_options(settings.beam_options)
+    name_run(job.run_id)
+    logs = options.verbose or options.log_format == "json"
+    run_logger(__name__).info(
+        "run %s starts on %s: encoder %s into %s",
+        job.run_id,
+        beam.runner_name(beam_options),
+        job.spec.id,
+        job.output,
+    )
     start = Start(
         run_id=job.run_id,
         encoder_id=job.spec.id,
@@ -96,7 +106,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     )
     with (
         failure_recorded(job.output, start),
-        live_progress(beam.is_in_process(beam_options)) as tally_folder,
+        live_progress(beam.is_in_process(beam_options), is_changing=not logs) as tally_folder,
     ):
         record = runner.run(replace(job, tally_folder=tally_folder), beam_options)
     if record is None:

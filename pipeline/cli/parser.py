@@ -53,6 +53,12 @@ def build_parser() -> Parser:
         metavar="TYPE[:COUNT]",
         help="of each worker on Dataflow, such as nvidia-l4; this machine's GPUs are found",
     )
+    run.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: log messages and the error as one JSON object per line on stderr",
+    )
     run.set_defaults(command=commands.run)
     plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
@@ -134,7 +140,9 @@ def build_parser() -> Parser:
             metavar="SECONDS",
             help="after which a request to a bucket that keeps failing is given up; default 300",
         )
-        command.add_argument("--verbose", action="store_true", help="show logs and tracebacks")
+        command.add_argument(
+            "--verbose", action="store_true", help="show what goes on, and tracebacks"
+        )
     return parser
 
 

@@ -10,12 +10,14 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
 from pipeline.embedding.unused_bundle import check_unused
-from pipeline.logs import name_run
+from pipeline.logs import name_run, run_logger
 from pipeline.measures import Work, total_of
 from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
+
+_LOG = run_logger(__name__)
 
 
 @dataclasses.dataclass
@@ -85,6 +87,7 @@ def _commit(
     total = Counts()
     for each in counts:
         total.add(each)
+    _LOG.info("everything is written; the commit begins")
     outcome = Outcome(
         snapshot,
         total,
@@ -100,4 +103,7 @@ def _commit(
     if not any(part.loads for part in outcome.written):
         options = job.options
         check_unused(job.bundle, job.spec.id, options.trust, options.custom_objects)
-    return commit(job, outcome)["run_id"]
+    record = commit(job, outcome)
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["phases"].items())
+    _LOG.info("committed %d images; %s", record["listed"], phases)
+    return record["run_id"]

@@ -53,4 +53,11 @@ class Meter:
         if retries:
             self.add("retries", retries)
             _LOG.warning("requests to the bucket that were repeated: %d", retries)
-        yield TaggedOutput(MEASURED, Work(self._values, self._began, time.time()))
+        ended = time.time()
+        if self._values:
+            texts = (
+                f"{name} {each.sum / each.count:.1f} (x {each.count}, most {each.max:.1f})"
+                for name, each in self._values.items()
+            )
+            _LOG.info("bundle of %.1f s: %s", ended - self._began, "; ".join(texts))
+        yield TaggedOutput(MEASURED, Work(self._values, self._began, ended))

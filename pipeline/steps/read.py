@@ -17,7 +17,7 @@ from pipeline.dataset.known_vectors import Buckets, Contents, KnownVectors, plac
 from pipeline.embedding.call_sizes import CallSettings
 from pipeline.embedding.decode import Hashed, Outcome, Reading
 from pipeline.embedding.read_ahead import ReadAhead
-from pipeline.logs import name_run
+from pipeline.logs import name_run, run_logger
 from pipeline.measures import Work
 from pipeline.records import (
     READ,
@@ -36,6 +36,7 @@ from pipeline.steps.outputs import SeenLog, StorageDoFn, all_at_end
 
 # Images that are decoded while the encoder works, or two lists of images if that is more.
 READ_AHEAD = 64
+_LOG = run_logger(__name__)
 
 
 class ToRead(NamedTuple):
@@ -168,6 +169,8 @@ class _Read(StorageDoFn):
     def start_bundle(self) -> None:
         self._ahead.clear()
         self._meter.start()
+        if self._known is None:
+            _LOG.info("planning is done; images are read and embedded now")
         self._seen = SeenLog()
         self._checks: dict[str, str] = {}  # uri -> the part with its row
 

@@ -75,10 +75,12 @@ def open_metrics(status: Status) -> list[str]:
         if unit in _UNITS:
             lines.append(f"# UNIT {full} {unit}")
         lines.append(f"# HELP {full} {what}")
+        series: dict[str, float] = {}  # a series that occurs twice would make the file invalid
         for sample in own:
             labels = {"dataset": status.output, **sample.labels}
             text = ",".join(f'{key}="{_quoted(value)}"' for key, value in labels.items())
-            lines.append(f"{full}{{{text}}} {sample.value}")
+            series[text] = round(sample.value, 6)
+        lines += [f"{full}{{{text}}} {value}" for text, value in series.items()]
     return [*lines, "# EOF"]
 
 
