@@ -13,37 +13,56 @@ from pipeline.logs import run_id
 # Of other libraries, only warnings are shown: Beam alone has hundreds of lines on its type hints.
 # Beam's messages about a job on Dataflow are for people.
 _OWN = re.compile(r"(encoder|pipeline|apache_beam\.runners\.dataflow)\b")
+# Warnings of Beam that nobody can act on.
+_NOISE = (
+    "Resource module is not available",
+    "Using yield and return",
+    "No semi_persistent_directory found",
+    "Discarding unparseable args",
+)
+# These log what worker processes have logged, each message in a text of several fields.
+_OF_WORKERS = ("root", "apache_beam.runners.portability.local_job_service")
+_ENTRY = re.compile(r"(?:Worker: )?(severity: .*)", re.S)
 _RUN = re.compile(r" run=\S+$")
 _MODULE = re.compile(r"\b(encoder|pipeline)/[a-z_/0-9]+(?=\.py)")
 
 
 def is_wanted(record: logging.LogRecord) -> bool:
     """Whether a message is shown. One of a worker process becomes as if it was of this process."""
-    if record.name == "root":
+    if record.name in _OF_WORKERS:
         _unpack(record)
-    return record.levelno >= logging.WARNING or _OWN.match(record.name) is not None
+    if _OWN.match(record.name):
+        return True
+    return record.levelno >= logging.WARNING and not record.getMessage().startswith(_NOISE)
 
 
 class ForPeople(logging.Formatter):
-    """The time of day (local) and the message; the run's id is left out, since there is one run."""
+    """The time of day (local) and the message, without the run's id and tracebacks.
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+    There is one run, and the error at its end has the traceback.
+    """
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
+    def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        record.message = _RUN.sub("", record.message)
+        message = _RUN.sub("", record.getMessage())
         if record.levelno >= logging.WARNING:
-            record.message = f"{record.levelname.lower()}: {record.name}: {record.message}"
-        return super().formatMessage(record)
+            message = f"{record.levelname.lower()}: {record.name}: {message}"
+        return f"{self.formatTime(record, '%H:%M:%S')} {message}"
 
 
 class AsJson(logging.Formatter):
     """One JSON object per line, with the names of fields that Cloud Logging knows.
 
     Fields: time (ISO 8601, UTC), severity, message, logger, run_id (once the run has one), and
-    exception, a traceback.
+    exception (a traceback).
+
+    Args:
+        tracebacks: whether to add tracebacks.
     """
+
+    def __init__(self, tracebacks: bool) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
@@ -58,21 +77,21 @@ class AsJson(logging.Formatter):
         }
         if run := named[0].removeprefix(" run=") if named else run_id():
             fields["run_id"] = run
-        if record.exc_info:
+        if record.exc_info and self._tracebacks:
             fields["exception"] = self.formatException(record.exc_info)
         return json_text(fields)
 
 
 def _unpack(record: logging.LogRecord) -> None:
     """Take a worker process' message out of the text in which Beam logs it here."""
-    text = record.getMessage()
-    if not text.startswith("severity: "):
+    found = _ENTRY.fullmatch(record.getMessage())
+    if not found:
         return
     from apache_beam.portability.api import beam_fn_api_pb2
     from google.protobuf import text_format
 
     with contextlib.suppress(text_format.ParseError):
-        entry = text_format.Parse(text, beam_fn_api_pb2.LogEntry())
+        entry = text_format.Parse(found[1], beam_fn_api_pb2.LogEntry())
         module = _MODULE.search(entry.log_location)
         record.name = module[0].replace("/", ".") if module else "worker"
         record.msg, record.args = entry.message, ()

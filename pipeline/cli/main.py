@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(words)
     as_json = getattr(options, "log_format", "text") == "json"
     if options.verbose or as_json:
-        show_logs(AsJson() if as_json else ForPeople(), is_wanted, for_data=as_json)
+        show_logs(AsJson(options.verbose) if as_json else ForPeople(), is_wanted, for_data=as_json)
         logging.captureWarnings(True)
     else:
         logging.disable(logging.CRITICAL)
@@ -39,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:
         if as_json:
-            logging.getLogger(__name__).error(
-                "%s: %s", type(error).__name__, error, exc_info=options.verbose
-            )
+            logging.getLogger(__name__).error("%s: %s", type(error).__name__, error, exc_info=True)
             return exit_code(error)
         return report(error, (InputError, JobError, OSError), options.verbose)
 
