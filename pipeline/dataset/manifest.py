@@ -47,6 +47,7 @@ from pipeline.dataset.manifest_file import (
     RunId,
     Time,
     parse,
+    parse_time,
     take_out_misplaced,
 )
 from pipeline.errors import JobError
@@ -361,7 +362,10 @@ def read_record(output: str, run_id: str) -> RunRecord:
     path = record_path(output, run_id)
     values = parse_json(store_for(path).read(path)[0], names=True)
     try:
-        return msgspec.convert(values, RunRecord)
+        record = msgspec.convert(values, RunRecord)
+        for time in (record["started"], record["finished"]):
+            parse_time(time)
+        return record
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from error
 

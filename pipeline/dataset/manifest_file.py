@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -27,6 +28,17 @@ Time: TypeAlias = Annotated[  # ISO 8601, UTC
     str,
     msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)\Z"),
 ]
+
+
+def parse_time(text: str) -> datetime:
+    """A Time of a file; a fraction of a second is left out.
+
+    Raises:
+        ValueError: there is no such day or hour.
+    """
+    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+
+
 _Checksum: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{8})?\Z")]
 
 

@@ -48,16 +48,17 @@ class Meter:
             self.add(name, value)
 
     def end(self) -> Iterator[TaggedOutput]:
-        """End a bundle: its measures, tagged for finish_bundle."""
+        """End a bundle: its measures, tagged for finish_bundle; nothing if there are none."""
         retries = take_retries()  # of all threads of the process since some thread asked
         if retries:
             self.add("retries", retries)
             _LOG.warning("requests to the bucket that were repeated: %d", retries)
+        if not self._values:
+            return
         ended = time.time()
-        if self._values:
-            texts = (
-                f"{name} {each.sum / each.count:.1f} (x {each.count}, most {each.max:.1f})"
-                for name, each in self._values.items()
-            )
-            _LOG.info("bundle of %.1f s: %s", ended - self._began, "; ".join(texts))
+        texts = (
+            f"{name} {each.sum / each.count:.1f} (x {each.count}, most {each.max:.1f})"
+            for name, each in self._values.items()
+        )
+        _LOG.info("bundle of %.1f s: %s", ended - self._began, "; ".join(texts))
         yield TaggedOutput(MEASURED, Work(self._values, self._began, ended))

@@ -28,7 +28,7 @@ from pipeline.dataset.layout import (
     run_of,
     staged,
 )
-from pipeline.dataset.manifest_file import Count, EncoderId, Measure, RunId, Time
+from pipeline.dataset.manifest_file import Count, EncoderId, Measure, RunId, Time, parse_time
 from pipeline.logs import run_logger
 from pipeline.records import EMBEDDINGS
 
@@ -101,6 +101,8 @@ def _read(output: str, name: str) -> FailedRun | None:
     try:
         values = parse_json(store_for(path).read(path, most=_MOST_BYTES)[0], names=True)
         run = msgspec.convert(values, FailedRun)
+        for time in (run["started"], run["finished"]):
+            parse_time(time)
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
         _LOG.warning("%s is damaged: %s", name, error)
         return None

@@ -8,12 +8,12 @@ own, since these programs refuse a file with times or with types that they do no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import NamedTuple
 
 from encoder.printable import escaped
 from pipeline.dataset.layout import is_upkeep_id
 from pipeline.dataset.manifest import RunRecord
+from pipeline.dataset.manifest_file import parse_time
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.upkeep.status import Status, failed_since_commit, last_commit
 
@@ -101,11 +101,12 @@ def _of_dataset(status: Status) -> Iterator[_Sample]:
     yield _Sample("left_bytes", {}, status.left_bytes)
     yield _Sample("runs", {}, len(status.runs))
     last = last_commit(status)
-    yield _Sample("last_commit_timestamp_seconds", {}, _seconds(last) if last else 0)
+    yield _Sample("last_commit_timestamp_seconds", {}, parse_time(last).timestamp() if last else 0)
     failed = failed_since_commit(status)
     yield _Sample("failed_runs", {}, len(failed))
     if failed:
-        yield _Sample("last_failure_timestamp_seconds", {}, _seconds(failed[-1]["finished"]))
+        when = parse_time(failed[-1]["finished"]).timestamp()
+        yield _Sample("last_failure_timestamp_seconds", {}, when)
         yield _Sample("last_failure_exit_code", {}, failed[-1]["exit_code"])
 
 
@@ -144,11 +145,6 @@ def _of_run(record: RunRecord) -> Iterator[_Sample]:
         yield _Sample("last_run_measurements", {**encoder, "measure": name}, found["count"])
     for package, version in record.get("versions", {}).items():
         yield _Sample("last_run_version", {**encoder, "package": package, "version": version}, 1)
-
-
-def _seconds(time: str) -> float:
-    """Seconds since the epoch of a time of a record."""
-    return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
 
 
 def _quoted(value: str) -> str:

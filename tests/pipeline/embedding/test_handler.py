@@ -110,6 +110,36 @@ def test_a_lost_model_process_is_no_failure_of_images(handler):
         handler.embed([decoded(0, 0)], Gone())
 
 
+def test_a_load_is_no_part_of_the_first_call(handler, monkeypatch):
+    """Measures of a call, with a clock that only the fakes move."""
+    now = [0.0]
+    monkeypatch.setattr("pipeline.embedding.handler.time.perf_counter", lambda: now[0])
+
+    class Slow:
+        computes_on = "a fake"
+
+        def embed(self, images, batch_size):
+            now[0] += 2
+            if len(images) > 2:
+                raise MemoryError
+            return images.sum(axis=(1, 2)).astype(np.float32)
+
+    def load():
+        now[0] += 14
+        return Slow()
+
+    model = LoadedEncoder(load)
+    *outcomes, call = handler.run_inference([decoded(n, n) for n in range(3)], model)
+    assert [outcome.load.seconds for outcome in outcomes] == [14] * 3
+    assert call.values == (
+        *(("batch_images", 3), ("cache_hits", 0)),
+        *(("inference_ms", 2000), ("load_ms", 14_000)),  # one half of a list that failed
+        ("inference_ms", 2000),
+    )
+    *_, call = handler.run_inference([decoded(2, 2), decoded(3, 3)], model)
+    assert call.values == (("batch_images", 2), ("cache_hits", 1), ("inference_ms", 2000))
+
+
 def test_the_size_of_a_batch_is_that_of_its_pixels(handler):
     assert handler.get_num_bytes([decoded(0, 0)] * 3) == 36
 
