@@ -40,6 +40,7 @@ from pipeline.dataset.manifest_file import (
     InputEntry,
     ManifestFile,
     Measure,
+    MeasureEntry,
     MeasureName,
     Misplaced,
     PartEntry,
@@ -59,14 +60,6 @@ from pipeline.records import (
     ListState,
     Part,
 )
-
-
-class MeasureEntry(TypedDict):
-    """A measure of a run: how many values, their sum, and the largest; see pipeline.measures."""
-
-    count: Count
-    sum: Measure
-    max: Measure
 
 
 class _LaterFields(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 
@@ -40,6 +40,14 @@ def parse_time(text: str) -> datetime:
 
 
 _Checksum: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{8})?\Z")]
+
+
+class MeasureEntry(TypedDict):
+    """A measure of a run: how many values, their sum, and the largest; see pipeline.measures."""
+
+    count: Count
+    sum: Measure
+    max: Measure
 
 
 class _AnyFormat(msgspec.Struct):

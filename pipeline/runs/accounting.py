@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from encoder.printable import cut
-from pipeline.dataset.manifest import MeasureEntry, RunRecord
-from pipeline.dataset.manifest_file import Phase
+from pipeline.dataset.manifest import RunRecord
+from pipeline.dataset.manifest_file import MeasureEntry, Phase
 from pipeline.dataset.parts import read_part
 from pipeline.errors import JobError
 from pipeline.inputs.uris import readable

@@ -17,13 +17,13 @@ from pipeline.dataset.manifest_file import parse_time
 from pipeline.records import EMBEDDINGS, FAILURES
 from pipeline.upkeep.status import Status, failed_since_commit, last_commit
 
-_PREFIX = "image_embeddings"
+PREFIX = "image_embeddings"
 _UNITS = ("seconds", "bytes")
 _COUNTS = (
     *("listed", "new", "changed", "unchanged", "deleted", "embedded"),
     *("failed", "resumed", "copied", "renewed", "repeated"),
 )
-_HELP = {
+HELP = {
     "rows": "Embeddings of the last committed state.",
     "failures": "Images of the last committed state that could not be embedded, by reason.",
     "parts": "Live files of embeddings and failures.",
@@ -65,11 +65,11 @@ def open_metrics(status: Status) -> list[str]:
     """
     samples = [*_of_dataset(status), *_of_last_runs(status)]
     lines = []
-    for name, what in _HELP.items():
+    for name, what in HELP.items():
         own = [sample for sample in samples if sample.name == name]
         if not own:
             continue
-        full = f"{_PREFIX}_{name}"
+        full = f"{PREFIX}_{name}"
         lines.append(f"# TYPE {full} gauge")
         unit = name.rpartition("_")[2]
         if unit in _UNITS:
