@@ -16,9 +16,9 @@
              +- counts -----------------------------------------------------------------------+
 
 ReadImages, WriteParts and WriteCopies add to what WriteChanges writes; they and EmbedImages also give
-measures of their work (to Commit). ReadIndex also gives the
-contents that have vectors (to ReadImages), the parts with other columns (to RewriteParts), and the
-snapshot, waiting and damaged parts (to Commit). ListImages also gives the lists that it read (to Commit).
+measures of their work (to Commit). ReadIndex also gives the contents that have vectors (to ReadImages),
+the waiting parts and those with other columns (to RewriteParts), and the snapshot and damaged parts
+(to Commit). ListImages also gives the lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and finished parts are durable while the job still runs.
@@ -113,17 +113,17 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     )
     stale = (plan.stale, index.outdated) | "Stale" >> beam.Flatten()
     touched = (read.touched, plan.renewed) | "Touched" >> beam.Flatten()
-    rewritten = ToRewrite(stale, read.found, touched, plan.staged) | "RewriteParts" >> RewriteParts(
-        writer, storage
-    )
+    waiting = index.waiting | "ByPath" >> beam.Map(lambda part: (part.path, part))
+    old = ToRewrite(stale, read.found, touched, plan.staged, waiting)
+    rewritten = old | "RewriteParts" >> RewriteParts(writer, storage)
     return index.snapshot | "Commit" >> Commit(
         job,
         counts=plan.counts,
         written=(written.parts, copied.parts, failed)
         | "Parts" >> beam.Flatten()
         | "MergeParts" >> MergeParts(writer, storage),
-        rewritten=(rewritten, index.damaged) | "Rewritten" >> beam.Flatten(),
-        waiting=index.waiting,
+        rewritten=(rewritten.rewrites, index.damaged) | "Rewritten" >> beam.Flatten(),
+        taken=rewritten.taken | "MergeTaken" >> MergeParts(writer, storage),
         lists=listing.lists,
         changes=(plan.seen, read.seen, written.seen, copied.seen)
         | "Seen" >> beam.Flatten()

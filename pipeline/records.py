@@ -335,29 +335,6 @@ class Rewrite(NamedTuple):
     found: int = 0
 
 
-class Snapshot(NamedTuple):
-    """The state of the output at the start of a run. Paths are relative to the output.
-
-    Attributes:
-        manifest_version: the version of the manifest that was read; None if there was none.
-        live: this encoder's parts that the manifest names.
-        waiting: embedding parts that no manifest names, from runs that did not commit. Their
-            numbers of rows are not known yet.
-        useless: files that no manifest names and that nothing can be taken over from.
-        stray_records: run records that the manifest does not name.
-        lists: the lists that earlier runs read, with the uris that these named.
-        inputs: the inputs of earlier runs, besides lists.
-    """
-
-    manifest_version: str | None
-    live: tuple[Part, ...]
-    waiting: tuple[Part, ...]
-    useless: tuple[str, ...]
-    stray_records: tuple[str, ...] = ()
-    lists: tuple[ListState, ...] = ()
-    inputs: tuple[KnownInput, ...] = ()
-
-
 @dataclasses.dataclass
 class Counts:
     """The counts of planning.

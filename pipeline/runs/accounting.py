@@ -24,10 +24,10 @@ from pipeline.records import (
     Note,
     Part,
     Rewrite,
-    Snapshot,
 )
 from pipeline.runs.job import Job, job_id, versions
 from pipeline.runs.notes import note_lines
+from pipeline.runs.snapshot import Snapshot
 
 _REASONS = 5
 _MESSAGE_LENGTH = 200
@@ -59,7 +59,7 @@ class Outcome:
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
-        waiting: the waiting parts that could be read, with their numbers of rows.
+        taken: waiting parts that become live, merged where there are many.
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
@@ -71,7 +71,7 @@ class Outcome:
     counts: Counts
     written: Sequence[Part]
     rewritten: Sequence[Rewrite]
-    waiting: Sequence[Part] = ()
+    taken: Sequence[Part] = ()
     lists: Sequence[ListState] = ()
     changes: Sequence[Part] = ()
     notes: Sequence[Note] = ()

@@ -41,12 +41,11 @@ from pipeline.records import (
     KnownInput,
     ListState,
     Part,
-    Snapshot,
 )
 from pipeline.runs.accounting import Outcome, check_run, run_record
 from pipeline.runs.job import Job
 from pipeline.runs.scope import known_input
-from pipeline.runs.snapshot import files_of
+from pipeline.runs.snapshot import Snapshot, files_of
 
 
 def commit(job: Job, outcome: Outcome) -> RunRecord:
@@ -130,9 +129,7 @@ def _live_parts(outcome: Outcome) -> Iterable[Part]:
     for part in outcome.snapshot.live:
         if part.path not in removed:
             yield part
-    for part in outcome.waiting:
-        if part.path not in removed:
-            yield part
+    yield from outcome.taken
     for part in outcome.written:
         yield part._replace(loads=(), copied=0)
     for rewrite in outcome.rewritten:

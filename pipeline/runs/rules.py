@@ -289,7 +289,7 @@ def _valid_row(image: Image, rows: list[Known], retry_failures: bool) -> Known |
 
 def _renewal(uri: str, row: Known, values: Carried | None) -> Touched | None:
     """The row with other values, if it is an embedding and they differ from its own."""
-    if row.stage or values is None or (row.carried is not None and same(row.carried, values)):
+    if row.stage or not values or (row.carried is not None and same(row.carried, values)):
         return None
     return Touched(row.part, uri, row.version, None, values)
 

@@ -12,10 +12,11 @@ from encoder.storage.base import configure
 from pipeline.embedding.unused_bundle import check_unused
 from pipeline.logs import name_run, run_logger
 from pipeline.measures import Work, total_of
-from pipeline.records import Counts, ListState, Note, Part, Rewrite, Snapshot
+from pipeline.records import Counts, ListState, Note, Part, Rewrite
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job
+from pipeline.runs.snapshot import Snapshot
 
 _LOG = run_logger(__name__)
 
@@ -29,7 +30,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         counts: the counts of planning.
         written: parts of embeddings and failures.
         rewritten: old parts that were written again.
-        waiting: the waiting parts that could be read, with their numbers of rows.
+        taken: waiting parts that become live, merged where there are many.
         lists: the lists that were read.
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
@@ -41,7 +42,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     counts: PCollection[Counts]
     written: PCollection[Part]
     rewritten: PCollection[Rewrite]
-    waiting: PCollection[Part]
+    taken: PCollection[Part]
     lists: PCollection[ListState]
     changes: PCollection[Part]
     notes: PCollection[Note]
@@ -59,7 +60,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 counts=AsIter(self.counts),
                 written=AsIter(self.written),
                 rewritten=AsIter(self.rewritten),
-                waiting=AsIter(self.waiting),
+                taken=AsIter(self.taken),
                 lists=AsIter(self.lists),
                 changes=AsIter(self.changes),
                 notes=AsIter(self.notes),
@@ -75,7 +76,7 @@ def _commit(
     counts: Iterable[Counts],
     written: Iterable[Part],
     rewritten: Iterable[Rewrite],
-    waiting: Iterable[Part],
+    taken: Iterable[Part],
     lists: Iterable[ListState],
     changes: Iterable[Part],
     notes: Iterable[Note],
@@ -93,7 +94,7 @@ def _commit(
         total,
         list(written),
         list(rewritten),
-        list(waiting),
+        list(taken),
         list(lists),
         list(changes),
         list(notes),

@@ -26,10 +26,9 @@ from pipeline.records import (
     ListState,
     Part,
     Rewrite,
-    Snapshot,
 )
 from pipeline.runs.batches import Batches, KnownBatch, NamedBatch, pack, partition_of
-from pipeline.runs.snapshot import take_snapshot
+from pipeline.runs.snapshot import Snapshot, take_snapshot
 from pipeline.steps.list_images import Packed
 from pipeline.steps.outputs import StorageDoFn, all_at_end, at_end
 

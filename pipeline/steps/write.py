@@ -67,12 +67,26 @@ class ToRewrite(NamedTuple):
             although the version is the same.
         touched: (part, Touched) of rows that get another version or other carried values.
         staged: (part, Staged): what the run takes of waiting parts.
+        waiting: (part, Part) for the waiting parts.
     """
 
     stale: PCollection[tuple[str, str | None]]
     found: PCollection[tuple[str, str]]
     touched: PCollection[tuple[str, Touched]]
     staged: PCollection[tuple[str, Staged]]
+    waiting: PCollection[tuple[str, Part]]
+
+
+class Rewritten(NamedTuple):
+    """The results of RewriteParts.
+
+    Attributes:
+        rewrites: parts that were written again, or are not needed any more.
+        taken: waiting parts that become live as they are.
+    """
+
+    rewrites: PCollection[Rewrite]
+    taken: PCollection[Part]
 
 
 @dataclasses.dataclass
@@ -136,9 +150,9 @@ class WriteChanges(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class RewriteParts(beam.PTransform):  # type: ignore[misc]
-    """Write old parts again, with the rows that the run keeps or takes: ToRewrite -> Rewrite.
+    """Write old parts again, with the rows that the run keeps or takes: ToRewrite -> Rewritten.
 
-    A part that is kept or taken whole, and as it is, gives no Rewrite.
+    A live part that is kept whole, and as it is, gives nothing.
 
     Attributes:
         writer: writes this run's parts.
@@ -148,12 +162,14 @@ class RewriteParts(beam.PTransform):  # type: ignore[misc]
     writer: PartWriter
     storage: StorageSettings
 
-    def expand(self, rows: ToRewrite) -> PCollection[Rewrite]:
-        return (
+    def expand(self, rows: ToRewrite) -> Rewritten:
+        rewrite = _Rewrite(self.writer, self.storage)
+        found = (
             rows._asdict()
             | "ByPart" >> beam.CoGroupByKey()
-            | "Rewrite" >> beam.ParDo(_Rewrite(self.writer, self.storage))
+            | "Rewrite" >> beam.ParDo(rewrite).with_outputs("taken", main="rewrites")
         )
+        return Rewritten(found.rewrites, found.taken)
 
 
 class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
@@ -265,6 +281,7 @@ class _OfPart(TypedDict):
     found: Iterable[str]
     touched: Iterable[Touched]
     staged: Iterable[Staged]
+    waiting: Iterable[Part]
 
 
 class _NotTaken:
@@ -285,7 +302,7 @@ class _Rewrite(StorageDoFn):
         super().__init__(storage)
         self._writer = writer
 
-    def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite]:
+    def process(self, element: tuple[str, _OfPart]) -> Iterator[Rewrite | TaggedOutput]:
         path, rows = element
         touched = {row.uri: row for row in rows["touched"]}
         staged = {each.share: each for each in rows["staged"]}
@@ -298,7 +315,9 @@ class _Rewrite(StorageDoFn):
 
         if staged and not touched:
             if not has_other_columns and all(each.taken is None for each in staged.values()):
-                return  # it becomes live as it is
+                for part in rows["waiting"]:
+                    yield TaggedOutput("taken", part)
+                return
             if not any(each.taken is None or each.taken for each in staged.values()):
                 yield Rewrite(path, None, counted, kept)
                 return

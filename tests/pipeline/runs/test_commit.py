@@ -57,7 +57,9 @@ def outcome(job, written=(), rewritten=(), **counts):
     waiting = [
         part._replace(rows=len(read_part(job.output, part.path))) for part in snapshot.waiting
     ]
-    return Outcome(snapshot, total, list(written), list(rewritten), waiting)
+    removed = {each.old_path for each in rewritten}
+    taken = [part for part in waiting if part.path not in removed]
+    return Outcome(snapshot, total, list(written), list(rewritten), taken)
 
 
 def snapshot_of(job):
@@ -142,7 +144,7 @@ def test_debris_is_removed(make, tmp_path):
     own_retry = job.writer.write_embeddings(embedded(5))  # an attempt that Beam stopped
     planned = outcome(job, listed=1, unchanged=1)
     snapshot = planned.snapshot._replace(waiting=())  # older than that attempt
-    commit(job, dataclasses.replace(planned, snapshot=snapshot, waiting=()))
+    commit(job, dataclasses.replace(planned, snapshot=snapshot, taken=()))
     left = files(tmp_path)
     assert own_retry.path not in left
     assert not [path for path in left if "dead" in path]

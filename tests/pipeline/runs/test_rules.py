@@ -206,3 +206,12 @@ def test_a_new_version_with_other_values_is_said_to_be_renewed(before, listed, s
 
 def test_partitions_do_not_depend_on_the_process():
     assert [partition_of(uri) for uri in ("/a.jpg", "gs://b/c.jpg")] == [11, 39]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_without_carried_columns_no_row_is_written_again(committed):
+    """The part of a run that died becomes live as it is."""
+    waiting = row(version=NOW.version, committed=committed)._replace(carried=None)
+    decision = decide(URI, [NOW], [waiting], Scope(INPUTS))
+    assert decision.renewed is None
+    assert decision.taken == (None if committed else waiting.part)

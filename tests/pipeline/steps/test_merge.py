@@ -6,6 +6,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline.dataset.manifest import read_manifest
+from pipeline.errors import JobError
 from pipeline.records import EMBEDDINGS, FAILURES, Part
 from pipeline.steps import merge
 from pipeline.steps.merge import _grouped
@@ -47,6 +48,28 @@ def many_parts(monkeypatch):
     """Every run counts as one that has written very many parts, of few rows each."""
     monkeypatch.setattr(merge, "MOST_PARTS", 1)
     monkeypatch.setattr("pipeline.steps.write.MAX_ROWS", 2)
+
+
+def test_parts_that_wait_are_merged_by_the_run_that_takes_them(
+    many_parts, tmp_path, dataset, monkeypatch
+):
+    for n in range(9):
+        write_image(tmp_path / "p" / f"{n}.png", n)
+
+    def die(*_):
+        raise JobError("killed before the commit")
+
+    monkeypatch.setattr(merge, "MOST_PARTS", 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.steps.commit.commit", die)
+        dataset.run(tmp_path / "p", code=1)
+    assert len(list(dataset.folder.glob("staging/**/*.parquet"))) > 3
+    monkeypatch.setattr(merge, "MOST_PARTS", 1)
+    assert dataset.run(tmp_path / "p")["resumed"] == 9
+    (state,) = read_manifest(str(dataset.folder))[0].encoders.values()
+    assert [(each.kind, each.rows) for each in state.parts] == [(EMBEDDINGS, 9)]
+    assert len(dataset.rows()) == 9
+    assert not list(dataset.folder.glob("staging/**/*.parquet"))
 
 
 def test_a_run_with_many_parts_commits_few(many_parts, tmp_path, dataset):
