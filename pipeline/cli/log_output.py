@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from datetime import datetime, timezone
 
 from encoder.printable import json_text
+from pipeline.launch.worker_messages import unpack
 from pipeline.logs import run_id
 
 # Of other libraries, only warnings are shown: Beam alone has hundreds of lines on its type hints.
@@ -18,19 +18,14 @@ _NOISE = (
     "Resource module is not available",
     "Using yield and return",
     "No semi_persistent_directory found",
-    "Discarding unparseable args",
+    "Discarding unpar",
 )
-# These log what worker processes have logged, each message in a text of several fields.
-_OF_WORKERS = ("root", "apache_beam.runners.portability.local_job_service")
-_ENTRY = re.compile(r"(?:Worker: )?(severity: .*)", re.S)
 _RUN = re.compile(r" run=\S+$")
-_MODULE = re.compile(r"\b(encoder|pipeline)/[a-z_/0-9]+(?=\.py)")
 
 
 def is_wanted(record: logging.LogRecord) -> bool:
     """Whether a message is shown. One of a worker process becomes as if it was of this process."""
-    if record.name in _OF_WORKERS:
-        _unpack(record)
+    unpack(record)
     if _OWN.match(record.name):
         return True
     return record.levelno >= logging.WARNING and not record.getMessage().startswith(_NOISE)
@@ -80,18 +75,3 @@ class AsJson(logging.Formatter):
         if record.exc_info and self._tracebacks:
             fields["exception"] = self.formatException(record.exc_info)
         return json_text(fields)
-
-
-def _unpack(record: logging.LogRecord) -> None:
-    """Take a worker process' message out of the text in which Beam logs it here."""
-    found = _ENTRY.fullmatch(record.getMessage())
-    if not found:
-        return
-    from apache_beam.portability.api import beam_fn_api_pb2
-    from google.protobuf import text_format
-
-    with contextlib.suppress(text_format.ParseError):
-        entry = text_format.Parse(found[1], beam_fn_api_pb2.LogEntry())
-        module = _MODULE.search(entry.log_location)
-        record.name = module[0].replace("/", ".") if module else "worker"
-        record.msg, record.args = entry.message, ()
