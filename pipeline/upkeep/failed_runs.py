@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Annotated, TypedDict
 
@@ -15,12 +15,12 @@ import msgspec
 
 from encoder.errors import InputError
 from encoder.printable import cut
+from encoder.storage.base import FileInfo
 from encoder.storage.registry import store_for
 from encoder.strict_json import parse_json
 from encoder.terminal import exit_code
 from pipeline.dataset.files import files_below
 from pipeline.dataset.layout import (
-    RUNS,
     encoder_folder,
     failed_record_name,
     full_path,
@@ -89,9 +89,14 @@ def failure_recorded(output: str, start: Start) -> Iterator[None]:
         raise
 
 
-def read_failed_runs(output: str) -> list[FailedRun]:
-    """The failed runs, the latest last. Records that are damaged are left out."""
-    names = [info.path for info in files_below(output, RUNS) if is_failed_record(info.path)]
+def read_failed_runs(output: str, files: Iterable[FileInfo]) -> list[FailedRun]:
+    """The failed runs, the latest last. Records that are damaged are left out.
+
+    Args:
+        output: the dataset's folder.
+        files: its files, with paths relative to the output.
+    """
+    names = [info.path for info in files if is_failed_record(info.path)]
     found = (_read(output, name) for name in sorted(names)[-_LOOKS:])
     return sorted((run for run in found if run), key=lambda run: run["finished"])
 

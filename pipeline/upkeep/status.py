@@ -100,9 +100,10 @@ def read_status(output: str | os.PathLike[str]) -> Status:
     """
     place = output_folder(output)
     manifest, version = read_manifest(place)
-    left = not_named(own_files(place), manifest)
+    files = own_files(place)
+    left = not_named(files, manifest)
     parts = [info.path for info in left if _waits(info.path)]
-    failed = read_failed_runs(place)
+    failed = read_failed_runs(place, files)
     if version is None and (not (parts or failed) or is_lost(place)):
         raise InputError(no_manifest(place))
     states = list(manifest.encoders.values())

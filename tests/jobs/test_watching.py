@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -254,6 +255,48 @@ def failed_runs(dataset):
     output = dataset.shell("status", dataset.folder, "--openmetrics")
     assert output.code == 0, output.err
     return samples(output.out)["failed_runs"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"measures": {'x"} 1\ny': {"count": 1, "sum": 1, "max": 1}}},
+        {"measures": {"read_ms": {"count": 1, "sum": 1e999, "max": 1}}},
+        {"measures": {"read_ms": {"count": -1, "sum": 1, "max": 1}}},
+        {"phases": {"plan": 1, "other": 2}},
+        {"finished": "2026-02-30T00:00:00+00:00"},
+    ],
+    ids=str,
+)
+def test_hostile_records_of_committed_runs(watched, tmp_path, capsys, change):
+    folder = tmp_path / "copy"
+    shutil.copytree(watched[0].folder, folder)
+    dataset = Dataset(folder, capsys=capsys)
+    for path in (folder / "runs").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    output = dataset.shell("status", folder, "--openmetrics")
+    assert output.code == 0, output.err
+    assert samples(output.out)["last_commit_timestamp_seconds"] == 0
+    status = json.loads(dataset.shell("status", folder, "--json").out)
+    assert all("is damaged" in run["problem"] for run in status["runs"])
+    assert dataset.shell("verify", folder).code == 1
+
+
+def test_strange_names_in_metrics(watched, tmp_path, capsys):
+    folder = tmp_path / 'a "b" \\ c\n# EOF'
+    shutil.copytree(watched[0].folder, folder)
+    for path in (folder / "runs").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["failures_by_reason"] = {'decode a"b\\\nc': 3}
+        record["versions"] = {"\x1b": "{}", "\ud800": '"'}
+        path.write_text(json.dumps(record))
+    dataset = Dataset(folder, capsys=capsys)
+    text = dataset.shell("status", folder, "--openmetrics").out
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    (sample,) = families["image_embeddings_runs"].samples
+    assert sample.labels["dataset"] == str(folder).replace("\n", r"\n")
+    (sample,) = families["image_embeddings_last_run_failures"].samples
+    assert sample.labels["error"] == 'a"b\\' + r"\nc"
 
 
 def test_names_in_an_error_do_not_reach_the_terminal(failed_once):
