@@ -148,7 +148,7 @@ class _Read(StorageDoFn):
         tally_folder: str | None,
         storage: StorageSettings,
         shared: Shared,
-        run_id: str,
+        run_id: str = "",
     ) -> None:
         super().__init__(storage)
         self._reading = reading

@@ -32,7 +32,7 @@ HELP = {
     "left_files": "Files that the manifest does not name.",
     "left_bytes": "Size of the files that the manifest does not name.",
     "runs": "Committed runs in the history.",
-    "last_commit_timestamp_seconds": "When the last run committed, since the epoch; 0 if no record says it.",
+    "last_commit_timestamp_seconds": "When the last run committed, since the epoch; 0 if unknown.",
     "failed_runs": "Runs that failed since the last commit.",
     "last_failure_timestamp_seconds": "When the last of these runs failed, since the epoch.",
     "last_failure_exit_code": "Exit code of the last of these runs.",
