@@ -12,7 +12,8 @@ from pipeline.dataset.manifest_file import Phase
 from pipeline.measures import MEASURES
 from pipeline.upkeep.openmetrics import HELP, PREFIX
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 
 
 def blocks(kind):
@@ -53,6 +54,25 @@ def test_alerts_use_metrics_that_exist():
         assert rule["annotations"]["summary"]
         for measure in re.findall(r'measure="(\w+)"', rule["expr"]):
             assert measure in MEASURES
+
+
+def test_symptoms_are_messages_of_the_code():
+    """The parts of quoted messages, without what stands for names and numbers."""
+    text = "\n".join(
+        path.read_text()
+        for package in ("encoder", "pipeline")
+        for path in ROOT.glob(f"{package}/**/*.py")
+    )
+    text = re.sub(r'"\n\s*f?"', "", text)  # strings over several lines
+    section = PAGE.partition("By symptom")[2].partition("\n`--verbose`")[0]
+    symptoms = re.findall(r"^\| ([^|]*) \|", section, re.M)[1:]
+    assert len(symptoms) >= 10
+    for symptom in symptoms:
+        for message in re.findall(r"`([^`]+)`", symptom):
+            if message in ("read", "decode", "embed", "No space left on device"):
+                continue  # the last one is the system's
+            for part in re.split(r" ?… ?|--input", message):
+                assert part in text, part
 
 
 def test_all_exit_codes_are_explained():
