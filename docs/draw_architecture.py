@@ -34,6 +34,8 @@ PURPOSES = {
     "pipeline.inputs": "folders, globs, lists, archives, stores",
     "pipeline.upkeep": "status, verify, repair, compact, prune",
     "pipeline.dataset": "the dataset's files: layout, schema, manifest, parts",
+    "pipeline.measures": "what is measured of a run, collected from all threads",
+    "pipeline.logs": "log messages with the id of their run",
     "pipeline.records": "what flows between steps",
     "pipeline.options": "options and defaults",
     "pipeline.errors": "errors of a run",

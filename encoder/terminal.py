@@ -74,7 +74,7 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
     """
     if isinstance(error, KeyboardInterrupt):
         say(str(error) or "interrupted; start it again to go on where it was", sys.stderr)
-        return 130
+        return exit_code(error)
     if isinstance(error, BrokenPipeError) and _reader_left():
         return READER_LEFT
     if verbose:
@@ -85,6 +85,13 @@ def report(error: BaseException, foreseen: tuple[type[BaseException], ...], verb
     else:
         say(f"error: {type(error).__name__}: {error}", sys.stderr)
         say("this was not foreseen; --verbose shows where it came from", sys.stderr)
+    return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a command that ends with this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130  # 128 + SIGINT, as a shell has it
     return 2 if isinstance(error, InputError) else 1
 
 
@@ -126,9 +133,23 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def show_logs() -> None:
-    """Print the logs of all libraries to stderr."""
-    logging.basicConfig(level=logging.INFO)
+def show_logs(
+    formatter: logging.Formatter | None = None,
+    wanted: Callable[[logging.LogRecord], bool] | None = None,
+    for_data: bool = False,
+) -> None:
+    """Print log messages of level INFO and above to stderr.
+
+    Args:
+        formatter: makes the lines; None for Python's own form.
+        wanted: which messages are printed; None for all.
+        for_data: whether the lines are for programs: they are not cut, and have to be escaped.
+    """
+    handler = logging.StreamHandler(_unguarded(sys.stderr) if for_data else sys.stderr)
+    handler.setFormatter(formatter or logging.Formatter(logging.BASIC_FORMAT))
+    if wanted:
+        handler.addFilter(wanted)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 @contextlib.contextmanager

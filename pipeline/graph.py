@@ -15,10 +15,11 @@
              +- seen ------------------------------------------- WriteChanges ----------------+
              +- counts -----------------------------------------------------------------------+
 
-ReadImages, WriteParts and WriteCopies add to what WriteChanges writes. ReadIndex also gives the
-contents that have vectors (to ReadImages), the waiting parts and those with other columns (to
-RewriteParts), the snapshot and damaged parts (to Commit), and the run's identity (to all that write,
-and to PlanRun). ListImages also gives the lists that it read (to Commit).
+ReadImages, WriteParts and WriteCopies add to what WriteChanges writes; they and EmbedImages also give
+measures of their work (to Commit). ReadIndex also gives the contents that have vectors (to ReadImages),
+the waiting parts and those with other columns (to RewriteParts), the snapshot and damaged parts
+(to Commit), and the run's identity (to all that write, and to PlanRun). ListImages also gives the
+lists that it read (to Commit).
 
 From ReadImages to WriteParts everything runs fused, behind the one shuffle that spreads the work:
 pixels never cross a shuffle, and finished parts are durable while the job still runs.
@@ -69,6 +70,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
     options, storage, tally = job.options, job.storage, job.tally_folder
     calls = CallSettings(options.batch_size, job.spec.height, job.spec.width)
     writer = job.writer
+    run_id = "" if job.is_template else job.run_id  # for log messages
     reading = Reading(
         job.spec,
         options.limits,
@@ -87,11 +89,20 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         across_processes=job.across_processes,
         storage=storage,
         tally_folder=tally,
+        run_id=run_id,
     )
     write = WriteEmbeddings(writer, index.identity, calls, tally, storage)
 
     read = ToRead(plan.loose, plan.packed) | "ReadImages" >> ReadImages(
-        reading, calls, job.output, job.buckets, index.contents, index.filter, tally, storage
+        reading,
+        calls,
+        job.output,
+        job.buckets,
+        index.contents,
+        index.filter,
+        tally,
+        storage,
+        run_id,
     )
     embed = EmbedImages(handler, calls)
     if job.accelerator:
@@ -127,6 +138,8 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         | "WriteChanges" >> WriteChanges(writer, index.identity, storage),
         notes=(notes, read.notes) | "AllNotes" >> beam.Flatten(),
         rows=listing.rows,
+        work=(read.measures, vectors.measures, written.measures, copied.measures)
+        | "Measures" >> beam.Flatten(),
     )
 
 

@@ -231,10 +231,11 @@ class Decoded(NamedTuple):
 
 
 class Load(NamedTuple):
-    """One load of the encoder: an id that no other load has, and what it computes on."""
+    """One load of the encoder: an id that no other load has, what it computes on, its seconds."""
 
     id: str
     computes_on: str
+    seconds: float = 0.0
 
 
 class Embedded(NamedTuple):
@@ -302,6 +303,7 @@ class Part(NamedTuple):
         loads: the encoder loads that computed its vectors.
         copied: the number of vectors that were copied from other rows.
         crc32c: the file's checksum, 8 hex digits; None if it is not known.
+        reasons: (stage, error) of its failures, with the number of rows.
     """
 
     kind: Kind
@@ -311,6 +313,7 @@ class Part(NamedTuple):
     loads: tuple[Load, ...] = ()
     copied: int = 0
     crc32c: str | None = None
+    reasons: tuple[tuple[str, str, int], ...] = ()
 
 
 class Rewrite(NamedTuple):

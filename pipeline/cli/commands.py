@@ -18,6 +18,7 @@ from pipeline.cli.gpu_options import settings_for
 from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
+from pipeline.inputs.uris import readable
 from pipeline.launch.checks import check_command, check_places, check_plans, runner_of
 from pipeline.launch.dataflow import parse_words
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
@@ -96,8 +97,11 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
     from pipeline.cli.summary import summary_lines
     from pipeline.dataset.manifest import read_manifest
+    from pipeline.logs import name_run, run_logger
     from pipeline.records import FAILURES
+    from pipeline.runs.job import versions
     from pipeline.runs.progress import live_progress
+    from pipeline.upkeep.failed_runs import Start, failure_recorded
 
     with quick_imports():
         from pipeline.launch import beam_options as beam
@@ -105,7 +109,27 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
     beam_options = beam.parse_beam_options(settings.beam_options)
     job = replace(job, accelerator=settings.gpu.text if settings.gpu else "")
-    with live_progress(beam.is_in_process(beam_options)) as tally_folder:
+    name_run(job.run_id)
+    logs = options.verbose or options.log_format == "json"
+    run_logger(__name__).info(
+        "run %s starts on %s: encoder %s into %s",
+        job.run_id,
+        beam.runner_of(beam_options),
+        job.spec.id,
+        job.output,
+    )
+    start = Start(
+        run_id=job.run_id,
+        encoder_id=job.spec.id,
+        started=job.started,
+        inputs=[readable(each.text) for each in job.inputs],
+        versions=versions(),
+        runner=beam.runner_of(beam_options),
+    )
+    with (
+        failure_recorded(job.output, start),
+        live_progress(beam.is_in_process(beam_options), is_changing=not logs) as tally_folder,
+    ):
         job = replace(job, tally_folder=tally_folder)
         record = runner.run(job, beam_options, not options.no_wait)
     if record is None:
@@ -167,11 +191,18 @@ def _machines_of(options: argparse.Namespace) -> list[Machine]:
 def status(options: argparse.Namespace, rest: list[str]) -> int:
     """Print what a dataset holds."""
     from encoder.printable import json_text
+    from pipeline.upkeep.openmetrics import open_metrics
     from pipeline.upkeep.status import print_status, read_status, status_json
 
     _no_more(rest, "status")
+    if options.json and options.openmetrics:
+        raise InputError("--json and --openmetrics do not go together; give one of them")
     found = read_status(options.output)
-    if options.json:
+    if options.openmetrics == "-":
+        say_data(open_metrics(found))
+    elif options.openmetrics:
+        _write_text(options.openmetrics, open_metrics(found), "--openmetrics")
+    elif options.json:
         say_data([json_text(status_json(found), indent=2)])
     else:
         print_status(found)
@@ -288,6 +319,16 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
         say(f"{what:<12} {finding}", at_once=True)
         code = code or what == "problem"
     return int(code)
+
+
+def _write_text(file: str, lines: list[str], option: str) -> None:
+    """Write lines to a file, local or in a bucket, which appears whole or not at all."""
+    from encoder.storage.registry import normalize, store_for
+
+    path = normalize(file)
+    if store_for(path).is_folder(path):
+        raise InputError(f"{option} {file!r} is a folder; expected the path of a file in it")
+    store_for(path).write(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _described(options: argparse.Namespace, rest: list[str], batch_size: int) -> Job:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from encoder.errors import InputError
 from encoder.storage.base import GCS_PREFIX, StorageSettings, configure
 from encoder.storage.registry import check_reachable, normalize
-from encoder.terminal import report, run_command, show_logs
+from encoder.terminal import exit_code, report, run_command, show_logs
+from pipeline.cli.log_output import AsJson, ForPeople, is_wanted
 from pipeline.cli.parser import build_parser
 from pipeline.errors import JobError
 
@@ -22,10 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     parser.check_filled(words)
     options, rest = parser.parse_known_args(words)
-    if options.verbose:
-        show_logs()
+    as_json = getattr(options, "log_format", "text") == "json"
+    if options.verbose or as_json:
+        show_logs(AsJson(options.verbose) if as_json else ForPeople(), is_wanted, for_data=as_json)
+        logging.captureWarnings(True)
     else:
         logging.disable(logging.CRITICAL)
+    if not options.verbose:
         warnings.simplefilter("ignore")
     try:
         if not options.request_deadline > 0:
@@ -36,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_buckets(options)
         return int(options.command(options, rest))
     except (Exception, KeyboardInterrupt) as error:
+        if as_json:
+            logging.getLogger(__name__).error("%s: %s", type(error).__name__, error, exc_info=True)
+            return exit_code(error)
         return report(error, (InputError, JobError, OSError), options.verbose)
 
 

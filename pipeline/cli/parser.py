@@ -60,6 +60,12 @@ def build_parser() -> Parser:
         action="store_true",
         help="on Dataflow: end when the job is submitted; status says how it goes",
     )
+    run.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: log messages and the error as one JSON object per line on stderr",
+    )
     run.set_defaults(command=commands.run, check=commands.check_run)
     plan = added.add_parser("plan", help="say what a run would do", allow_abbrev=False)
     _add_job_options(plan)
@@ -89,6 +95,14 @@ def build_parser() -> Parser:
     plan.set_defaults(command=commands.plan, check=commands.check_plan)
     status = added.add_parser("status", help="say what a dataset holds", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    status.add_argument(
+        "--openmetrics",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print metrics for Prometheus instead, or write them to a file, such as a .prom file "
+        "of node_exporter's textfile collector",
+    )
     status.set_defaults(command=commands.status)
     changes = added.add_parser("changes", help="list what runs changed", allow_abbrev=False)
     changes.add_argument(
@@ -156,7 +170,9 @@ def build_parser() -> Parser:
             metavar="SECONDS",
             help="after which a request to a bucket that keeps failing is given up; default 300",
         )
-        command.add_argument("--verbose", action="store_true", help="show logs and tracebacks")
+        command.add_argument(
+            "--verbose", action="store_true", help="show what goes on, and tracebacks"
+        )
     return parser
 
 

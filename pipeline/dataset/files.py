@@ -24,6 +24,7 @@ from pipeline.dataset.layout import (
     final,
     full_folder,
     full_path,
+    is_failed_record,
     is_part,
     is_staged,
     own_file,
@@ -81,13 +82,15 @@ def remove_links(output: str, links: Iterable[str]) -> None:
 def not_named(files: Iterable[FileInfo], manifest: Manifest) -> list[FileInfo]:
     """The files of a dataset that its manifest does not name, from killed or unfinished runs.
 
-    The logs of changes of committed runs count as named.
+    The logs of changes of committed runs count as named, and so do records of failed runs.
     """
     named = manifest.named_files()
     return [
         info
         for info in files
-        if info.path not in named and not (is_log(info.path) and run_of(info.path) in manifest.runs)
+        if info.path not in named
+        and not is_failed_record(info.path)
+        and not (is_log(info.path) and run_of(info.path) in manifest.runs)
     ]
 
 

@@ -46,6 +46,8 @@ _FILES = [
         rf"(?P<kind>lists)/{_ENCODER}/" + _file(r"uris-[0-9a-f]{1,64}\.parquet"),
         rf"{RUNS}/" + _file(rf"{RUN_ID}\.json"),
         rf"{SUBMITTED}/" + _file(rf"(?P<run_id>{RUN_ID})\.json"),
+        # A folder of its own: a run may have any id, with ".failed" at its end, too.
+        rf"(?P<failed>{RUNS}/failed)/" + _file(rf"{RUN_ID}\.json"),
         r"manifest\.json|(?P<half>\.manifest\.json\.[0-9a-f]{1,32}\.tmp)",
     )
 ]
@@ -62,6 +64,7 @@ class OwnFile(NamedTuple):
         encoder_id, run_id: whose it is.
         staged: whether it is in the staging folder.
         half: whether it is a temporary file, which a killed command left.
+        failed: whether it is the record of a failed run.
     """
 
     kind: Kind | None = None
@@ -69,6 +72,7 @@ class OwnFile(NamedTuple):
     run_id: str | None = None
     staged: bool = False
     half: bool = False
+    failed: bool = False
 
 
 def own_file(path: str) -> OwnFile | None:
@@ -83,6 +87,7 @@ def own_file(path: str) -> OwnFile | None:
                 names.get("run_id"),
                 bool(names.get("staged")),
                 bool(names.get("half")),
+                bool(names.get("failed")),
             )
     return None
 
@@ -203,6 +208,16 @@ def submission_name(run_id: str) -> str:
     return f"{SUBMITTED}/{run_id}.json"
 
 
+def failed_record_name(run_id: str) -> str:
+    """The path of a failed run's record, relative to the output."""
+    return f"{RUNS}/failed/{run_id}.json"
+
+
+def is_failed_record(path: str) -> bool:
+    """Whether a path has the form that failed_record_name makes."""
+    return own_file(path) == OwnFile(failed=True)
+
+
 def record_path(output: str, run_id: str) -> str:
     """The full path of a run record."""
     return full_path(output, record_name(run_id))
@@ -221,7 +236,12 @@ def new_upkeep_id(command: str) -> str:
 
 def is_of_upkeep(path: str) -> bool:
     """Whether a command of upkeep wrote a part, from rows of other parts."""
-    return _UPKEEP_ID.match(run_of(path) or "") is not None
+    return is_upkeep_id(run_of(path) or "")
+
+
+def is_upkeep_id(run_id: str) -> bool:
+    """Whether a command of upkeep has this id, and no run."""
+    return _UPKEEP_ID.match(run_id) is not None
 
 
 def check_run_id(run_id: str) -> str:
@@ -234,7 +254,7 @@ def check_run_id(run_id: str) -> str:
         raise InputError(
             f"--run-id {run_id!r}: expected letters, digits, '.', '_' and '-', 128 at most"
         )
-    if _UPKEEP_ID.match(run_id):
+    if is_upkeep_id(run_id):
         raise InputError(
             f"--run-id {run_id!r}: {COMPACT}-, {REPAIR}- and {PRUNE}- are for upkeep's parts"
         )

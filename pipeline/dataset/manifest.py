@@ -23,6 +23,7 @@ from pipeline.dataset.layout import (
     STAGING,
     final,
     full_folder,
+    is_failed_record,
     is_staged,
     manifest_path,
     own_file,
@@ -39,11 +40,15 @@ from pipeline.dataset.manifest_file import (
     InputEntry,
     ManifestFile,
     Measure,
+    MeasureEntry,
+    MeasureName,
     Misplaced,
     PartEntry,
+    Phase,
     RunId,
     Time,
     parse,
+    parse_time,
     take_out_misplaced,
 )
 from pipeline.errors import JobError
@@ -66,6 +71,12 @@ class _LaterFields(TypedDict, total=False):
     rows: Count
     repeated: Count
     notes: list[str]
+    failures_by_reason: dict[str, Count]
+    phases: dict[Phase, Measure]
+    measures: dict[MeasureName, MeasureEntry]
+    versions: dict[str, str]
+    runner: str
+    job_id: str
 
 
 class RunRecord(_LaterFields):
@@ -278,8 +289,13 @@ def existing_manifest(output: str) -> tuple[Manifest, str]:
 
 def is_lost(output: str) -> bool:
     """Whether a dataset without a manifest had one: it has records of runs, and published parts."""
-    folders = (full_folder(output, RUNS), full_folder(output, EMBEDDINGS))
-    return all(store_for(each).is_folder(each) and _has_files(each) for each in folders)
+    runs, embeddings = (full_folder(output, folder) for folder in (RUNS, EMBEDDINGS))
+    if not (store_for(embeddings).is_folder(embeddings) and _has_files(embeddings)):
+        return False
+    if not store_for(runs).is_folder(runs):
+        return False
+    files = (relative_path(output, info.path) for info in store_for(runs).list_files(runs))
+    return any(not is_failed_record(path) for path in files)
 
 
 def no_manifest(output: str) -> str:
@@ -339,7 +355,10 @@ def read_record(output: str, run_id: str) -> RunRecord:
     path = record_path(output, run_id)
     values = parse_json(store_for(path).read(path)[0], names=True)
     try:
-        return msgspec.convert(values, RunRecord)
+        record = msgspec.convert(values, RunRecord)
+        for time in (record["started"], record["finished"]):
+            parse_time(time)
+        return record
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
@@ -349,7 +368,11 @@ def stray_records(output: str, manifest: Manifest) -> list[str]:
     folder = full_folder(output, RUNS)
     known = {record_name(run) for run in manifest.runs}
     found = (relative_path(output, info.path) for info in store_for(folder).list_files(folder))
-    return [path for path in found if own_file(path) is not None and path not in known]
+    return [
+        path
+        for path in found
+        if own_file(path) is not None and not is_failed_record(path) and path not in known
+    ]
 
 
 def _entries(parts: Iterable[Part]) -> list[PartEntry]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, TypeAlias
+from datetime import datetime, timezone
+from typing import Annotated, Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 
@@ -18,13 +19,35 @@ _LARGEST = 2**53  # whole numbers up to this are the same in every reader of JSO
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Measure: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=_LARGEST)]
+MeasureName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,20}(_[a-z]{1,20}){0,3}\Z")]
+# The parts of a run, one after the other; see docs/operations.md.
+Phase = Literal["plan", "embed", "commit"]
 RunId: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{RUN_ID}\Z")]
 EncoderId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 Time: TypeAlias = Annotated[  # ISO 8601, UTC
     str,
     msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)\Z"),
 ]
+
+
+def parse_time(text: str) -> datetime:
+    """A Time of a file; a fraction of a second is left out.
+
+    Raises:
+        ValueError: there is no such day or hour.
+    """
+    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+
+
 _Checksum: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{8})?\Z")]
+
+
+class MeasureEntry(TypedDict):
+    """A measure of a run: how many values, their sum, and the largest; see pipeline.measures."""
+
+    count: Count
+    sum: Measure
+    max: Measure
 
 
 class _AnyFormat(msgspec.Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -122,7 +123,9 @@ class PartWriter:
         """Write failed images as one part."""
         schema = schema_of(FAILURES, self.spec)
         columns = [{**row._asdict(), "message": cut(row.message)} for row in rows]
-        return self.write(FAILURES, pa.Table.from_pylist(columns, schema=schema))
+        part = self.write(FAILURES, pa.Table.from_pylist(columns, schema=schema))
+        counts: Counter[tuple[str, str]] = Counter((row.stage, row.error) for row in rows)
+        return part._replace(reasons=_reasons(counts))
 
     def write_changes(self, changes: Sequence[Change]) -> Part:
         """Write changes as one file of the run's log of changes."""
@@ -199,8 +202,13 @@ class PartWriter:
         if merged is None:
             raise _wrong(group[0], "has no rows")
         loads = {load for part in group for load in part.loads}
+        counts: Counter[tuple[str, str]] = Counter()
+        for part in group:
+            counts.update({(stage, error): count for stage, error, count in part.reasons})
         return merged._replace(
-            loads=tuple(sorted(loads)), copied=sum(part.copied for part in group)
+            loads=tuple(sorted(loads)),
+            copied=sum(part.copied for part in group),
+            reasons=_reasons(counts),
         )
 
     def conform(self, kind: Kind, table: pa.Table, waiting: bool = False) -> pa.Table:
@@ -263,6 +271,10 @@ class PartBuffer(Generic[_Row]):
         """Return all rows, sorted by uri, and empty the buffer."""
         rows, self._rows, self._bytes = self._rows, [], 0
         return sorted(rows, key=_uri)
+
+
+def _reasons(counts: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int], ...]:
+    return tuple(sorted((*reason, count) for reason, count in counts.items()))
 
 
 def _uri(row: Embedded | Failure) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
@@ -19,6 +20,8 @@ from encoder.spec import read_spec
 from encoder.storage.base import StorageSettings, configure, settings
 from pipeline.embedding.call_sizes import share_cores
 from pipeline.errors import JobError
+from pipeline.logs import name_run, run_logger
+from pipeline.measures import Collector, Name
 from pipeline.records import EMBED, Decoded, Embedded, Failure, Load, failure_of
 from pipeline.runs.progress import Tally
 
@@ -27,10 +30,33 @@ if TYPE_CHECKING:
 
 RECENT_BYTES = 32 << 20  # bytes of vectors to keep
 _ENTRY_BYTES = 512  # approximate bytes of a cache entry besides its vector
+_LOG = run_logger(__name__)
 
 # A vector, float32 (dim,), with the load that computed it, or an error.
 _Vector = tuple[NDArray[np.float32], Load]
 _Result = _Vector | Exception
+
+
+class Call(NamedTuple):
+    """The measures of one call of the handler, which follow the images that it returns."""
+
+    values: tuple[tuple[Name, float], ...]
+
+
+class Computed(NamedTuple):
+    """What a call of a LoadedEncoder gives.
+
+    Attributes:
+        vectors: float32 (n, dim).
+        load: the load that computed them.
+        waited: seconds that the call loaded the encoder, or waited for the load.
+        is_first: whether no call gave vectors before.
+    """
+
+    vectors: NDArray[np.float32]
+    load: Load
+    waited: float
+    is_first: bool
 
 
 class LoadedEncoder:
@@ -47,33 +73,35 @@ class LoadedEncoder:
         self._lock = threading.Lock()
         self._encoder: Encoder | None = None
         self._loaded = Load(uuid.uuid4().hex, "")
+        self._is_used = False
 
-    def embed(
-        self, images: NDArray[np.uint8], batch_size: int | None
-    ) -> tuple[NDArray[np.float32], Load]:
+    def embed(self, images: NDArray[np.uint8], batch_size: int | None) -> Computed:
         """Embed images; see encoder.Encoder.embed.
 
         Args:
             images: uint8 (n, height, width, channels).
             batch_size: images per call.
 
-        Returns:
-            float32 (n, dim), and the load that computed them.
-
         Raises:
             JobError: the encoder can't be loaded.
         """
+        began = time.perf_counter()
         with self._lock:
             encoder = self._encoder
             if encoder is None:
                 encoder = self._encoder = self._load()
-                self._loaded = self._loaded._replace(computes_on=encoder.computes_on)
-        return encoder.embed(images, batch_size), self._loaded
+                seconds = round(time.perf_counter() - began, 3)
+                self._loaded = Load(self._loaded.id, encoder.computes_on, seconds)
+        waited = time.perf_counter() - began
+        vectors = encoder.embed(images, batch_size)
+        with self._lock:
+            is_first, self._is_used = not self._is_used, True
+        return Computed(vectors, self._loaded, waited, is_first)
 
 
 @dataclasses.dataclass
-class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]):  # type: ignore[misc]
-    """Decoded -> Embedded, or a Failure for an image that the encoder can't take.
+class EncoderHandler(ModelHandler[Decoded, Embedded | Failure | Call, LoadedEncoder]):  # type: ignore[misc]
+    """Decoded -> Embedded, or a Failure for an image that the encoder can't take. And Calls.
 
     Attributes:
         bundle: path of the encoder bundle, as the workers reach it.
@@ -85,6 +113,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         across_processes: load once for all processes of a machine, in a separate process.
         storage: request settings for buckets, applied in the process that loads.
         tally_folder: where the device is announced; see pipeline.runs.progress.
+        run_id: the run's id, for log messages.
     """
 
     bundle: str
@@ -95,6 +124,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
     across_processes: bool = False
     storage: StorageSettings = dataclasses.field(default_factory=settings)
     tally_folder: str | None = None
+    run_id: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -111,6 +141,8 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
             JobError: the bundle can't be loaded, or it is not the encoder that the job began with.
         """
         configure(self.storage)
+        name_run(self.run_id)
+        began = time.monotonic()
         try:
             spec = read_spec(self.bundle)
             share_cores(spec.height, spec.width)
@@ -129,6 +161,8 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
             )
         Tally(self.tally_folder).announce(f"the encoder computes on {encoder.computes_on}")
         encoder.warm_up(self.batch_size)
+        seconds = time.monotonic() - began
+        _LOG.info("encoder %s loaded in %.1f s: %s", spec.id, seconds, encoder.computes_on)
         return encoder
 
     def run_inference(
@@ -136,11 +170,28 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
         batch: Sequence[Decoded],
         model: LoadedEncoder,
         inference_args: Mapping[str, object] | None = None,
-    ) -> Iterable[Embedded | Failure]:
+    ) -> Iterable[Embedded | Failure | Call]:
+        """Embed a batch, see embed; the measures come last."""
+        measures = Collector()
+        outcomes = self.embed(batch, model, measures)
+        return [*outcomes, Call(tuple(measures.take()))]
+
+    def embed(
+        self, batch: Sequence[Decoded], model: LoadedEncoder, measures: Collector | None = None
+    ) -> list[Embedded | Failure]:
         """Embed a batch; equal content is computed once, also across recent batches.
 
         If the call fails, halves are tried, down to single images. Failures are not cached.
+
+        Args:
+            batch: the images.
+            model: of load_model.
+            measures: gets the measures of the call.
+
+        Raises:
+            JobError: the encoder can't be loaded.
         """
+        measures = measures or Collector()
         results: dict[str, _Result] = {}
         fresh: dict[str, Decoded] = {}
         for image in batch:
@@ -149,7 +200,9 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure, LoadedEncoder]): 
                 fresh[image.sha256] = image
             else:
                 results[image.sha256] = known
-        for sha256, result in _embedded(list(fresh.values()), model, self.batch_size):
+        measures.add("batch_images", len(batch))
+        measures.add("cache_hits", len(batch) - len(fresh))
+        for sha256, result in _embedded(list(fresh.values()), model, self.batch_size, measures):
             results[sha256] = result
             if not isinstance(result, Exception):  # its traceback would keep pixels in memory
                 with contextlib.suppress(ValueError):  # one vector is larger than the whole cache
@@ -174,7 +227,7 @@ def _bytes_held(vector: _Vector) -> int:
 
 
 def _embedded(
-    images: list[Decoded], model: LoadedEncoder, batch_size: int | None
+    images: list[Decoded], model: LoadedEncoder, batch_size: int | None, measures: Collector
 ) -> Iterator[tuple[str, _Result]]:
     """sha256 and result of each image.
 
@@ -185,7 +238,11 @@ def _embedded(
         return
     pixels = np.stack([image.pixels for image in images])
     try:
-        vectors, load = model.embed(pixels, batch_size)
+        began = time.perf_counter()
+        vectors, load, waited, is_first = model.embed(pixels, batch_size)
+        measures.add("inference_ms", 1000 * (time.perf_counter() - began - waited))
+        if is_first:
+            measures.add("load_ms", 1000 * load.seconds)
     except (ConnectionError, EOFError, JobError):  # the encoder, or its process, is gone
         raise
     except Exception as error:
@@ -193,8 +250,8 @@ def _embedded(
             yield images[0].sha256, error
             return
         middle = len(images) // 2
-        yield from _embedded(images[:middle], model, None)
-        yield from _embedded(images[middle:], model, None)
+        yield from _embedded(images[:middle], model, None, measures)
+        yield from _embedded(images[middle:], model, None, measures)
         return
     for image, vector in zip(images, vectors, strict=True):
         yield image.sha256, (vector.copy(), load)  # a view would keep the whole batch in memory

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +27,14 @@ from pipeline.inputs.archives.registry import read_archive
 from pipeline.inputs.roots import RefusedError, Roots
 from pipeline.inputs.stores.timeouts import ConsecutiveTimeouts
 from pipeline.inputs.uris import path_of
-from pipeline.records import DECODE, READ, Failure, Image, Stage, Todo, failure_of
+from pipeline.logs import run_logger
+from pipeline.measures import Collector
+from pipeline.records import DECODE, READ, Decoded, Failure, Image, Stage, Todo, failure_of
 
 BYTES_HELD = 256 << 20  # of files that are read but not decoded yet
 PIXELS_PER_CORE = 32_000_000  # that are decoded at the same time; each takes some bytes
+_SLOW_SECONDS = 10.0  # a read that takes longer is logged
+_LOG = run_logger(__name__)
 
 
 @functools.cache
@@ -52,10 +57,12 @@ class ReadAhead:
     Attributes:
         known: the contents that the output has vectors of. Whoever fetches outcomes looks up each
             Hashed among them, and calls resume.
+        measures: how long the work of the threads took; the caller takes them.
     """
 
     def __init__(self, reading: Reading, window: int) -> None:
         self.known = KnownVectors("", Buckets(0))
+        self.measures = Collector()
         self._reading = reading
         self._window = window + reading.reads
         cores = usable_cores()
@@ -66,7 +73,7 @@ class ReadAhead:
         # Each of these threads waits for a process that decodes.
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode-image")
         self._timeouts = ConsecutiveTimeouts(2 * reading.reads)
-        self._flight = _Flight(self._window, self._bytes)
+        self._flight = self._new_flight()
 
     def put(self, todo: Todo) -> Iterator[Outcome | Hashed]:
         """Start to read an image in its own file. Yields outcomes that no longer fit the window."""
@@ -92,12 +99,14 @@ class ReadAhead:
         self._flight.expect(1)
 
         def work(flight: _Flight) -> None:
+            began = time.perf_counter()
             try:
                 outcome = finish(
                     hashed, place, self._reading, self._processes, self._pixels, self.known
                 )
             finally:
                 self._bytes.give_back(len(hashed.data))
+            self._decoded(outcome, began)
             flight.land(outcome)
 
         self._decoders.submit(_passing_on, self._flight, work)
@@ -109,13 +118,17 @@ class ReadAhead:
     def clear(self) -> None:
         """Drop all images in work after a failed attempt; their threads finish by themselves."""
         self._flight.leave()
-        self._flight = _Flight(self._window, self._bytes)
+        self._flight = self._new_flight()
+        self.measures.take()
 
     def close(self) -> None:
         """End the threads."""
         self.clear()
         self._readers.close()
         self._decoders.shutdown(cancel_futures=True)
+
+    def _new_flight(self) -> _Flight:
+        return _Flight(self._window, self._bytes, self.measures)
 
     def _read_file(self, flight: _Flight, watch: Watch, todo: Todo) -> None:
         image = todo.image
@@ -134,6 +147,7 @@ class ReadAhead:
             _passing_on(flight, lambda _: fail(self._too_slow()))
 
         self._bytes.take(amount)
+        began = time.perf_counter()
         try:
             with watch.limited(give_up):
                 data, read = read_file(image, most, self._reading.packing.roots)
@@ -141,15 +155,17 @@ class ReadAhead:
             fail(error)
             return
         self._timeouts.record()
+        self._have_read(image, data, time.perf_counter() - began)
         self._decode_later(flight, todo._replace(image=read), data, amount)
 
     def _read_segment(self, flight: _Flight, watch: Watch, todos: Sequence[Todo]) -> None:
         waiting: deque[Todo] = deque()
         rest = iter(todos)
+        pauses = _Pauses()
 
         def wanted() -> Iterator[Image]:
             while True:
-                with watch.paused():
+                with watch.paused(), pauses:
                     todo = next(rest, None)
                     if todo is None or not flight.has_room():
                         return
@@ -186,6 +202,7 @@ class ReadAhead:
                 self._reading.packing,
             )
             while True:
+                began, pauses.seconds = time.perf_counter(), 0.0
                 with watch.limited(give_up):
                     found = next(members, None)
                 if found is None:
@@ -193,6 +210,7 @@ class ReadAhead:
                 image, data = found
                 todo = waiting.popleft()
                 if isinstance(data, bytes):
+                    self._have_read(image, data, time.perf_counter() - began - pauses.seconds)
                     amount = image.bytes
                     if not amount:  # the archive did not state the size
                         amount = len(data)
@@ -214,7 +232,7 @@ class ReadAhead:
         self, flight: _Flight, todo: Todo, data: bytes, amount: int, in_room: bool = False
     ) -> None:
         def work(flight: _Flight) -> None:
-            held = 0
+            held, began = 0, time.perf_counter()
             try:
                 outcome = decode(
                     todo, data, self._reading, self._processes, self._pixels, self.known
@@ -222,9 +240,33 @@ class ReadAhead:
                 held = len(data) if isinstance(outcome, Hashed) else 0
             finally:
                 self._bytes.give_back(amount - held)
+            self._decoded(outcome, began)
             flight.land(outcome, in_room)
 
         self._decoders.submit(_passing_on, flight, work)
+
+    def _have_read(self, image: Image, data: bytes, seconds: float) -> None:
+        self.measures.add("read_bytes", len(data))
+        self.measures.add("read_ms", 1000 * seconds)
+        if seconds > _SLOW_SECONDS:
+            _LOG.info("slow read: %.0f s for %d bytes of %s", seconds, len(data), image.uri)
+
+    def _decoded(self, outcome: Outcome | Hashed, began: float) -> None:
+        if isinstance(outcome, Decoded | Failure):  # the others needed no decoding
+            self.measures.add("decode_ms", 1000 * (time.perf_counter() - began))
+
+
+class _Pauses:
+    """Sums the seconds of its blocks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._began
 
 
 class _Flight:
@@ -233,10 +275,12 @@ class _Flight:
     Args:
         room: how many outcomes may wait before the reading of archives pauses.
         held: holds the bytes of each Hashed until resume.
+        measures: gets how many outcomes were ready, and how long fetching them took.
     """
 
-    def __init__(self, room: int, held: Budget) -> None:
+    def __init__(self, room: int, held: Budget, measures: Collector) -> None:
         self._held = held
+        self._measures = measures
         # Any: outcomes are records of the caller's type, or an error to raise.
         self._landed: queue.SimpleQueue[tuple[Any, bool]] = queue.SimpleQueue()
         self._room = threading.Semaphore(room)
@@ -250,7 +294,9 @@ class _Flight:
     def outcomes(self, most: int) -> Iterator[Outcome | Hashed]:
         """Yield outcomes as they land, until at most this many are still missing."""
         while self._expected > most:
-            outcome, in_room = self._landed.get()
+            self._measures.add("ready_images", self._landed.qsize())
+            with self._measures.timed("wait_ms"):
+                outcome, in_room = self._landed.get()
             if isinstance(outcome, BaseException):
                 raise outcome
             self._expected -= 1

@@ -44,9 +44,14 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def runner_of(options: PipelineOptions) -> str:
+    """The name of the runner, such as "FnApiRunner"."""
+    return str(options.view_as(StandardOptions).runner)
+
+
 def is_in_process(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine, by Beam's own in-process runner."""
-    return options.view_as(StandardOptions).runner in IN_PROCESS
+    return runner_of(options) in IN_PROCESS
 
 
 def is_on_dataflow(options: PipelineOptions) -> bool:

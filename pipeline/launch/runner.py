@@ -26,7 +26,12 @@ from pipeline.dataset.manifest import RunRecord, read_manifest, read_record
 from pipeline.errors import JobError
 from pipeline.graph import add_plan, build
 from pipeline.launch.accelerators import parse_accelerator
-from pipeline.launch.beam_options import has_many_processes, is_in_process, is_on_dataflow
+from pipeline.launch.beam_options import (
+    has_many_processes,
+    is_in_process,
+    is_on_dataflow,
+    runner_of,
+)
 from pipeline.launch.checks import check_plans, check_values
 from pipeline.launch.dataflow import flex_job
 from pipeline.launch.explain import explain, quiet_threads
@@ -78,6 +83,7 @@ def run(job: Job, options: PipelineOptions, wait: bool = True) -> RunRecord | No
         job,
         across_processes=has_many_processes(options),
         is_template=bool(template) and not flex_job(template),
+        runner=runner_of(options),
     )
     _check_reachable(job, options)
     _check_output(job)

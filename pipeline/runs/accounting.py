@@ -9,20 +9,23 @@ from datetime import datetime, timezone
 
 from encoder.printable import cut
 from pipeline.dataset.manifest import RunRecord
+from pipeline.dataset.manifest_file import MeasureEntry, Phase
 from pipeline.dataset.parts import read_part
 from pipeline.errors import JobError
 from pipeline.inputs.uris import readable
+from pipeline.measures import Distribution, Work
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
     Counted,
     Counts,
     ListState,
+    Load,
     Note,
     Part,
     Rewrite,
 )
-from pipeline.runs.job import Job
+from pipeline.runs.job import Job, job_id, versions
 from pipeline.runs.notes import note_lines
 from pipeline.runs.snapshot import Snapshot
 
@@ -61,6 +64,7 @@ class Outcome:
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
         rows: number of rows of all lists that were read.
+        work: the measures of reading, embedding and writing; None if there was nothing to do.
     """
 
     snapshot: Snapshot
@@ -72,6 +76,7 @@ class Outcome:
     changes: Sequence[Part] = ()
     notes: Sequence[Note] = ()
     rows: int = 0
+    work: Work | None = None
 
 
 def run_record(job: Job, outcome: Outcome) -> RunRecord:
@@ -109,7 +114,52 @@ def run_record(job: Job, outcome: Outcome) -> RunRecord:
         "seconds": round(seconds, 3),
         "images_per_second": round(embedded / seconds, 3) if seconds > 0 else 0.0,
         "notes": note_lines(outcome.notes),
+        "failures_by_reason": _by_reason(outcome.written),
+        "phases": _phases(job, outcome.work, finished),
+        "measures": _measures(outcome.work, loads),
+        "versions": versions(),
+        "runner": job.runner,
+        "job_id": job_id(job.runner),
     }
+
+
+def _by_reason(parts: Iterable[Part]) -> dict[str, int]:
+    """Numbers of failures by stage and error, such as "decode DecodeError", most frequent first."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        for stage, error, count in part.reasons:
+            counts[f"{stage} {error}"] += count
+    return dict(counts.most_common())
+
+
+def _phases(job: Job, work: Work | None, finished: datetime) -> dict[Phase, float]:
+    """Seconds of each phase, by the clocks of the machines that worked; their sum is the run's."""
+    end = finished.timestamp()
+    start = min(datetime.fromisoformat(job.started).timestamp(), end)
+    began = min(max(work.began if work else end, start), end)
+    ended = min(max(work.ended if work else began, began), end)
+    return {
+        "plan": round(began - start, 3),
+        "embed": round(ended - began, 3),
+        "commit": round(end - ended, 3),
+    }
+
+
+def _measures(work: Work | None, loads: Iterable[Load]) -> dict[str, MeasureEntry]:
+    values = dict(work.values) if work else {}
+    seconds = [load.seconds for load in loads]
+    if seconds:  # also those of a worker whose bundle was tried again
+        values["load_ms"] = Distribution(len(seconds), 1000 * sum(seconds), 1000 * max(seconds))
+    return {
+        name: {"count": each.count, "sum": _number(each.sum), "max": _number(each.max)}
+        for name, each in values.items()
+    }
+
+
+def _number(value: float) -> float:
+    """The value to three digits after the point; whole numbers without any."""
+    rounded = round(value, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def check_run(job: Job, outcome: Outcome, record: RunRecord) -> None:

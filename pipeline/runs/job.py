@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import platform
 import uuid
 from datetime import datetime, timezone
+from importlib import metadata
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from encoder import __version__
 from encoder.errors import InputError
 from encoder.spec import EncoderSpec
 from encoder.storage.base import StorageSettings, settings
@@ -19,8 +24,25 @@ from pipeline.dataset.schema import NO_COLUMNS
 from pipeline.inputs.archives.base import Packing
 from pipeline.inputs.roots import Roots
 from pipeline.inputs.source import Input
-from pipeline.options import JobOptions
+from pipeline.options import DATAFLOW, JobOptions
 from pipeline.runs.scope import CarriedColumns, ContentCheck
+
+# The packages that decide about values and speed.
+_PACKAGES = ("apache-beam", "keras", "tensorflow", "jax", "numpy", "pillow", "pyarrow")
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package, of Python, and of the packages that a run depends on."""
+    found = {"image-collection-embeddings": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def job_id(runner: str) -> str:
+    """The id of the job in which this process works, on Dataflow; elsewhere ""."""
+    return os.environ.get("JOB_ID", "") if runner == DATAFLOW else ""
 
 
 class RunIdentity(NamedTuple):
@@ -72,6 +94,7 @@ class Job:
         accelerator: GPUs of the workers that embed, as Beam's resource hint; "" for none.
         is_template: the job is not started but kept, and started any number of times later. Each
             execution is a run with an identity of its own.
+        runner: the name of the Beam runner; "" before it is known.
 
     Raises:
         InputError: there is no input, or the run id can't be part of a path.
@@ -93,6 +116,7 @@ class Job:
     tally_folder: str | None = None
     accelerator: str = ""
     is_template: bool = False
+    runner: str = ""
 
     def __post_init__(self) -> None:
         check_run_id(self.run_id)

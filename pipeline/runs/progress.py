@@ -71,12 +71,16 @@ class Tally:
 
 
 @contextlib.contextmanager
-def live_progress(enabled: bool) -> Iterator[str | None]:
+def live_progress(enabled: bool, is_changing: bool = True) -> Iterator[str | None]:
     """Show announced lines and the progress while the block runs.
 
     On a terminal both go to stderr, and the progress line changes in place. Elsewhere they go to
     stdout, like the summary, since schedulers treat output on stderr as errors: the progress after
     30 seconds for the first time, and later every five minutes.
+
+    Args:
+        enabled: whether the run works on this machine.
+        is_changing: whether a line may change in place on a terminal; log messages would break it.
 
     Yields the folder for a Tally; None if it is not enabled.
     """
@@ -85,7 +89,8 @@ def live_progress(enabled: bool) -> Iterator[str | None]:
         return
     with tempfile.TemporaryDirectory(prefix="embed-images-") as folder, copy_of_stderr() as stderr:
         stop = threading.Event()
-        thread = threading.Thread(target=_show, args=(Tally(folder), stderr, stop), daemon=True)
+        arguments = (Tally(folder), stderr, stop, is_changing and stderr.isatty())
+        thread = threading.Thread(target=_show, args=arguments, daemon=True)
         thread.start()
         try:
             yield folder
@@ -127,11 +132,11 @@ class Pace:
         return late
 
 
-def _show(tally: Tally, stderr: TextIO, stop: threading.Event) -> None:
+def _show(tally: Tally, stderr: TextIO, stop: threading.Event, is_changing: bool) -> None:
     shown, ended = 0, False
     shown_on = console(stderr)
     began, rate, pace = time.monotonic(), Rate(), Pace()
-    line = shown_on.status("listing images") if stderr.isatty() else contextlib.nullcontext()
+    line = shown_on.status("listing images") if is_changing else contextlib.nullcontext()
     with line as status:
         while not ended:
             ended = stop.wait(_REFRESH_SECONDS)  # the last lines are shown, too

@@ -10,11 +10,15 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from encoder.storage.base import configure
 from pipeline.embedding.unused_bundle import check_unused
+from pipeline.logs import name_run, run_logger
+from pipeline.measures import Work, total_of
 from pipeline.records import Counts, ListState, Note, Part, Rewrite
 from pipeline.runs.accounting import Outcome
 from pipeline.runs.commit import commit
 from pipeline.runs.job import Job, RunIdentity
 from pipeline.runs.snapshot import Snapshot
+
+_LOG = run_logger(__name__)
 
 
 @dataclasses.dataclass
@@ -32,6 +36,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
         changes: parts of the log of changes.
         notes: what there is to tell about the inputs.
         rows: numbers of rows of the lists that were read.
+        work: the measures of all bundles that read, embedded or wrote.
     """
 
     job: Job
@@ -44,6 +49,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
     changes: PCollection[Part]
     notes: PCollection[Note]
     rows: PCollection[int]
+    work: PCollection[Work]
 
     def expand(self, snapshot: PCollection[Snapshot]) -> PCollection[str]:
         return (
@@ -62,6 +68,7 @@ class Commit(beam.PTransform):  # type: ignore[misc]
                 changes=AsIter(self.changes),
                 notes=AsIter(self.notes),
                 rows=AsIter(self.rows),
+                work=AsIter(self.work),
             )
         )
 
@@ -78,11 +85,14 @@ def _commit(
     changes: Iterable[Part],
     notes: Iterable[Note],
     rows: Iterable[int],
+    work: Iterable[Work],
 ) -> str:
     configure(job.storage)
+    name_run(job.run_id)
     total = Counts()
     for each in counts:
         total.add(each)
+    _LOG.info("everything is written; the commit begins")
     outcome = Outcome(
         snapshot,
         total,
@@ -93,8 +103,12 @@ def _commit(
         list(changes),
         list(notes),
         sum(rows),
+        total_of(work),
     )
     if not any(part.loads for part in outcome.written):
         options = job.options
         check_unused(job.bundle, job.spec.id, options.trust, options.custom_objects)
-    return commit(job.as_run(identity), outcome)["run_id"]
+    record = commit(job.as_run(identity), outcome)
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in record["phases"].items())
+    _LOG.info("committed %d images; %s", record["listed"], phases)
+    return record["run_id"]

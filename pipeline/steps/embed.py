@@ -13,9 +13,11 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.embedding.call_sizes import CallSettings, visible_gpus
-from pipeline.embedding.handler import EncoderHandler
+from pipeline.embedding.handler import Call, EncoderHandler
+from pipeline.measures import Work
 from pipeline.records import Decoded, Embedded, Failure
-from pipeline.steps.outputs import at_end
+from pipeline.steps.meter import MEASURED, Meter
+from pipeline.steps.outputs import all_at_end, at_end
 
 # On a CPU, the limits for lists of images for the encoder.
 LIST_IMAGES, LIST_SECONDS = 64, 1.0
@@ -27,10 +29,12 @@ class Vectors(NamedTuple):
     Attributes:
         embedded: images with their vectors.
         failures: images that the encoder could not take.
+        measures: of the encoder.
     """
 
     embedded: PCollection[Embedded]
     failures: PCollection[Failure]
+    measures: PCollection[Work]
 
 
 @dataclasses.dataclass
@@ -50,9 +54,10 @@ class EmbedImages(beam.PTransform):  # type: ignore[misc]
             decoded
             | "Gather" >> beam.ParDo(_Gather(self.calls))
             | "RunInference" >> RunInference(self.handler.with_no_batching())
-            | "Sort" >> beam.ParDo(_SortOutcomes()).with_outputs("failures", main="embedded")
+            | "Sort"
+            >> beam.ParDo(_SortOutcomes()).with_outputs("failures", MEASURED, main="embedded")
         )
-        return Vectors(vectors.embedded, vectors.failures)
+        return Vectors(vectors.embedded, vectors.failures, vectors[MEASURED])
 
 
 class _Gather(beam.DoFn):  # type: ignore[misc]
@@ -92,5 +97,20 @@ class _Gather(beam.DoFn):  # type: ignore[misc]
 
 
 class _SortOutcomes(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: Embedded | Failure) -> Iterator[Embedded | TaggedOutput]:
-        yield element if isinstance(element, Embedded) else TaggedOutput("failures", element)
+    def setup(self) -> None:
+        self._meter = Meter()
+
+    def start_bundle(self) -> None:
+        self._meter.start()
+
+    def process(self, element: Embedded | Failure | Call) -> Iterator[Embedded | TaggedOutput]:
+        if isinstance(element, Call):
+            for name, value in element.values:
+                self._meter.add(name, value)
+        elif isinstance(element, Embedded):
+            yield element
+        else:
+            yield TaggedOutput("failures", element)
+
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
+        yield from all_at_end(self._meter.end())

@@ -17,6 +17,8 @@ from pipeline.dataset.known_vectors import Buckets, Contents, KnownVectors, plac
 from pipeline.embedding.call_sizes import CallSettings
 from pipeline.embedding.decode import Hashed, Outcome, Reading
 from pipeline.embedding.read_ahead import ReadAhead
+from pipeline.logs import name_run, run_logger
+from pipeline.measures import Work
 from pipeline.records import (
     READ,
     Checked,
@@ -28,10 +30,12 @@ from pipeline.records import (
     Touched,
 )
 from pipeline.runs.progress import EMBEDDED, Tally
+from pipeline.steps.meter import MEASURED, Meter
 from pipeline.steps.outputs import Packed, SeenLog, StorageDoFn, all_at_end
 
 # Images that are decoded while the encoder works, or two lists of images if that is more.
 READ_AHEAD = 64
+_LOG = run_logger(__name__)
 
 
 class ToRead(NamedTuple):
@@ -57,6 +61,7 @@ class Read(NamedTuple):
         failures: images that could not be read or decoded.
         notes: what there is to tell about images that were checked.
         seen: (log, packed SeenBatch) for the log of changes.
+        measures: of reading and decoding.
     """
 
     decoded: PCollection[Decoded]
@@ -66,6 +71,7 @@ class Read(NamedTuple):
     failures: PCollection[Failure]
     notes: PCollection[Note]
     seen: PCollection[Packed]
+    measures: PCollection[Work]
 
 
 @dataclasses.dataclass
@@ -84,6 +90,7 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
         filter: (number, segment of the filter for them).
         tally_folder: the folder that counts finished images; None for no counting.
         storage: request settings for buckets.
+        run_id: the run's id, for log messages.
     """
 
     reading: Reading
@@ -94,6 +101,7 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
     filter: PCollection[tuple[int, bytes]]
     tally_folder: str | None
     storage: StorageSettings
+    run_id: str
 
     def expand(self, todo: ToRead) -> Read:
         packed = todo.packed | "BySegment" >> beam.GroupByKey() | "Todos" >> beam.MapTuple(_todos)
@@ -105,6 +113,7 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             self.tally_folder,
             self.storage,
             Shared(),
+            self.run_id,
         )
         found = (
             (todo.loose, packed)
@@ -112,7 +121,8 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             | "Spread" >> beam.Reshuffle()
             | "ReadAndDecode"
             >> beam.ParDo(read, AsMultiMap(self.contents), AsIter(self.filter)).with_outputs(
-                *("copied", "touched", "found", "failures", "notes", "seen"), main="decoded"
+                *("copied", "touched", "found", "failures", "notes", "seen", MEASURED),
+                main="decoded",
             )
         )
         return Read(
@@ -123,6 +133,7 @@ class ReadImages(beam.PTransform):  # type: ignore[misc]
             found.failures,
             found.notes,
             found.seen,
+            found[MEASURED],
         )
 
 
@@ -136,6 +147,7 @@ class _Read(StorageDoFn):
         tally_folder: str | None,
         storage: StorageSettings,
         shared: Shared,
+        run_id: str = "",
     ) -> None:
         super().__init__(storage)
         self._reading = reading
@@ -143,15 +155,21 @@ class _Read(StorageDoFn):
         self._output = output
         self._buckets = buckets
         self._shared = shared
+        self._run_id = run_id
         self._tally = Tally(tally_folder)
 
     def setup(self) -> None:
         super().setup()
+        name_run(self._run_id)
+        self._meter = Meter()
         self._ahead = ReadAhead(self._reading, max(READ_AHEAD, 2 * self._calls.images_together()))
         self._known: KnownVectors | None = None
 
     def start_bundle(self) -> None:
         self._ahead.clear()
+        self._meter.start()
+        if self._known is None:
+            _LOG.info("planning is done; images are read and embedded now")
         self._seen = SeenLog()
         self._checks: dict[str, str] = {}  # uri -> the part with its row
 
@@ -177,11 +195,14 @@ class _Read(StorageDoFn):
             outcomes = self._ahead.put(element[0])
         for outcome in outcomes:
             yield from self._routed(outcome)
+        self._meter.take(self._ahead.measures)
 
     def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
         for outcome in self._ahead.drain():
             yield from all_at_end(self._routed(outcome))
+        self._meter.take(self._ahead.measures)
         yield from all_at_end(self._seen.rest())
+        yield from all_at_end(self._meter.end())
 
     def teardown(self) -> None:
         self._ahead.close()

@@ -18,6 +18,8 @@ from pipeline.dataset.changes import HAS, Change, Seen, kind_of
 from pipeline.dataset.layout import final
 from pipeline.dataset.parts import MAX_ROWS, PartBuffer, PartWriter
 from pipeline.embedding.call_sizes import CallSettings
+from pipeline.logs import name_run, run_logger
+from pipeline.measures import Collector, Work
 from pipeline.records import (
     EMBEDDINGS,
     FAILURES,
@@ -35,9 +37,11 @@ from pipeline.runs.job import RunIdentity
 from pipeline.runs.progress import EMBEDDED, FAILED, Tally
 from pipeline.runs.shares import in_shares
 from pipeline.steps.embed import LIST_IMAGES
+from pipeline.steps.meter import MEASURED, Meter
 from pipeline.steps.outputs import METRICS, Packed, SeenLog, StorageDoFn, all_at_end
 
 _Row = TypeVar("_Row", Embedded, Failure)
+_LOG = run_logger(__name__)
 
 
 class WrittenEmbeddings(NamedTuple):
@@ -46,10 +50,12 @@ class WrittenEmbeddings(NamedTuple):
     Attributes:
         parts: finished parts.
         seen: (log, packed SeenBatch) for the log of changes.
+        measures: of writing.
     """
 
     parts: PCollection[Part]
     seen: PCollection[Packed]
+    measures: PCollection[Work]
 
 
 class ToRewrite(NamedTuple):
@@ -107,9 +113,9 @@ class WriteEmbeddings(beam.PTransform):  # type: ignore[misc]
     def expand(self, rows: PCollection[Embedded]) -> WrittenEmbeddings:
         write = _WriteEmbeddings(self.writer, self.calls, self.tally_folder, self.storage)
         written = rows | "Write" >> beam.ParDo(write, AsSingleton(self.identity)).with_outputs(
-            "seen", main="parts"
+            "seen", MEASURED, main="parts"
         )
-        return WrittenEmbeddings(written.parts, written.seen)
+        return WrittenEmbeddings(written.parts, written.seen, written[MEASURED])
 
 
 @dataclasses.dataclass
@@ -199,6 +205,7 @@ class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
 
     def setup(self) -> None:
         super().setup()
+        name_run(self._writer.run_id)
         # The first part is written after one list of images, so that users soon see a result.
         first = self._calls.images_together()
         self._enough = min(first, MAX_ROWS)
@@ -237,12 +244,30 @@ class _Write(StorageDoFn, abc.ABC, Generic[_Row]):
 class _WriteEmbeddings(_Write[Embedded]):
     kind = EMBEDDINGS
 
+    def setup(self) -> None:
+        super().setup()
+        self._meter = Meter()
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._meter.start()
+
+    def finish_bundle(self) -> Iterator[WindowedValue | TaggedOutput]:
+        yield from super().finish_bundle()
+        yield from all_at_end(self._meter.end())
+
     def add(self, row: Embedded) -> bool:
         self._tally.add(EMBEDDED, 1)
         return self._buffer.add(row, row.embedding.nbytes)
 
     def write(self, rows: list[Embedded]) -> Iterator[Part | TaggedOutput]:
-        yield self._writer.write_embeddings(rows)
+        times = Collector()
+        with times.timed("write_ms"):
+            part = self._writer.write_embeddings(rows)
+        self._meter.take(times)
+        self._meter.add("write_bytes", part.bytes)
+        _LOG.info("wrote %d embeddings to %s", part.rows, part.path)
+        yield part
         seen = SeenLog()
         for row in rows:
             yield from seen.add(row.uri, HAS)
@@ -254,10 +279,14 @@ class _WriteFailures(_Write[Failure]):
 
     def add(self, row: Failure) -> bool:
         self._tally.add(FAILED, 1)
+        Metrics.counter(METRICS, f"failed_{row.stage}_{row.error}").inc()
         return self._buffer.add(row, 0)
 
     def write(self, rows: list[Failure]) -> Iterator[Part]:
-        yield self._writer.write_failures(rows)
+        part = self._writer.write_failures(rows)
+        counts = ", ".join(f"{count} x {stage} {error}" for stage, error, count in part.reasons)
+        _LOG.info("wrote %d failures (%s) to %s", part.rows, counts, part.path)
+        yield part
 
 
 class _OfPart(TypedDict):

@@ -23,6 +23,7 @@ from pipeline.dataset.layout import (
     SUBMITTED,
     encoder_folder,
     full_path,
+    is_failed_record,
     output_folder,
     record_name,
     run_of,
@@ -89,7 +90,7 @@ def prune_encoder(output: str | os.PathLike[str], encoder_id: str, dry_run: bool
 def prune_runs(
     output: str | os.PathLike[str], older_than: timedelta, dry_run: bool = False
 ) -> Pruned:
-    """Remove the records and logs of old runs, and files that killed runs left at that time.
+    """Remove the records and logs of old runs, failed ones too, and what killed runs left then.
 
     All live files stay, and so does the record of the latest run.
 
@@ -115,6 +116,7 @@ def prune_runs(
         if info.path in records or (is_log(info.path) and run_of(info.path) in runs)
     ]
     others = [*not_named(files, manifest), *files_below(place, SUBMITTED)]
+    others += [info for info in files if is_failed_record(info.path)]
     to_remove += [info for info in others if _is_older(place, info, limit)]
     if not dry_run and (to_remove or runs):
         left = {run: token for run, token in manifest.runs.items() if run not in runs}

@@ -28,6 +28,7 @@ from pipeline.dataset.manifest import (
 )
 from pipeline.options import count_text, size_text
 from pipeline.records import EMBEDDINGS, FAILURES
+from pipeline.upkeep.failed_runs import FailedRun, read_failed_runs
 from pipeline.upkeep.submissions import Submitted, ask, read_submissions
 
 _RUNS_SHOWN = 20
@@ -77,6 +78,7 @@ class Status(NamedTuple):
         waiting: number of images that runs have embedded without committing; None if there are too
             many files to look into.
         submitted: jobs on Dataflow that have not committed their run, and how they go.
+        failed: runs that failed, the latest last; see failed_since_commit.
     """
 
     output: str
@@ -87,6 +89,7 @@ class Status(NamedTuple):
     left_bytes: int
     waiting: int | None = 0
     submitted: Sequence[Submitted] = ()
+    failed: Sequence[FailedRun] = ()
 
 
 def read_status(output: str | os.PathLike[str]) -> Status:
@@ -101,10 +104,12 @@ def read_status(output: str | os.PathLike[str]) -> Status:
     """
     place = output_folder(output)
     manifest, version = read_manifest(place)
-    left = not_named(own_files(place), manifest)
+    files = own_files(place)
+    left = not_named(files, manifest)
     parts = [info.path for info in left if _waits(info.path)]
     jobs = read_submissions(place, manifest.runs)
-    if version is None and not jobs and (not parts or is_lost(place)):
+    failed = read_failed_runs(place, files)
+    if version is None and not jobs and (not (parts or failed) or is_lost(place)):
         raise InputError(no_manifest(place))
     states = list(manifest.encoders.values())
     return Status(
@@ -116,7 +121,20 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         sum(info.bytes for info in left),
         _rows(place, parts) if len(parts) <= _LOOKS else None,
         ask(jobs),
+        failed,
     )
+
+
+def last_commit(status: Status) -> str | None:
+    """When the last run committed (ISO 8601, UTC); None if none has, or no record says it."""
+    times = [run.record["finished"] for run in status.runs if run.record is not None]
+    return max(times, default=None)
+
+
+def failed_since_commit(status: Status) -> list[FailedRun]:
+    """The runs that have failed since the last commit, the latest last."""
+    last = last_commit(status) or ""
+    return [run for run in status.failed if run["finished"] > last]
 
 
 def _waits(path: str) -> bool:
@@ -143,6 +161,7 @@ def print_status(status: Status) -> None:
     shown_on = console()
     say(f"dataset {status.output}")
     waiting = "some images" if status.waiting is None else count_text(status.waiting, "image")
+    _say_failures(failed_since_commit(status))
     if not status.runs:
         if status.submitted:
             say(f"no run has committed yet; {waiting} are finished")
@@ -181,6 +200,17 @@ def _print_submitted(status: Status) -> None:
         )
 
 
+def _say_failures(failed: Sequence[FailedRun]) -> None:
+    if not failed:
+        return
+    last = failed[-1]
+    when = last["finished"][:16].replace("T", " ")
+    say(
+        f"{count_text(len(failed), 'run')} failed since the last commit; the last one, "
+        f"{last['run_id']}, at {when} (UTC) with exit code {last['exit_code']}: {last['error']}"
+    )
+
+
 def status_json(status: Status) -> dict[str, object]:
     """A status for programs, as docs/contracts.md describes it."""
     return {
@@ -207,6 +237,7 @@ def status_json(status: Status) -> dict[str, object]:
             }
             for each in status.submitted
         ],
+        "failed_runs": list(status.failed),
         "waiting": status.waiting,
         "left_files": status.left_files,
         "left_bytes": status.left_bytes,

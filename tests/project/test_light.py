@@ -46,8 +46,9 @@ def test_help(words):
     assert not names & HEAVY
 
 
-def test_status(job):
-    names = imported("pipeline", "status", job[-1])
+@pytest.mark.parametrize("option", [(), ("--openmetrics",)])
+def test_status(job, option):
+    names = imported("pipeline", "status", job[-1], *option)
     assert "pipeline.upkeep.status" in names
     assert not names & HEAVY
 

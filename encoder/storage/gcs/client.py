@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from requests.adapters import HTTPAdapter
 
 from encoder.errors import ChangedError
 from encoder.storage.base import GCS_PREFIX, settings
+from encoder.storage.retries import count_retries
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -127,7 +129,14 @@ def bucket_of(path: str) -> tuple[Bucket, str]:
 
 def retrying() -> Retry:
     """The retry policy of a request, within the deadline of this process' settings."""
-    return DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
+    retry = DEFAULT_RETRY.with_delay(initial=0.25, maximum=16).with_timeout(settings().deadline)
+    retry._on_error = _count
+    return retry
+
+
+def _count(error: Exception) -> None:
+    count_retries()
+    logging.getLogger(__name__).info("a request is repeated after: %s", _cause(error))
 
 
 def timeouts(upload: bool = False) -> tuple[float, float]:

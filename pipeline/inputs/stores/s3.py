@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from encoder.errors import ChangedError
 from encoder.storage.base import FileInfo, Page, check_size, join, settings
 from encoder.storage.ranged_file import opened_in_ranges
+from encoder.storage.retries import count_retries
 from pipeline.inputs.stores.read_only import InputStore
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class _Response(_Head):
     """The fields of the response to GET that are used."""
 
     Body: StreamingBody
+    ResponseMetadata: dict[str, int]
 
 
 class S3Store(InputStore):
@@ -156,6 +158,7 @@ def _get(
     with _translated_errors(path):
         for attempt in range(1, _ATTEMPTS + 1):
             response: _Response = _client().get_object(Bucket=bucket, Key=name, **extra)
+            count_retries(response["ResponseMetadata"].get("RetryAttempts", 0))
             with contextlib.closing(response["Body"]) as body:
                 found = _version(response["ETag"])
                 _check(path, found, version)  # some stores ignore If-Match
@@ -165,6 +168,7 @@ def _get(
                 except BotoCoreError:
                     if attempt == _ATTEMPTS:
                         raise
+                    count_retries()
     raise AssertionError("unreachable")
 
 

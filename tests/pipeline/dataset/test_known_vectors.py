@@ -163,7 +163,8 @@ def test_the_filter_is_made_once_for_all_threads_and_bundles(tmp_path, small_bun
         for _ in range(3):
             each.start_bundle()
             assert list(each.process([todo], {}, [(3, b"bits")])) == []
-            (failure,) = each.finish_bundle()
+            failure, measures = each.finish_bundle()
+            assert measures.tag == "measures"
             assert failure.tag == "failures"
     for each in steps:
         each.teardown()

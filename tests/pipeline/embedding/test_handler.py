@@ -39,9 +39,7 @@ def handler():
 
 def test_a_batch_that_fails_costs_only_the_images_that_fail(handler):
     model = LoadedEncoder(Picky)
-    outcomes = list(
-        handler.run_inference([decoded(n, 255 if n == 3 else n) for n in range(7)], model)
-    )
+    outcomes = list(handler.embed([decoded(n, 255 if n == 3 else n) for n in range(7)], model))
     assert [outcome.uri for outcome in outcomes] == [f"{n}.jpg" for n in range(7)]
     assert [isinstance(outcome, Embedded) for outcome in outcomes] == [True] * 3 + [False] + [
         True
@@ -58,7 +56,7 @@ def test_values_that_are_not_finite_are_a_failure(handler):
         def embed(self, images, batch_size):
             return np.array([[1, 2], [np.nan, np.inf]], np.float32)
 
-    good, bad = handler.run_inference([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken))
+    good, bad = handler.embed([decoded(0, 0), decoded(1, 1)], LoadedEncoder(Broken))
     assert isinstance(good, Embedded)
     assert (bad.stage, bad.message) == ("embed", "2 values are not finite")
 
@@ -74,7 +72,7 @@ def test_loading_warms_up_and_each_load_has_its_own_id(small_bundle):
 def test_a_bundle_that_was_replaced_meanwhile_is_noticed(small_bundle, handler):
     model = EncoderHandler(str(small_bundle), "0123456789abcdef", batch_size=2).load_model()
     with pytest.raises(JobError, match="somebody has replaced it"):
-        handler.run_inference([decoded(0, 0)], model)
+        handler.embed([decoded(0, 0)], model)
 
 
 @pytest.mark.parametrize("change", ["weights", "preprocess", "id"])
@@ -92,13 +90,13 @@ def test_vectors_do_not_change_without_a_new_id(small_bundle, tmp_path, handler,
         encoder.load(tmp_path)
     model = EncoderHandler(str(tmp_path), read_spec(tmp_path).id, batch_size=2).load_model()
     with pytest.raises(JobError, match="do not belong together"):
-        handler.run_inference([decoded(0, 0)], model)
+        handler.embed([decoded(0, 0)], model)
 
 
 def test_a_bundle_that_can_not_be_loaded_is_no_failure_of_images(tmp_path, handler):
     model = EncoderHandler(str(tmp_path), "0123456789abcdef", batch_size=2).load_model()
     with pytest.raises(JobError, match=r"can't be loaded: .*is not an encoder bundle"):
-        handler.run_inference([decoded(0, 0)], model)
+        handler.embed([decoded(0, 0)], model)
 
 
 def test_a_lost_model_process_is_no_failure_of_images(handler):
@@ -109,7 +107,37 @@ def test_a_lost_model_process_is_no_failure_of_images(handler):
             raise EOFError
 
     with pytest.raises(EOFError):
-        handler.run_inference([decoded(0, 0)], Gone())
+        handler.embed([decoded(0, 0)], Gone())
+
+
+def test_a_load_is_no_part_of_the_first_call(handler, monkeypatch):
+    """Measures of a call, with a clock that only the fakes move."""
+    now = [0.0]
+    monkeypatch.setattr("pipeline.embedding.handler.time.perf_counter", lambda: now[0])
+
+    class Slow:
+        computes_on = "a fake"
+
+        def embed(self, images, batch_size):
+            now[0] += 2
+            if len(images) > 2:
+                raise MemoryError
+            return images.sum(axis=(1, 2)).astype(np.float32)
+
+    def load():
+        now[0] += 14
+        return Slow()
+
+    model = LoadedEncoder(load)
+    *outcomes, call = handler.run_inference([decoded(n, n) for n in range(3)], model)
+    assert [outcome.load.seconds for outcome in outcomes] == [14] * 3
+    assert call.values == (
+        *(("batch_images", 3), ("cache_hits", 0)),
+        *(("inference_ms", 2000), ("load_ms", 14_000)),  # one half of a list that failed
+        ("inference_ms", 2000),
+    )
+    *_, call = handler.run_inference([decoded(2, 2), decoded(3, 3)], model)
+    assert call.values == (("batch_images", 2), ("cache_hits", 1), ("inference_ms", 2000))
 
 
 def test_the_size_of_a_batch_is_that_of_its_pixels(handler):
@@ -128,10 +156,10 @@ def test_each_content_is_computed_once(handler):
 
     model = LoadedEncoder(Counting)
     twins = [decoded(1, 5), decoded(1, 5)._replace(uri="twin.jpg"), decoded(2, 6)]
-    one, twin, other = handler.run_inference(twins, model)
+    one, twin, other = handler.embed(twins, model)
     assert (one.uri, twin.uri) == ("1.jpg", "twin.jpg")
     assert one.embedding.tolist() == twin.embedding.tolist() != other.embedding.tolist()
-    (again,) = handler.run_inference([decoded(2, 6)._replace(uri="again.jpg")], model)
+    (again,) = handler.embed([decoded(2, 6)._replace(uri="again.jpg")], model)
     assert again.embedding.tolist() == other.embedding.tolist()
     assert calls == [2]
 
@@ -150,7 +178,7 @@ def test_a_batch_is_filled_up_and_its_halves_are_not(handler):
                 raise MemoryError
             return images.sum(axis=(1, 2)).astype(np.float32)
 
-    outcomes = handler.run_inference([decoded(n, n + 1) for n in range(3)], LoadedEncoder(Small))
+    outcomes = handler.embed([decoded(n, n + 1) for n in range(3)], LoadedEncoder(Small))
     assert [outcome.embedding.tolist()[0] for outcome in outcomes] == [4, 8, 12]
     assert asked == [(3, 8), (1, None), (2, None)]
 
@@ -170,11 +198,11 @@ def test_vectors_are_remembered_within_a_bound_of_bytes(monkeypatch):
     )  # two vectors of 4,000 bytes
     handler = EncoderHandler("nowhere", "0123", batch_size=8)
     model = LoadedEncoder(Wide)
-    first = handler.run_inference([decoded(n, n) for n in range(6)], model)
+    first = handler.embed([decoded(n, n) for n in range(6)], model)
     assert all(outcome.embedding.base is None for outcome in first)
-    handler.run_inference([decoded(4, 4), decoded(5, 5)], model)
+    handler.embed([decoded(4, 4), decoded(5, 5)], model)
     assert calls == [6]
-    handler.run_inference([decoded(3, 3)], model)
+    handler.embed([decoded(3, 3)], model)
     assert calls == [6, 1]
 
 
@@ -182,7 +210,7 @@ def test_a_batch_of_more_than_is_remembered(monkeypatch):
     monkeypatch.setattr("pipeline.embedding.handler.RECENT_BYTES", 1)
     handler = EncoderHandler("nowhere", "0123", batch_size=8)
     twins = [decoded(n % 3, n % 3) for n in range(6)]
-    outcomes = handler.run_inference(twins[:2] + twins[3:5], LoadedEncoder(Picky))
+    outcomes = handler.embed(twins[:2] + twins[3:5], LoadedEncoder(Picky))
     assert [outcome.embedding.tolist()[0] for outcome in outcomes] == [0, 4, 0, 4]
 
 
@@ -198,7 +226,7 @@ def test_failures_are_not_remembered_and_keep_no_pixels(handler):
 
     model = LoadedEncoder(Failing)
     for calls in (1, 2):
-        (failure,) = handler.run_inference([decoded(0, 0)], model)
+        (failure,) = handler.embed([decoded(0, 0)], model)
         assert failure.error == "RuntimeError"
         assert len(arrays) == calls
     gc.collect()

@@ -100,7 +100,9 @@ def test_the_record(make, tmp_path):
         *("run_id", "encoder_id", "started", "finished", "inputs", "listed", "new", "changed"),
         *("unchanged", "deleted", "embedded", "failed", "resumed", "encoder_loads", "seconds"),
         *("copied", "computed_on", "images_per_second", "renewed", "rows", "repeated", "notes"),
+        *("failures_by_reason", "phases", "measures", "versions", "runner", "job_id"),
     }
+    assert record["failures_by_reason"] == {"decode OSError": 1}
     assert read_manifest(job.output)[0].runs == {"run1": job.token}
     assert by_glob(tmp_path) == ["/1.jpg", "/2.jpg"]
 

@@ -76,16 +76,19 @@ def test_parts_that_wait_are_merged_by_the_run_that_takes_them(
 def test_a_run_with_many_parts_commits_few(many_parts, tmp_path, dataset):
     for n in range(9):
         write_image(tmp_path / "p" / f"{n}.png", n)
-    (tmp_path / "p" / "bad.png").write_bytes(b"no image")
+    for n in range(3):
+        (tmp_path / "p" / f"bad{n}.png").write_bytes(b"no image")
     dataset.run(tmp_path / "p")
     manifest, _ = read_manifest(str(dataset.folder))
     (state,) = manifest.encoders.values()
-    assert [(each.kind, each.rows) for each in state.parts] == [(EMBEDDINGS, 9), (FAILURES, 1)]
+    assert [(each.kind, each.rows) for each in state.parts] == [(EMBEDDINGS, 9), (FAILURES, 3)]
     table = ds.dataset(dataset.folder / "embeddings").to_table()
     assert len(set(table["uri"].to_pylist())) == 9
     assert not list(dataset.folder.glob("staging/**/*.parquet")), "the small parts are gone"
     (record,) = (json.loads(path.read_text()) for path in (dataset.folder / "runs").iterdir())
-    assert (record["embedded"], record["failed"], record["encoder_loads"]) == (9, 1, 1)
+    assert (record["embedded"], record["failed"], record["encoder_loads"]) == (9, 3, 1)
+    assert record["failures_by_reason"] == {"decode UnidentifiedImageError": 3}
+    assert record["measures"]["load_ms"]["count"] == 1
     # A copy and a changed image in the next run: a part with rows is written again without one.
     write_image(tmp_path / "p" / "copy.png", 3)
     write_image(tmp_path / "p" / "0.png", 50)

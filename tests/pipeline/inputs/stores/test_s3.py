@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
+from urllib3.response import HTTPResponse
 
 from encoder.errors import ChangedError, TooLargeError
 from encoder.storage.registry import store_for
+from encoder.storage.retries import take_retries
 from pipeline.__main__ import main
 from pipeline.inputs.stores import name_ranges
 from pipeline.inputs.stores import s3 as s3_module
@@ -418,3 +421,20 @@ def test_outputs_are_refused(shell):
     assert code == 2
     assert "--output 'ftp://host/out': unknown scheme ftp://" in err
     assert main(["status", "s3://photos/out"]) == 2
+
+
+def test_repeated_requests_are_counted(s3):
+    """boto3 repeats them itself; its response says how often."""
+    put(s3, "a.jpg", b"content")
+    failed = []
+
+    def fail_twice(request, **_):
+        if len(failed) == 2:
+            return None
+        failed.append(request.url)
+        return AWSResponse(request.url, 503, {}, HTTPResponse(io.BytesIO(), preload_content=False))
+
+    s3_module._client().meta.events.register("before-send.s3.GetObject", fail_twice)
+    take_retries()
+    assert S3Store().read("s3://photos/a.jpg")[0] == b"content"
+    assert (len(failed), take_retries()) == (2, 2)
