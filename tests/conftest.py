@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import pathlib
 import socket
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 
 from encoder.compute.keras_setup import import_keras
 
@@ -27,6 +29,31 @@ from encoder.storage.gcs.client import gcs_client
 from examples.real_data import packaged_vgg16_weights, photographs
 from tests.support.dataset import Dataset
 from tests.support.gcs.server import serving
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_as_before() -> Iterator[None]:
+    """Commands silence all logs of their process."""
+    before = logging.root.manager.disable
+    yield
+    logging.disable(before)
+
+
+@pytest.fixture(autouse=True)
+def _budgets_are_given_back() -> Iterator[None]:
+    """Runs share the budgets of their process: each has to give back all that it took."""
+    yield
+    module = sys.modules.get("pipeline.embedding.read_ahead")
+    if module is None:
+        return
+    budgets = [
+        module._shared_budget("bytes", module.BYTES_HELD),
+        module._shared_budget("pixels", module.PIXELS_PER_CORE * module.usable_cores()),
+    ]
+    deadline = time.monotonic() + 10
+    while any(budget._held for budget in budgets) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [budget._held for budget in budgets] == [0, 0]
 
 
 def small_network(seed: int = 1, channels: int = 3) -> keras.Model:

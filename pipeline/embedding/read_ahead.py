@@ -109,7 +109,7 @@ class ReadAhead:
             self._decoded(outcome, began)
             flight.land(outcome)
 
-        self._decoders.submit(_passing_on, self._flight, work)
+        self._submit(work, self._flight, len(hashed.data))
 
     def drain(self) -> Iterator[Outcome | Hashed]:
         """Wait for all other outcomes."""
@@ -182,10 +182,14 @@ class ReadAhead:
                     waiting.append(todo)
                 yield image
 
-        def fail_rest(error: Exception) -> None:
-            self._timeouts.record(error)
+        def give_back_waiting() -> None:
             for todo in waiting:
                 self._bytes.give_back(todo.image.bytes)
+
+        def fail_rest(error: Exception) -> None:
+            give_back_waiting()
+            self._timeouts.record(error)
+            for todo in waiting:
                 flight.land(failure_of(todo.image, _stage_of(error), error), in_room=True)
             for todo in rest:
                 flight.land(failure_of(todo.image, _stage_of(error), error))
@@ -206,6 +210,7 @@ class ReadAhead:
                 with watch.limited(give_up):
                     found = next(members, None)
                 if found is None:
+                    give_back_waiting()  # there are some only if nobody waits for them any more
                     break
                 image, data = found
                 todo = waiting.popleft()
@@ -243,7 +248,22 @@ class ReadAhead:
             self._decoded(outcome, began)
             flight.land(outcome, in_room)
 
-        self._decoders.submit(_passing_on, flight, work)
+        self._submit(work, flight, amount)
+
+    def _submit(self, work: Callable[[_Flight], None], flight: _Flight, amount: int) -> None:
+        """Decode in another thread. The work gives back the amount of bytes.
+
+        If it never begins, since the threads end, the amount is given back here: all threads of the
+        process share the budget.
+        """
+        try:
+            future = self._decoders.submit(_passing_on, flight, work)
+        except RuntimeError:  # close was called
+            self._bytes.give_back(amount)
+            return
+        future.add_done_callback(
+            lambda done: self._bytes.give_back(amount) if done.cancelled() else None
+        )
 
     def _have_read(self, image: Image, data: bytes, seconds: float) -> None:
         self.measures.add("read_bytes", len(data))

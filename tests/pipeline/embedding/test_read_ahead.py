@@ -48,8 +48,8 @@ def outcome(spec):
     return read
 
 
-def todo(path, **changes):
-    return Todo(Image(str(path), "v1", 1, **changes))
+def todo(path, bytes=1, **changes):
+    return Todo(Image(str(path), "v1", bytes, **changes))
 
 
 def test_an_image(tmp_path, outcome):
@@ -415,6 +415,28 @@ def test_images_that_wait_to_be_looked_up_are_dropped_with_the_others(
     assert ahead._bytes._held == before
     assert list(ahead.drain()) == []
     ahead.close()
+
+
+def test_images_that_are_never_decoded_give_their_bytes_back(tmp_path, spec, monkeypatch):
+    """A run that fails closes its threads while images wait; the next run has the whole budget."""
+    decode, going_on = reading.decode, threading.Event()
+
+    def slowly(*words):
+        going_on.wait(20)
+        return decode(*words)
+
+    monkeypatch.setattr(reading, "decode", slowly)
+    ahead = ReadAhead(Reading(spec), window=60)
+    before = ahead._bytes._held
+    for n in range(40):
+        assert list(ahead.put(todo(write_image(tmp_path / f"{n}.png", n), bytes=100))) == []
+    deadline = time.monotonic() + 20
+    while ahead._bytes._held < before + 4000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ahead._bytes._held == before + 4000
+    threading.Timer(0.2, going_on.set).start()
+    ahead.close()
+    assert ahead._bytes._held == before
 
 
 def test_all_threads_of_a_process_share_the_bounds_of_memory(spec):
