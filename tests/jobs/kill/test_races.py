@@ -59,6 +59,7 @@ def test_a_reader_sees_one_committed_state_after_the_other(trial):
     assert read > len(states)
 
 
+@pytest.mark.long
 def test_of_two_runs_the_later_loses_and_its_work_is_taken_over(trial):
     """Each run embeds other images. The second run begins later and commits first."""
     go = trial.folder / "go"
