@@ -80,8 +80,9 @@ def _machine(row: object, number: int) -> Machine:
     name, gflops = row["name"], row.get("gflops", {})
     names = ("usd_per_hour", "cores", "images_per_second")
     values = {each: row.get(each) for each in names}
-    given = gflops if isinstance(gflops, dict) else {"": gflops}
-    for key, value in (*values.items(), *((f"gflops of {k!r}", v) for k, v in given.items())):
+    if not isinstance(gflops, dict):
+        raise ValueError(f"machine {name!r}: gflops is {gflops!r}; expected {{'float32': NUMBER}}")
+    for key, value in (*values.items(), *((f"gflops of {k!r}", v) for k, v in gflops.items())):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 < value < math.inf):
             raise ValueError(f"machine {name!r}: {key} is {value!r}; expected a number above 0")
@@ -90,7 +91,7 @@ def _machine(row: object, number: int) -> Machine:
     return Machine(
         name,
         values["usd_per_hour"],
-        given,
+        gflops,
         values["cores"],
         values["images_per_second"],
         row.get("measured") is True,

@@ -251,18 +251,14 @@ class ReadAhead:
         self._submit(work, flight, amount)
 
     def _submit(self, work: Callable[[_Flight], None], flight: _Flight, amount: int) -> None:
-        """Decode in another thread. The work gives back the amount of bytes.
-
-        If it never begins, since the threads end, the amount is given back here: all threads of the
-        process share the budget.
-        """
+        """Decode in another thread. The work gives back its bytes, or this if it never begins."""
         try:
             future = self._decoders.submit(_passing_on, flight, work)
         except RuntimeError:  # close was called
             self._bytes.give_back(amount)
             return
         future.add_done_callback(
-            lambda done: self._bytes.give_back(amount) if done.cancelled() else None
+            lambda done: self._bytes.give_back(amount if done.cancelled() else 0)
         )
 
     def _have_read(self, image: Image, data: bytes, seconds: float) -> None:

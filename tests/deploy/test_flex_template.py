@@ -28,6 +28,7 @@ VALUES = {
     "list_delimiter": ("tab", "\t"),
     "list_quoting": ("none", "none"),
     "list_encoding": ("latin-1", "latin-1"),
+    "log_format": ("json", "json"),
     "image_feature": ("image/encoded", "image/encoded"),
     "id_feature": ("image/filename", "image/filename"),
     "encoder": ("gs://b/vgg16", "gs://b/vgg16"),

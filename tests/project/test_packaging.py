@@ -49,13 +49,13 @@ def test_the_wheel_holds_every_module(tmp_path):
 
 
 def package_files():
-    """All modules of both packages, in all subfolders, and the py.typed files."""
+    """All modules of both packages, in all subfolders, the py.typed files, and tables."""
     found = {
         path.relative_to(ROOT).as_posix()
         for package in ("encoder", "pipeline")
         for path in (ROOT / package).rglob("*.py")
     }
-    return found | {"encoder/py.typed", "pipeline/py.typed"}
+    return found | {"encoder/py.typed", "pipeline/py.typed", "pipeline/cli/machines.json"}
 
 
 def test_the_lock_covers_every_dependency():
