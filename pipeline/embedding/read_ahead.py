@@ -46,9 +46,8 @@ def _shared_budget(of: Literal["bytes", "pixels"], total: int) -> Budget:
 class ReadAhead:
     """Reads and decodes images while the encoder is busy.
 
-    Outcomes come in the order in which they are ready: a slow object holds up no other. Reading and
-    decoding have threads of their own, so that decoding never waits for a slow read. A read that
-    takes longer than it may is a failure.
+    Outcomes come in the order in which they are ready. Reading and decoding have threads of their
+    own, so that decoding never waits for a slow read. A read that takes too long is a failure.
 
     Args:
         reading: how images are read and decoded.
