@@ -234,7 +234,7 @@ def test_decoding_is_admitted_by_pixels_and_not_by_count(tmp_path, spec, monkeyp
             with lock:
                 now[0] += pixels
                 most[0] = max(most[0], now[0])
-            time.sleep(0.002)
+            time.sleep(0.02)  # long enough for a second decoder to start
             yield
             with lock:
                 now[0] -= pixels
