@@ -19,7 +19,7 @@ from pipeline.dataset.layout import output_folder
 from pipeline.errors import JobError
 from pipeline.inputs.stores.registry import is_other_store
 from pipeline.inputs.uris import readable
-from pipeline.launch.checks import check_command, check_places, check_plans, runner_of
+from pipeline.launch.checks import check_command, check_places, check_plans, named_runner
 from pipeline.launch.dataflow import parse_words
 from pipeline.options import DEFAULT_BATCH_SIZE, JobOptions, count_text, size_text
 
@@ -74,7 +74,7 @@ def check_run(options: argparse.Namespace, rest: list[str]) -> None:
     """Check the options of run that decide where it runs, before anything is loaded or asked."""
     settings = settings_for(options.gpu, rest)
     check_command(settings.beam_options, settings.gpu, not options.no_wait)
-    check_places(runner_of(rest), options.encoder, options.output, options.input)
+    check_places(named_runner(rest), options.encoder, options.output, options.input)
     if options.run_id and parse_words(rest)[0].is_template:
         raise InputError(
             f"--run-id {options.run_id!r}: a template is started many times, and each execution "
@@ -84,7 +84,7 @@ def check_run(options: argparse.Namespace, rest: list[str]) -> None:
 
 def check_plan(options: argparse.Namespace, rest: list[str]) -> None:
     """The same for plan."""
-    check_plans(runner_of(rest))
+    check_plans(named_runner(rest))
     check_command(rest)
 
 

@@ -62,7 +62,7 @@ def check_places(runner: str, encoder: str, output: str, inputs: Sequence[str]) 
             raise InputError(f"{option}: workers on Dataflow can't reach {path}; use gs://")
 
 
-def runner_of(words: Sequence[str]) -> str:
+def named_runner(words: Sequence[str]) -> str:
     """The runner that a command line names, or the default one."""
     return runner_name(_parser().parse_known_args(list(words))[0].runner)
 

@@ -9,8 +9,7 @@ from deploy.flex_template import launch
 from encoder.storage.registry import store_for
 from pipeline.dataset.reader import open_dataset
 from tests.conftest import write_image
-
-dataflow = pytest.importorskip("tests.support.dataflow", reason="comes with run --no-wait")
+from tests.support import dataflow
 
 
 @pytest.mark.slow
