@@ -11,7 +11,7 @@ from encoder.errors import InputError
 from encoder.terminal import Parser
 from pipeline.embedding.call_sizes import visible_gpus
 from pipeline.launch.accelerators import Accelerator, parse_accelerator
-from pipeline.launch.checks import runner_of
+from pipeline.launch.checks import named_runner
 from pipeline.launch.dataflow import parse_words
 from pipeline.options import (
     DATAFLOW,
@@ -53,7 +53,7 @@ def settings_for(gpu: str, beam_options: Sequence[str]) -> Settings:
     Raises:
         InputError: --gpu is wrong, or not for this runner.
     """
-    runner = runner_of(beam_options)
+    runner = named_runner(beam_options)
     if gpu and runner != DATAFLOW:
         raise InputError(
             f"--gpu {gpu!r} is for --runner=DataflowRunner; on this machine GPUs are used without "

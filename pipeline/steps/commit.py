@@ -88,7 +88,7 @@ def _commit(
     work: Iterable[Work],
 ) -> str:
     configure(job.storage)
-    name_run(job.run_id)
+    name_run(identity.run_id)
     total = Counts()
     for each in counts:
         total.add(each)
