@@ -168,8 +168,6 @@ class _Read(StorageDoFn):
     def start_bundle(self) -> None:
         self._ahead.clear()
         self._meter.start()
-        if self._known is None:
-            _LOG.info("planning is done; images are read and embedded now")
         self._seen = SeenLog()
         self._checks: dict[str, str] = {}  # uri -> the part with its row
 
@@ -182,6 +180,7 @@ class _Read(StorageDoFn):
         # Side inputs are first available here; they are complete, and the same in every bundle.
         self._contents = contents
         if self._known is None:  # all threads of a process share one
+            _LOG.info("planning is done; images are read and embedded now")
             self._known = self._shared.acquire(
                 lambda: KnownVectors(self._output, self._buckets, dict(segments))
             )
