@@ -22,6 +22,8 @@ _CUT_OFF = re.compile(r"StatusRuntimeException: ((?:CANCELLED|UNAVAILABLE)\b.*)"
 _JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: (.*)")
 # The error of the connection to the job service.
 _SERVICE_ENDED = re.compile(r"RPC that terminated with:\s+status = StatusCode\.(\w+)")
+_READER = "wait_until_finish_read"  # Beam's name of the thread that reads a service's messages
+_LONGEST_WAIT = 5.0  # seconds for it to end
 _OWN_MODULES = "|".join(re.escape(error.__module__) for error in (JobError, InputError))
 _OWN_ERRORS = re.compile(rf"(?:{_OWN_MODULES})\.\w+: (.*?)(?: \[while running|$)", re.M)
 
@@ -58,7 +60,8 @@ def explain(error: BaseException) -> str:
 def quiet_threads() -> Iterator[None]:
     """Log the errors of other threads rather than print them; the job reports its error itself.
 
-    Beam reads the messages of a job service in a thread, which also fails when the service ends.
+    Beam reads the messages of a job service in a thread, which also fails when the service ends, be
+    it a moment after the job has.
     """
 
     def log(failed: threading.ExceptHookArgs) -> None:
@@ -68,4 +71,7 @@ def quiet_threads() -> Iterator[None]:
     try:
         yield
     finally:
+        for thread in threading.enumerate():
+            if thread.name == _READER:
+                thread.join(_LONGEST_WAIT)
         threading.excepthook = before

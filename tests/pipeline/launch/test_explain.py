@@ -53,3 +53,16 @@ def test_threads_print_no_tracebacks(capsys):
         thread.join()
     assert capsys.readouterr().err == ""
     assert threading.excepthook is before
+
+
+def test_a_reader_that_fails_after_the_job_is_quiet(capfd):
+    failing = threading.Event()
+
+    def fail():
+        failing.wait()
+        raise ValueError("the service has ended")
+
+    with quiet_threads():
+        threading.Thread(target=fail, name="wait_until_finish_read").start()
+        threading.Timer(0.2, failing.set).start()
+    assert capfd.readouterr() == ("", "")

@@ -136,12 +136,18 @@ def outputs(keras, model, images):
             if getattr(value, "ndim", 0) >= 2 and value.dtype.kind != "O":
                 found[key] = value.mean(tuple(range(1, value.ndim - 1)))
     for _, layer in named_layers(keras, model):
-        vars(layer).pop("call", None)
+        vars(layer).pop(computing(layer), None)
     return found
 
 
+def computing(layer):
+    """The method that a call of the layer runs. Quantized layers have another."""
+    is_quantized = getattr(layer, "quantization_mode", None) is not None
+    return "quantized_call" if is_quantized else "call"
+
+
 def record(layer, values):
-    compute = layer.call
+    compute = getattr(layer, computing(layer))
 
     @functools.wraps(compute)
     def call(*arguments, **options):
@@ -150,7 +156,7 @@ def record(layer, values):
             values.append(np.asarray(output).astype("float64"))
         return output
 
-    layer.__dict__["call"] = call
+    layer.__dict__[computing(layer)] = call
 
 
 def named_layers(keras, model, prefix=""):
