@@ -108,7 +108,7 @@ def make_bundles(base: pathlib.Path, options: argparse.Namespace) -> dict[str, s
 def describe(bundle: str) -> dict[str, str]:
     """The device, its driver and the library that uses it."""
     import encoder
-    from encoder.compute.engines.registry import backend
+    from encoder.compute.engines.keras.registry import backend
 
     loaded = encoder.load(bundle)
     return {"device": loaded.devices[0].name, "backend": f"{backend().name} {backend().version}"}

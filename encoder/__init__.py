@@ -7,9 +7,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoder.bundle import extract, load
+    from encoder.bundle import load
     from encoder.compute.runtime import Encoder
     from encoder.errors import ChangedError, CutMismatchError, InputError
+    from encoder.extraction import extract
     from encoder.network.cut import get_encoder
     from encoder.network.reference import vgg16_encoder_decoder, vgg16_imagenet
     from encoder.spec import EncoderSpec
@@ -23,13 +24,13 @@ _HOMES = {
     "Encoder": "compute.runtime",
     "EncoderSpec": "spec",
     "InputError": "errors",
-    "extract": "bundle",
+    "extract": "extraction",
     "get_encoder": "network.cut",
     "load": "bundle",
     "vgg16_encoder_decoder": "network.reference",
     "vgg16_imagenet": "network.reference",
 }
-_WITHOUT_KERAS = ("errors", "spec")
+_WITHOUT_KERAS = ("bundle", "compute.runtime", "errors", "spec")
 
 __all__ = [
     "__version__",

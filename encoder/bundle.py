@@ -1,166 +1,38 @@
-"""The encoder bundle: a folder with ``encoder.keras`` and ``encoder.json``."""
+"""The encoder bundle: a folder with ``encoder.keras``, ``encoder.json`` and a compiled form."""
 
 from __future__ import annotations
 
-import operator
+import logging
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
-
-from encoder.compute.engines.registry import backend
+from encoder.compute.engines.choice import choose
+from encoder.compute.engines.ncnn import form as ncnn_form
+from encoder.compute.engines.ncnn.engine import NcnnEngine
+from encoder.compute.engines.ncnn.form import FORM_FILES, Form, Refusal
+from encoder.compute.keras_setup import import_keras
 from encoder.compute.runtime import Encoder
 from encoder.errors import InputError
-from encoder.model_files.load import ignore, load_model
-from encoder.network.backbones import recognize
-from encoder.network.cut import Cut, Recipe, backbone_of, check_cut, cut_encoder
-from encoder.network.fingerprint import encoder_id
-from encoder.network.graph import what_is_left_out
-from encoder.network.pooling import GEM_P, pooled_length
-from encoder.network.preprocess import preprocess as preprocess_pixels
-from encoder.network.taps import Selector, short_vectors
-from encoder.spec import (
-    MODEL_FILE,
-    SPEC_FILE,
-    Decode,
-    EncoderSpec,
-    Fit,
-    Pooling,
-    Precision,
-    PreprocessMode,
-    Resize,
-    read_spec,
-    seal,
-)
+from encoder.spec import MODEL_FILE, EncoderSpec, EngineName, check_seal, read_values
 from encoder.storage.base import join
 from encoder.storage.registry import normalize as normalize_path
 from encoder.storage.registry import store_for
 
-_RANDOM_IMAGES = 2
+if TYPE_CHECKING:
+    import keras
 
+    from encoder.compute.engines.ncnn.compile import Compiled
 
-def extract(
-    model: keras.Model | str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    layer: Selector = "auto",
-    pooling: Pooling = "gap",
-    normalize: bool = False,
-    gem_p: float = GEM_P,
-    preprocess: PreprocessMode | None = None,
-    resize: Resize = "bilinear",
-    fit: Fit = "stretch",
-    decode: Decode = "exact",
-    background: tuple[int, int, int] = (0, 0, 0),
-    precision: Precision = "float32",
-    input_size: tuple[int, int] | None = None,
-    input_name: str | None = None,
-    trust: bool = False,
-    custom_objects: Sequence[str] = (),
-    builder: str | None = None,
-    force: bool = False,
-    say: Callable[[str], None] = ignore,
-) -> Encoder:
-    """Cut the encoder out of a trained network and write it as a bundle.
-
-    Args:
-        model: a keras.Model, or the path of a model file (local or gs://, see load_model in
-            encoder.model_files.load).
-        output: folder for the bundle, local or gs://. Other files there stay.
-        layer, pooling, normalize, gem_p, input_size, input_name: see encoder.get_encoder.
-        preprocess: how pixels (0..255) were preprocessed in training: "caffe" (VGG16 and ResNet50
-            of keras.applications), "tf", "torch", "unit" (divided by 255) or "none". None selects
-            the mode of the keras.applications backbone that the network contains, else "none".
-        resize, fit: how to bring images of another size to the input size.
-        decode: "exact", or "fast": large JPEGs are decoded at a fraction of their size, which is
-            faster and changes vectors a little.
-        background: RGB colour (0-255) under transparent pixels and around padded images.
-        precision: dtype that the layers compute in; "tf32" is float32, but GPUs may multiply as
-            TF32.
-        trust, custom_objects, builder: see load_model in encoder.model_files.load. Layers that need
-            other code are left out, with all layers behind them.
-        force: replace the bundle of another encoder at the output. A bundle of the same encoder
-            is written again without it.
-        say: called with one sentence on each layer, on the preprocessing that was chosen, and on
-            what to look at: an embedding that is very short, a bundle that is replaced.
-
-    Returns:
-        The encoder, loaded from the new bundle.
-
-    Raises:
-        InputError: the model can't be used, an option does not fit it, the output holds the
-            bundle of another encoder, or the bundle can't be written.
-        CutMismatchError: the encoder does not compute what the network computes.
-    """
-    if isinstance(model, str | os.PathLike):
-        network, source_sha256 = load_model(
-            model, trust=trust, builder=builder, custom_objects=custom_objects, hide=True, say=say
-        )
-        source = os.fspath(model)
-    else:
-        network, source, source_sha256 = model, f"in memory: {model.name}", ""
-    cut = cut_encoder(network, Recipe(layer, pooling, normalize, gem_p, input_size, input_name))
-    for tap in cut.taps:
-        say(f"layer: {tap.reason}")
-    if cut.graph.left_out:
-        say(f"loaded without {what_is_left_out(cut.graph.left_out)}: no tap needs more")
-    if short := short_vectors(cut.taps, int(cut.model.output_shape[-1])):
-        say(f"warning: {short}")
-    if preprocess is None:
-        found = recognize(cut.graph)
-        say(f"preprocess {found.mode}: {found.reason}")
-        preprocess = found.mode
-    height, width, channels = cut.backbone.input_shape[1:]
-    if height is None or width is None:
-        raise InputError(
-            f"the network takes images of any size ({cut.backbone.input_shape}); say which size "
-            "to embed at with --input-size HxW (input_size=(height, width))"
-        )
-    spec = EncoderSpec(
-        id="",
-        source=source,
-        source_sha256=source_sha256,
-        layers=tuple(tap.step.name for tap in cut.taps),
-        slices=_slices(cut),
-        pooling=pooling,
-        gem_p=float(gem_p) if pooling == "gem" else None,
-        normalize=bool(normalize),
-        dim=int(cut.model.output_shape[-1]),
-        height=height,
-        width=width,
-        channels=channels,
-        preprocess=preprocess,
-        resize=resize,
-        fit=fit,
-        decode=decode,
-        background=_rgb(background),
-        precision=precision,
-        max_difference=0.0,
-        versions={"keras": keras.__version__, backend().package: backend().version},
-    )
-    spec = spec.replace(id=encoder_id(cut.backbone, spec.vector_settings()))
-    if note := _replaced(output, spec.id, force):
-        say(note)
-    spec = spec.replace(max_difference=check_cut(cut, _test_images(spec)))
-    return _write(cut.model, spec, output, trust, custom_objects)
-
-
-def _rgb(background: Sequence[int]) -> tuple[int, int, int]:
-    """The background as plain numbers, which encoder.json can hold and the id is made of."""
-    try:
-        red, green, blue = (operator.index(value) for value in background)
-    except (TypeError, ValueError):
-        red = green = blue = -1
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise InputError(f"background is {background!r}; expected three whole numbers, 0 to 255")
-    return red, green, blue
+_LOG = logging.getLogger(__name__)
 
 
 def load(
-    folder: str | os.PathLike[str], *, trust: bool = False, custom_objects: Sequence[str] = ()
+    folder: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    custom_objects: Sequence[str] = (),
+    engine: EngineName = "auto",
 ) -> Encoder:
     """Load an encoder bundle from a local folder or gs://.
 
@@ -168,97 +40,98 @@ def load(
         folder: the bundle's folder.
         trust: allow Lambda layers and custom classes, whose code then runs.
         custom_objects: names of modules that define custom classes of the bundle.
+        engine: "keras", which imports TensorFlow or JAX; "ncnn", which needs neither, for bundles
+            with a compiled form; "auto" takes the one that is faster here.
 
     Raises:
-        InputError: the folder is not a bundle, its files do not belong together, or its model
-            contains code that is not trusted.
+        InputError: the folder is not a bundle, its files do not belong together, its model
+            contains code that is not trusted, or the engine can't compute it here.
     """
-    spec = read_spec(folder)
+    spec, compiled = read_bundle(folder)
     path = join(normalize_path(folder), MODEL_FILE)
     if store_for(path).stat(path) is None:
         raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
+
+    def load_model() -> keras.Model:
+        return load_network(path, spec, trust, custom_objects)
+
+    if choose(engine, spec, compiled) == "ncnn" and isinstance(compiled, Form):
+        missing = _missing_files(folder)
+        if not missing:
+            check_seal(folder)
+            found = NcnnEngine(*_compiled_files(folder, compiled), spec)
+            return Encoder(spec, found, load_model)
+        if engine == "ncnn":
+            raise InputError(
+                f"--engine ncnn: {os.fspath(folder)!r} has no {' and no '.join(missing)}: copy the "
+                "bundle with all of its files, or extract the encoder again"
+            )
+        _LOG.warning("the bundle has no %s: Keras computes, slower", " and no ".join(missing))
+    return with_keras(load_model(), spec)
+
+
+def read_bundle(folder: str | os.PathLike[str]) -> tuple[EncoderSpec, Form | Refusal | None]:
+    """What encoder.json says: the spec, and of the compiled form.
+
+    Raises:
+        InputError: the folder is no bundle, or its encoder.json is damaged.
+    """
+    values, what = read_values(folder)
+    return EncoderSpec.from_values(values, what), ncnn_form.from_values(values, what)
+
+
+def with_engine(
+    wanted: EngineName, model: keras.Model, spec: EncoderSpec, compiled: Compiled
+) -> Encoder:
+    """An encoder whose network is loaded, and its compiled form, if it has one, too."""
+    if choose(wanted, spec, compiled.form) == "keras":
+        return with_keras(model, spec)
+    engine = NcnnEngine(compiled.param, compiled.weights, spec)
+    return Encoder(spec, engine, lambda: model)
+
+
+def with_keras(model: keras.Model, spec: EncoderSpec) -> Encoder:
+    """An encoder that Keras computes."""
+    from encoder.compute.engines.keras.engine import KerasEngine
+
+    return Encoder(spec, KerasEngine(model, spec), lambda: model)
+
+
+def load_network(
+    path: str, spec: EncoderSpec, trust: bool, custom_objects: Sequence[str]
+) -> keras.Model:
+    """Load the model of a bundle, and check that it is the encoder that its spec says.
+
+    Args:
+        path: of encoder.keras.
+        spec: the encoder's spec.
+        trust, custom_objects: see load.
+
+    Raises:
+        InputError: it is another encoder, or it contains code that is not trusted.
+    """
+    import_keras()
+    from encoder.model_files.load import load_model
+    from encoder.network.cut import backbone_of
+    from encoder.network.fingerprint import encoder_id
+
     model, _ = load_model(path, trust=trust, custom_objects=custom_objects)
     found = encoder_id(backbone_of(model), spec.vector_settings())
     if found != spec.id:
         raise InputError(
-            f"the bundle {os.fspath(folder)!r} says it is encoder {spec.id}, but its model is "
+            f"the bundle {os.path.dirname(path)!r} says it is encoder {spec.id}, but its model is "
             f"encoder {found}: the files do not belong together; extract the encoder again"
         )
-    return Encoder(model, spec)
+    return model
 
 
-def _replaced(output: str | os.PathLike[str], encoder_id: str, force: bool) -> str:
-    """What to say about the bundle that is at the output now; "" if there is none.
-
-    Raises:
-        InputError: it is another encoder's, or damaged, and force is not set.
-    """
-    base = normalize_path(output)
-    there = [
-        name
-        for name in (SPEC_FILE, MODEL_FILE)
-        if store_for(base).stat(join(base, name)) is not None
-    ]
-    if not there:
-        return ""
-    try:
-        old = read_spec(output)
-    except InputError as error:
-        found = f"{' and '.join(there)}, no whole bundle ({error})"
-    else:
-        if old.id == encoder_id:
-            return f"{os.fspath(output)!r} held this encoder already; its bundle is written again"
-        layers = ", ".join(old.layers)
-        found = f"the bundle of encoder {old.id}, made from {old.source!r} at {layers}"
-    if not force:
-        raise InputError(
-            f"--output {os.fspath(output)!r} holds {found}; the new one is encoder {encoder_id}. "
-            "Name another folder, or replace it with --force (force=True)"
-        )
-    return f"replaced in {os.fspath(output)!r}: {found}"
+def _missing_files(folder: str | os.PathLike[str]) -> list[str]:
+    paths = {name: join(normalize_path(folder), name) for name in FORM_FILES}
+    return [name for name, path in paths.items() if store_for(path).stat(path) is None]
 
 
-def _write(
-    model: keras.Model,
-    spec: EncoderSpec,
-    output: str | os.PathLike[str],
-    trust: bool,
-    custom_objects: Sequence[str],
-) -> Encoder:
-    """Write the bundle; replace an older one only after the new one was loaded as a check."""
-    base = normalize_path(output)
-    if base == os.path.dirname(normalize_path(spec.source)) and spec.source.endswith(MODEL_FILE):
-        raise InputError(
-            f"--output {os.fspath(output)!r} would replace the trained model {spec.source!r} by "
-            "its encoder; name another folder"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(os.path.join(folder, MODEL_FILE))
-        with open(os.path.join(folder, SPEC_FILE), "w", encoding="utf-8") as opened:
-            opened.write(seal(spec, os.path.join(folder, MODEL_FILE)))
-        encoder = load(folder, trust=trust, custom_objects=custom_objects)
-        try:
-            for name in (MODEL_FILE, SPEC_FILE):
-                with open(os.path.join(folder, name), "rb") as file:
-                    store_for(base).write(join(base, name), file.read())
-        except OSError as error:
-            raise InputError(f"can't write the bundle to {os.fspath(output)!r}: {error}") from error
-    return encoder
-
-
-def _test_images(spec: EncoderSpec) -> NDArray[np.float32]:
-    """Preprocessed images (n, height, width, channels): random, black, white, and striped."""
-    shape = (_RANDOM_IMAGES + 3, spec.height, spec.width, spec.channels)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    pixels[-3:] = 0
-    pixels[-2] = 255
-    pixels[-1, :, ::2] = 255
-    tensor = preprocess_pixels(pixels, spec.preprocess)
-    return np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
-
-
-def _slices(cut: Cut) -> tuple[tuple[int, int], ...]:
-    """The [start, stop) of each tap's values in the vector."""
-    lengths = [pooled_length(tap.step.shape, cut.recipe.pooling) for tap in cut.taps]
-    stops = np.cumsum(lengths).tolist()
-    return tuple(zip([0, *stops[:-1]], stops, strict=True))
+def _compiled_files(folder: str | os.PathLike[str], compiled: Form) -> tuple[bytes, bytes]:
+    paths = [join(normalize_path(folder), name) for name in FORM_FILES]
+    param, weights = (store_for(path).read(path)[0] for path in paths)
+    compiled.check(param, weights)
+    return param, weights

@@ -28,6 +28,7 @@ Resize = Literal["bilinear", "nearest", "box", "hamming", "bicubic", "lanczos"]
 Fit = Literal["stretch", "crop", "pad"]
 Decode = Literal["exact", "fast"]
 Precision = Literal["float32", "bfloat16", "float16", "tf32"]
+EngineName = Literal["auto", "keras", "ncnn"]
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 PREPROCESS_MODES: tuple[PreprocessMode, ...] = get_args(PreprocessMode)
@@ -35,8 +36,10 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 FITS: tuple[Fit, ...] = get_args(Fit)
 DECODES: tuple[Decode, ...] = get_args(Decode)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)  # no part of a spec: load takes it
 CHANNELS = (1, 3, 4)
 SEAL = "files_sha256"  # key of encoder.json: see seal
+COMPILED = "compiled"  # key of encoder.json: see encoder.compute.engines.ncnn.form
 _MOST_BYTES = 16 << 20  # of encoder.json
 _MOST_DIM = 1 << 24
 _MOST_PIXELS = 1 << 16  # of a side of the input
@@ -183,12 +186,13 @@ class EncoderSpec:
 
     @classmethod
     def from_values(cls, values: Mapping[str, object], what: str = SPEC_FILE) -> EncoderSpec:
-        """Like from_json, from the parsed text, which may have a seal."""
+        """Like from_json, from the parsed text, which may have a seal and a compiled form."""
         plain = {"decode": "exact", **values}  # bundles from before "decode" existed lack it
         if "format" not in plain:
             raise InputError(f"{what} is not the description of an encoder bundle")
         found = plain.pop("format")
-        plain.pop(SEAL, None)
+        for key in (SEAL, COMPILED):
+            plain.pop(key, None)
         if found != FORMAT:
             raise InputError(f"{what} has format {found!r}; this version reads {FORMAT!r}")
         known = {field.name for field in dataclasses.fields(cls)}
@@ -218,7 +222,7 @@ def read_spec(folder: str | os.PathLike[str]) -> EncoderSpec:
     Raises:
         InputError: the folder is no bundle, or its encoder.json is damaged.
     """
-    return EncoderSpec.from_values(*_description(folder))
+    return EncoderSpec.from_values(*read_values(folder))
 
 
 def check_seal(folder: str | os.PathLike[str]) -> bool:
@@ -233,7 +237,7 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
     Raises:
         InputError: the folder is no whole bundle, or one of its files was changed.
     """
-    values, what = _description(folder)
+    values, what = read_values(folder)
     model = join(normalize(folder), MODEL_FILE)
     if store_for(model).stat(model) is None:
         raise InputError(f"{os.fspath(folder)!r} is not a whole encoder bundle: no {MODEL_FILE}")
@@ -250,14 +254,17 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
     return True
 
 
-def seal(spec: EncoderSpec, model: str) -> str:
+def seal(spec: EncoderSpec, model: str, compiled: Mapping[str, object] | None = None) -> str:
     """The text of ``encoder.json``: the spec, and a digest of it and of ``encoder.keras``.
 
     Args:
         spec: the encoder's spec.
         model: path of the bundle's encoder.keras.
+        compiled: the value of COMPILED.
     """
     values = _parsed(spec.to_json(), SPEC_FILE)
+    if compiled is not None:
+        values[COMPILED] = compiled
     return json.dumps({**values, SEAL: _digest(values, model)}, indent=2) + "\n"
 
 
@@ -270,8 +277,12 @@ def _digest(values: Mapping[str, object], model: str) -> str:
     return digest.hexdigest()
 
 
-def _description(folder: str | os.PathLike[str]) -> tuple[dict[str, object], str]:
-    """The values in a bundle's encoder.json, and the file's path."""
+def read_values(folder: str | os.PathLike[str]) -> tuple[dict[str, object], str]:
+    """The values in a bundle's encoder.json, and the file's path.
+
+    Raises:
+        InputError: the folder is no bundle, or its encoder.json is no such file.
+    """
     path = join(normalize(folder), SPEC_FILE)
     store = store_for(path)
     info = store.stat(path)

@@ -84,6 +84,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> PCollection[str]:
         bundle=job.bundle,
         encoder_id=job.spec.id,
         batch_size=options.batch_size,
+        engine=options.engine,
         trust=options.trust,
         custom_objects=options.custom_objects,
         across_processes=job.across_processes,

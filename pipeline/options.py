@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 from encoder.errors import InputError
 from encoder.images.limits import Limits
+from encoder.spec import EngineName
 
 DEFAULT_BATCH_SIZE = 8  # images
 DEFAULT_MAX_BYTES = 512 << 20  # bytes of one image file or record
@@ -91,6 +92,7 @@ class JobOptions:
         max_bytes: the size of one image file or record; a larger one is a failure.
         allow_truncated: embed damaged images as far as they can be decoded.
         check_content: share of the unchanged images whose content is read and compared, 0 to 1.
+        engine: what computes the vectors: "keras", "ncnn", or "auto" for the faster one.
         trust: allow a bundle with Lambda layers or custom classes, whose code then runs.
         custom_objects: names of modules that define custom classes of the bundle; workers need
             them, too.
@@ -120,6 +122,7 @@ class JobOptions:
     max_pixels: int = Limits.max_pixels
     max_bytes: int = DEFAULT_MAX_BYTES
     allow_truncated: bool = False
+    engine: EngineName = "auto"
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     check_content: float = 0.0

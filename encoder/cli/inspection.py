@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from encoder.compute.engines.registry import backend
+from encoder.compute.engines.keras.registry import backend
+from encoder.compute.engines.ncnn.convert import convert
+from encoder.compute.engines.ncnn.layers.reading import NotConvertibleError
 from encoder.compute.machine import precision_gain
 from encoder.errors import InputError
 from encoder.network.backbones import recognize
+from encoder.network.cut import Recipe, cut_encoder
 from encoder.network.graph import Graph, LeftOut, Step, makers_of, trace, what_is_left_out
 from encoder.network.taps import auto_tap, short_vectors
 from encoder.stand_ins import WAY_ON
@@ -62,6 +65,13 @@ class LeftOutRow(TypedDict):
     reason: str
 
 
+class EngineRow(TypedDict):
+    """What could compute the encoder up to the layer that "auto" takes; None if there is none."""
+
+    engine: Literal["ncnn", "keras"] | None
+    reason: str
+
+
 class Description(TypedDict):
     """What ``inspect --json`` prints."""
 
@@ -69,6 +79,7 @@ class Description(TypedDict):
     layers: list[LayerRow]
     auto: AutoTap
     preprocess: Preprocess
+    engine: EngineRow
     left_out: list[LeftOutRow]
 
 
@@ -102,11 +113,13 @@ def describe(
         if row["role"] == "cut off" and set(inner) & {"encoder", "tap"}:
             row["role"] = "encoder"
     found = recognize(graph)
+    engine = _engine(model, Recipe("auto", input_size=input_size, input_name=input_name))
     return {
         "name": model.name,
         "layers": rows,
         "auto": auto,
         "preprocess": {"mode": found.mode, "reason": found.reason},
+        "engine": engine,
         "left_out": [{"name": each.name, "reason": each.reason} for each in graph.left_out],
     }
 
@@ -136,6 +149,7 @@ def print_description(description: Description) -> None:
         say(f"loaded without {what_is_left_out(parts)}. {WAY_ON}")
     found = description["preprocess"]
     say(f"preprocess {found['mode']}: {found['reason']}")
+    say(f"engine: {description['engine']['reason']}")
     gain = precision_gain(backend().devices()[0].is_gpu)
     say(f"precision: {gain}")
 
@@ -170,6 +184,21 @@ def _table(description: Description, left_out: Collection[str]) -> Table:
         }
         table.add_row(*(cells[name] for name in shown), style=_STYLES.get(row["role"]))
     return table
+
+
+def _engine(model: keras.Model, recipe: Recipe) -> EngineRow:
+    """Whether ncnn knows all layers up to the tap. Only extract computes with it."""
+    try:
+        cut = cut_encoder(model, recipe)
+        if None in cut.backbone.input_shape[1:]:
+            return {"engine": None, "reason": "not known before there is an --input-size"}
+        convert(cut.backbone)
+    except InputError:
+        return {"engine": None, "reason": "not known before there is a --layer"}
+    except NotConvertibleError as error:
+        return {"engine": "keras", "reason": f"Keras; ncnn can't compute it: {error}"}
+    reason = "ncnn knows all layers up to there, and extract tries it; or Keras"
+    return {"engine": "ncnn", "reason": reason}
 
 
 def _as_listed(graph: Graph) -> list[Step]:

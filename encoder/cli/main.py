@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (
             is_own_process
             and hasattr(options, "model")
-            and not (options.trust or options.builder or options.custom_objects)
+            and not (options.trust or options.custom_objects)
+            and not getattr(options, "builder", None)
         ):
             _isolate(options)
         import_keras()
@@ -53,9 +54,8 @@ def _isolate(options: argparse.Namespace) -> None:
     Writing stays allowed where the command writes, in the folder for temporary files, and in /dev,
     where drivers of GPUs are. Code that the user allows may do what it wants.
     """
-    written = [
-        normalize(path) for name in ("output", "plot") if (path := getattr(options, name, None))
-    ]
+    names = ["output", "plot", *(["model"] if options.command is _compile else [])]
+    written = [normalize(path) for name in names if (path := getattr(options, name, None))]
     is_there = any(map(is_remote, [normalize(options.model), *written]))
     local = [_existing(path) for path in written if not is_remote(path)]
     restrict([tempfile.gettempdir(), "/dev", *local], network=is_there)
@@ -126,11 +126,17 @@ def build_parser() -> Parser:
         "--weights", metavar="FILE", help="weights file, instead of Keras' own download"
     )
     imagenet.set_defaults(command=_imagenet)
+    compile_ = commands.add_parser(
+        "compile", help="give a bundle of an earlier version its compiled form, for --engine ncnn"
+    )
+    compile_.add_argument("model", metavar="DIR", help="the bundle's folder, local or gs://")
+    _add_code_options(compile_)
+    compile_.set_defaults(command=_compile)
     for command in (extract, imagenet):
         command.add_argument(
             "--force", action="store_true", help="replace the bundle of another encoder at --output"
         )
-    for command in (inspect, extract, imagenet):
+    for command in (inspect, extract, imagenet, compile_):
         command.add_argument(
             "--user-project",
             default="",
@@ -157,6 +163,14 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--input-size", type=_size, metavar="HxW", help="for a network that takes any size"
     )
     parser.add_argument("--input", metavar="NAME", help="which of several inputs takes the image")
+    _add_code_options(parser)
+    parser.add_argument(
+        "--builder", metavar="MODULE:FUNCTION", help="makes the network for a file of weights"
+    )
+
+
+def _add_code_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that allow code of a model file to run."""
     parser.add_argument(
         "--trust", action="store_true", help="allow Lambda layers and custom classes in the file"
     )
@@ -166,9 +180,6 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODULE",
         help="defines custom classes and functions of the file; may be repeated",
-    )
-    parser.add_argument(
-        "--builder", metavar="MODULE:FUNCTION", help="makes the network for a file of weights"
     )
 
 
@@ -200,7 +211,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
-    from encoder.bundle import extract
+    from encoder.extraction import extract
 
     decisions: list[str] = []
     spec = extract(
@@ -230,8 +241,17 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compile(options: argparse.Namespace) -> int:
+    from encoder.extraction import add_compiled_form
+
+    add_compiled_form(
+        options.model, trust=options.trust, custom_objects=options.custom_objects, say=say
+    )
+    return 0
+
+
 def _imagenet(options: argparse.Namespace) -> int:
-    from encoder.bundle import extract
+    from encoder.extraction import extract
     from encoder.network.reference import vgg16_imagenet
 
     model = vgg16_imagenet(options.weights)
@@ -251,7 +271,7 @@ def _imagenet(options: argparse.Namespace) -> int:
 
 
 def _print_bundle(spec: EncoderSpec, output: str) -> None:
-    from encoder.compute.engines.registry import backend
+    from encoder.compute.engines.keras.registry import backend
     from encoder.compute.machine import precision_gain
 
     gain = precision_gain(backend().devices()[0].is_gpu)

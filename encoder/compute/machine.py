@@ -20,6 +20,8 @@ CPU_CALL = 8
 # Memory of a call per pixel of an image: 64 channels of float32, as in the first layers of VGG and
 # U-Net, for the input and the output of a layer.
 _CALL_BYTES_PER_PIXEL = CPU_CALL * 64 * 4 * 2
+# Of one image by itself; ncnn also holds a padded copy, and what Winograd has transformed.
+_IMAGE_BYTES_PER_PIXEL = 64 * 4 * 6
 _CGROUPS = pathlib.Path("/sys/fs/cgroup")
 _OWN = pathlib.Path("/proc/self/cgroup")
 
@@ -51,6 +53,15 @@ def nvidia_gpus() -> list[str]:
     """Names of the NVIDIA GPUs that the driver sees, even if no backend can use them."""
     found = (_read(path) for path in sorted(_NVIDIA.glob("gpus/*/information")))
     return [_after_colon("Model", text) or "NVIDIA GPU" for text in found]
+
+
+def visible_gpus() -> list[str]:
+    """Names of this machine's NVIDIA GPUs that CUDA_VISIBLE_DEVICES does not hide."""
+    found = nvidia_gpus()
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return found
+    return found[: len([each for each in wanted.split(",") if each.strip() not in ("", "-1")])]
 
 
 def gpus_without_driver() -> int:
@@ -118,6 +129,18 @@ def threads_per_call(height: int, width: int) -> int:
     cores = usable_cores()
     fits = cores * height * width * _CALL_BYTES_PER_PIXEL <= usable_memory() // 4
     return 1 if fits else cores
+
+
+def images_at_once(height: int, width: int) -> int:
+    """How many images a CPU computes at once if each gets one thread: one per core, or fewer.
+
+    All of them together take at most a quarter of the memory.
+
+    Args:
+        height, width: of the images, in pixels.
+    """
+    fit = usable_memory() // 4 // (height * width * _IMAGE_BYTES_PER_PIXEL)
+    return max(1, min(usable_cores(), fit))
 
 
 def _limits(controller: str, name: str, old_names: tuple[str, ...]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""A loaded encoder: pixels in, embeddings out, in one compiled call."""
+"""A loaded encoder: pixels in, embeddings out."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.engines.base import Compute, Device, Fetch, Tensor
-from encoder.compute.engines.registry import backend
+from encoder.compute.engines.base import Device, Engine, Fetch
 from encoder.compute.machine import CPU_CALL, gpus_without_driver, nvidia_gpus
 from encoder.errors import InputError
 from encoder.images.decode import decode_image
-from encoder.network.pooling import POOLING_PREFIX
-from encoder.network.preprocess import preprocess
 from encoder.spec import EncoderSpec
 
-GPU_CALL = 256  # images per call of the model at most
+if TYPE_CHECKING:
+    import keras
+
+GPU_CALL = 256  # images per call of the engine at most
 
 
 class Encoder:
@@ -29,36 +29,40 @@ class Encoder:
 
     Attributes:
         spec: all settings that affect its vectors; the contents of ``encoder.json``.
-        model: takes preprocessed float32 images, returns (n, dim).
+        engine: what computes; see encoder.compute.engines.base.
         devices: every GPU, each with its own copy of the weights; or the CPU.
+
+    Args:
+        spec, engine: see above.
+        load_model: returns the Keras model, which is loaded only if somebody asks for it.
     """
 
-    def __init__(self, model: keras.Model, spec: EncoderSpec) -> None:
+    def __init__(
+        self, spec: EncoderSpec, engine: Engine, load_model: Callable[[], keras.Model]
+    ) -> None:
         self.spec = spec
-        self.model = model
-        if spec.precision in ("bfloat16", "float16"):
-            _compute_in(model, spec.precision)
-        self._backend = backend()
-        self.devices = self._backend.devices()
+        self.engine = engine
+        self.devices: list[Device] = engine.devices
+        self._load_model = load_model
+        self._model: keras.Model | None = None
         self._most = GPU_CALL if self.devices[0].is_gpu else CPU_CALL
         self._lock = threading.Lock()
         self._turns = itertools.count()
-        self._copies = [self._compiled(device) for device in self.devices]
         # How many calls may be in flight.
         self._ahead = sum(device.calls for device in self.devices)
 
-    def _compiled(self, device: Device) -> Compute:
-        spec = self.spec
-        shape = (spec.height, spec.width, spec.channels)
-        return self._backend.compile(self.model, self._forward, shape, spec.precision, device)
-
-    def _forward(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        return keras.ops.cast(model(preprocess(images, self.spec.preprocess)), "float32")
+    @property
+    def model(self) -> keras.Model:
+        """The Keras model: takes preprocessed float32 images, returns (n, dim)."""
+        with self._lock:
+            if self._model is None:
+                self._model = self._load_model()
+            return self._model
 
     def embed(
         self, images: NDArray[np.uint8], batch_size: int | None = None
     ) -> NDArray[np.float32]:
-        """Embed images, at most 8 in a call of the model on a CPU, 256 on a GPU.
+        """Embed images, at most 8 in a call of the engine on a CPU, 256 on a GPU.
 
         Several GPUs take calls in turn; the next call is sent while one is computed. After an
         out-of-memory error, calls have half as many images from then on.
@@ -87,7 +91,7 @@ class Encoder:
             try:
                 return self._embed(images, size, batch_size is not None)
             except Exception as error:
-                if size == 1 or not self._backend.is_out_of_memory(error):
+                if size == 1 or not self.engine.is_out_of_memory(error):
                     raise
                 self._halve(size)
 
@@ -102,11 +106,11 @@ class Encoder:
 
         for start in range(0, len(images), size):
             call = images[start : start + size]
-            if fill:
+            if fill and self.engine.depends_on_batch:
                 call = _filled(call, size)
-            elif self._backend.fixed_shapes:  # so that few shapes are compiled
+            elif self.engine.fixed_shapes:  # so that few shapes are compiled
                 call = _filled(call, 1 << (len(call) - 1).bit_length())
-            compute = self._copies[next(self._turns) % len(self._copies)]
+            compute = self.engine.copies[next(self._turns) % len(self.devices)]
             running.append((start, compute(call)))
             if len(running) > self._ahead:
                 finish_first()
@@ -126,11 +130,11 @@ class Encoder:
 
     @property
     def computes_on(self) -> str:
-        """The devices, the backend and the precision, and why there is no GPU, in one line."""
+        """The devices, the engine and the precision, and why there is no GPU, in one line."""
         names = [device.name for device in self.devices]
         counts = {name: names.count(name) for name in names}
         text = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
-        text += f" ({self._backend.name} {self._backend.version}, {self.spec.precision})"
+        text += f" ({self.engine.library}, {self.spec.precision})"
         if self.devices[0].is_gpu:
             return text
         found = nvidia_gpus()
@@ -138,10 +142,7 @@ class Encoder:
             return f"{text}; there is a GPU, but its driver is not loaded"
         if not found:
             return f"{text}; there is no GPU"
-        return (
-            f"{text}; there is a GPU, {found[0]}, but {self._backend.name} can't use it: see "
-            "'python -m pipeline doctor'"
-        )
+        return f"{text}; there is a GPU, {found[0]}, but {self.engine.gpu_advice()}"
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image file to uint8 (height, width, channels), as the spec defines.
@@ -160,7 +161,7 @@ class Encoder:
         A GPU also computes a full batch, so that its kernels are loaded and its memory allocated.
         """
         spec = self.spec
-        if self.devices[0].is_gpu or self._backend.fixed_shapes:
+        if self.devices[0].is_gpu or self.engine.fixed_shapes:
             count = min(batch_size, self._most) * len(self.devices)
             blank = np.zeros((count, spec.height, spec.width, spec.channels), np.uint8)
             self.embed(blank, batch_size)
@@ -170,10 +171,3 @@ def _filled(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """The images, filled up to a count with black ones."""
     missing = count - len(images)
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
-
-
-def _compute_in(model: keras.Model, dtype: str) -> None:
-    """Make the layers compute in another dtype; weights and pooling stay float32."""
-    for layer in model.layers:
-        if not layer.name.startswith(POOLING_PREFIX):
-            layer.dtype_policy = keras.DTypePolicy(f"mixed_{dtype}")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from encoder.errors import CutMismatchError, InputError
 from encoder.network.graph import Graph, function_of, makers_of, trace
 from encoder.network.layout import check_maps
-from encoder.network.pooling import GEM_P, pool_numpy, pool_taps, pooled_tensors
+from encoder.network.pool_numpy import GEM_P, pool_numpy
+from encoder.network.pooling import pool_taps, pooled_tensors
 from encoder.network.taps import Selector, Tap, find_taps
 from encoder.spec import Pooling
 

@@ -1,20 +1,17 @@
-"""Pool feature maps to one vector: as Keras layers, and in NumPy to check these layers."""
+"""Pool feature maps to one vector: the layers on top of an encoder."""
 
 from __future__ import annotations
 
 import math
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from encoder.errors import InputError
+from encoder.network.pool_numpy import GEM_P, SMALLEST
 from encoder.spec import POOLINGS, Pooling, check_choice
 
-GEM_P = 3.0
 POOLING_PREFIX = "embedding_"
 _POOL_NAME = f"{POOLING_PREFIX}pool_"
-_SMALLEST = 1e-6  # GeM's lower bound of values: powers of negative numbers are not defined
 
 
 @keras.saving.register_keras_serializable(package="encoder")
@@ -45,7 +42,7 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
         self.p = p
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        powers = keras.ops.power(keras.ops.maximum(inputs, _SMALLEST), self.p)
+        powers = keras.ops.power(keras.ops.maximum(inputs, SMALLEST), self.p)
         return keras.ops.power(_mean(powers), 1 / self.p)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -91,16 +88,6 @@ def pooled_length(shape: tuple[int | None, ...], pooling: Pooling) -> int:
     return shape[-1] or 0
 
 
-def pool_numpy(
-    maps: list[NDArray[np.float64]], pooling: Pooling, normalize: bool, gem_p: float = GEM_P
-) -> NDArray[np.float64]:
-    """Compute what pool_taps computes, (n, ..., c) to (n, dim), in float64 and without Keras."""
-    vector = np.concatenate([_pool_numpy(each, pooling, gem_p) for each in maps], 1)
-    if normalize:
-        vector /= np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-12)
-    return vector
-
-
 def _pooling_layer(
     shape: tuple[int | None, ...], pooling: Pooling, gem_p: float, name: str
 ) -> keras.layers.Layer:
@@ -127,15 +114,3 @@ def _mean(values: keras.KerasTensor) -> keras.KerasTensor:
     while len(values.shape) > 2:  # one axis at a time: short sums have smaller rounding errors
         values = keras.ops.mean(values, axis=-2)
     return values
-
-
-def _pool_numpy(values: NDArray[np.float64], pooling: Pooling, gem_p: float) -> NDArray[np.float64]:
-    axes = tuple(range(1, values.ndim - 1))
-    if values.ndim == 2 or pooling == "flatten":
-        return values.reshape(len(values), -1)
-    if pooling == "gap":
-        return np.asarray(values.mean(axes))
-    if pooling == "max":
-        return np.asarray(values.max(axes))
-    powers = np.maximum(values, _SMALLEST) ** gem_p
-    return np.asarray(powers.mean(axes) ** (1 / gem_p))

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     import keras
 
@@ -46,4 +49,24 @@ def preprocess(images: keras.KerasTensor, mode: PreprocessMode) -> keras.KerasTe
         return divide(divide(pixels, 255.0) - mean, deviation)
     if mode == "unit":
         return divide(pixels, 255.0)
+    return pixels
+
+
+def preprocess_numpy(images: NDArray[np.uint8], mode: PreprocessMode) -> NDArray[np.float32]:
+    """Compute what preprocess computes, in NumPy and to the last bit.
+
+    Args:
+        images: (..., height, width, channels).
+        mode: see preprocess.
+    """
+    pixels = images.astype(np.float32)
+    if mode == "caffe":
+        return pixels[..., ::-1] - np.asarray(CAFFE_MEAN_BGR, np.float32)
+    if mode == "tf":
+        return pixels / np.float32(127.5) - np.float32(1.0)
+    if mode == "torch":
+        mean, deviation = (np.asarray(c, np.float32) for c in (TORCH_MEAN_RGB, TORCH_STD_RGB))
+        return (pixels / np.float32(255.0) - mean) / deviation
+    if mode == "unit":
+        return pixels / np.float32(255.0)
     return pixels

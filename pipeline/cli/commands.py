@@ -55,6 +55,7 @@ def job_of(arguments: argparse.Namespace, batch_size: int) -> Job:
         max_pixels=arguments.max_pixels,
         max_bytes=arguments.max_bytes,
         allow_truncated=arguments.allow_truncated,
+        engine=arguments.engine,
         trust=arguments.trust,
         custom_objects=tuple(dict.fromkeys(arguments.custom_objects)),
         check_content=arguments.check_content,
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
     job = _described(options, rest, settings.batch_size)
     from dataclasses import replace
 
+    from pipeline.cli.compile_bundle import compile_once
     from pipeline.cli.summary import summary_lines
     from pipeline.dataset.manifest import read_manifest
     from pipeline.logs import name_run, run_logger
@@ -118,6 +120,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         job.spec.id,
         job.output,
     )
+    compile_once(job, has_gpus=settings.gpu is not None)
     start = Start(
         run_id=job.run_id,
         encoder_id=job.spec.id,
@@ -161,7 +164,11 @@ def plan(options: argparse.Namespace, rest: list[str]) -> int:
         from pipeline.cli.doctor import work_of
 
         operations, rate = work_of(
-            job.bundle, job.options.trust, job.options.custom_objects, options.rate == 0
+            job.bundle,
+            job.options.engine,
+            job.options.trust,
+            job.options.custom_objects,
+            options.rate == 0,
         )
         if rate := rate or options.rate:
             machines = [*machines, Machine("this rate", None, {}, rate=rate, measured=True)]
@@ -315,7 +322,8 @@ def doctor(options: argparse.Namespace, rest: list[str]) -> int:
 
     _no_more(rest, "doctor")
     code = 0
-    for what, finding in examine(options.encoder, options.trust, options.custom_objects):
+    found = examine(options.encoder, options.engine, options.trust, options.custom_objects)
+    for what, finding in found:
         say(f"{what:<12} {finding}", at_once=True)
         code = code or what == "problem"
     return int(code)

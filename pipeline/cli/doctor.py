@@ -17,7 +17,7 @@ from encoder.compute.machine import (
     precision_gain,
 )
 from encoder.errors import InputError
-from encoder.spec import read_spec
+from encoder.spec import EngineName, read_spec
 from pipeline.embedding.call_sizes import images_together, share_cores
 from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
@@ -32,12 +32,16 @@ _ADVICE = {
 
 
 def examine(
-    bundle: str = "", trust: bool = False, custom_objects: Sequence[str] = ()
+    bundle: str = "",
+    engine: EngineName = "auto",
+    trust: bool = False,
+    custom_objects: Sequence[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Examine this machine. Returns (what, finding) line by line.
 
     Args:
         bundle: an encoder bundle to time; by default VGG16 at 224x224 with random weights.
+        engine: what computes it; without a bundle, "auto" times each.
         trust: allow a bundle with Lambda layers or custom classes.
         custom_objects: names of modules that define custom classes of the bundle.
 
@@ -56,7 +60,7 @@ def examine(
     import_keras()
     import keras
 
-    from encoder.compute.engines.registry import backend
+    from encoder.compute.engines.keras.registry import backend
 
     chosen = backend()
     devices = chosen.devices()
@@ -74,20 +78,25 @@ def examine(
     yield "precision", precision_gain(computes_on_gpu)
     batch_size = GPU_BATCH_SIZE if computes_on_gpu else DEFAULT_BATCH_SIZE
     together = batch_size if computes_on_gpu else images_together(batch_size, height, width)
-    for encoder in _encoders(bundle, trust, custom_objects, computes_on_gpu):
+    for encoder in _encoders(bundle, engine, trust, custom_objects, computes_on_gpu):
         rate = images_per_second(encoder, batch_size, together=together)
         spec = encoder.spec
         what = f"{spec.source}, {spec.height}x{spec.width}, {together} images at a time"
-        yield "timed", f"{what}, {spec.precision}: {rate:.1f} images/s"
+        computed = f"{encoder.engine.library}, {spec.precision}"
+        yield "timed", f"{what}, {computed}: {rate:.1f} images/s"
 
 
 def work_of(
-    bundle: str, trust: bool, custom_objects: Sequence[str], measures: bool
+    bundle: str,
+    engine: EngineName,
+    trust: bool,
+    custom_objects: Sequence[str],
+    measures: bool,
 ) -> tuple[int, float | None]:
     """The operations that an encoder takes for an image, and its images per second here.
 
     Args:
-        bundle, trust, custom_objects: see examine.
+        bundle, engine, trust, custom_objects: see examine.
         measures: whether to measure; otherwise the rate is None.
 
     Raises:
@@ -96,11 +105,11 @@ def work_of(
     height, width = _size_of(bundle)
     share_cores(height, width)
     import_keras()
-    from encoder.compute.engines.registry import backend
-    from encoder.network.operations import operations_per_image
+    from encoder.compute.engines.keras.registry import backend
+    from encoder.compute.operations import operations_per_image
 
     is_gpu = backend().devices()[0].is_gpu
-    (encoder,) = _encoders(bundle, trust, custom_objects, is_gpu)
+    (encoder,) = _encoders(bundle, engine, trust, custom_objects, is_gpu)
     operations = operations_per_image(encoder.model)
     if not measures:
         return operations, None
@@ -145,7 +154,11 @@ def _size_of(bundle: str) -> tuple[int, int]:
 
 
 def _encoders(
-    bundle: str, trust: bool, custom_objects: Sequence[str], computes_on_gpu: bool
+    bundle: str,
+    engine: EngineName,
+    trust: bool,
+    custom_objects: Sequence[str],
+    computes_on_gpu: bool,
 ) -> Iterator[Encoder]:
     import keras
 
@@ -153,13 +166,20 @@ def _encoders(
 
     if bundle:
         try:
-            yield encoder.load(bundle, trust=trust, custom_objects=custom_objects)
+            yield encoder.load(bundle, trust=trust, custom_objects=custom_objects, engine=engine)
         except (InputError, OSError) as error:
             raise InputError(f"--encoder: {error}") from error
         return
+    from encoder.bundle import with_keras
+
     network = encoder.vgg16_encoder_decoder(_VGG16)
     with tempfile.TemporaryDirectory() as folder:
         made = encoder.extract(network, folder, layer="pool_5", preprocess="caffe")
-    for precision in ("float32", "bfloat16", *(("float16", "tf32") if computes_on_gpu else ())):
-        spec = made.spec.replace(source="VGG16", precision=precision)
-        yield encoder.Encoder(keras.models.clone_model(made.model), spec)
+    made.spec = made.spec.replace(source="VGG16")
+    if engine != "keras" and made.engine.name == "ncnn":
+        yield made
+    if engine != "ncnn":
+        more = ("float16", "tf32") if computes_on_gpu else ()
+        for precision in ("float32", "bfloat16", *more):
+            spec = made.spec.replace(precision=precision)
+            yield with_keras(keras.models.clone_model(made.model), spec)

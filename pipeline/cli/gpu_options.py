@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from encoder.compute.machine import visible_gpus
 from encoder.errors import InputError
 from encoder.terminal import Parser
-from pipeline.embedding.call_sizes import visible_gpus
 from pipeline.launch.accelerators import Accelerator, parse_accelerator
 from pipeline.launch.checks import named_runner
 from pipeline.launch.dataflow import parse_words

@@ -6,6 +6,7 @@ import argparse
 
 from encoder import __version__
 from encoder.images.limits import Limits
+from encoder.spec import ENGINES
 from encoder.storage.base import StorageSettings
 from encoder.terminal import Parser
 from pipeline.cli import commands
@@ -336,7 +337,14 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_code_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that allow code of a bundle to run."""
+    """Add the options that say what computes, and that allow code of a bundle to run."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="what computes the vectors: keras (TensorFlow or JAX); ncnn, for bundles with a "
+        "compiled form, on CPUs; by default the faster one",
+    )
     parser.add_argument(
         "--trust", action="store_true", help="allow a bundle with Lambda layers or custom classes"
     )

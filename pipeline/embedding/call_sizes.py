@@ -6,7 +6,7 @@ import math
 import os
 from typing import NamedTuple
 
-from encoder.compute.machine import CPU_CALL, nvidia_gpus, threads_per_call, usable_cores
+from encoder.compute.machine import CPU_CALL, threads_per_call, usable_cores, visible_gpus
 
 
 def share_cores(height: int, width: int) -> None:
@@ -53,12 +53,3 @@ class CallSettings(NamedTuple):
     def images_together(self) -> int:
         """The number on this machine; see the function images_together."""
         return images_together(self.batch_size, self.height, self.width)
-
-
-def visible_gpus() -> list[str]:
-    """Names of this machine's NVIDIA GPUs that CUDA_VISIBLE_DEVICES does not hide."""
-    found = nvidia_gpus()
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
-        return found
-    return found[: len([each for each in wanted.split(",") if each.strip() not in ("", "-1")])]

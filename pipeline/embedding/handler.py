@@ -15,8 +15,8 @@ from apache_beam.ml.inference.base import ModelHandler
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from encoder.compute.keras_setup import import_keras
-from encoder.spec import read_spec
+from encoder.bundle import load
+from encoder.spec import EngineName, read_spec
 from encoder.storage.base import StorageSettings, configure, settings
 from pipeline.embedding.call_sizes import share_cores
 from pipeline.errors import JobError
@@ -108,6 +108,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure | Call, LoadedEnco
         encoder_id: the id of the bundle that the job was planned for.
         batch_size: images per call at most. It is fixed: new sizes would be compiled again, and
             growing ones can run out of memory hours into a job.
+        engine: what computes; see encoder.load.
         trust: allow a bundle with Lambda layers or custom classes.
         custom_objects: names of modules that define custom classes of the bundle.
         across_processes: load once for all processes of a machine, in a separate process.
@@ -119,6 +120,7 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure | Call, LoadedEnco
     bundle: str
     encoder_id: str
     batch_size: int
+    engine: EngineName = "auto"
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     across_processes: bool = False
@@ -146,11 +148,11 @@ class EncoderHandler(ModelHandler[Decoded, Embedded | Failure | Call, LoadedEnco
         try:
             spec = read_spec(self.bundle)
             share_cores(spec.height, spec.width)
-            import_keras()
-            from encoder.bundle import load
-
-            encoder: Encoder = load(
-                self.bundle, trust=self.trust, custom_objects=self.custom_objects
+            encoder = load(
+                self.bundle,
+                trust=self.trust,
+                custom_objects=self.custom_objects,
+                engine=self.engine,
             )
         except Exception as error:
             raise JobError(f"the encoder can't be loaded: {error}") from error

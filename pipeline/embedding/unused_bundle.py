@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from encoder.compute.keras_setup import import_keras
+from encoder.bundle import load
 from encoder.errors import InputError
 from encoder.spec import check_seal, read_spec
 from pipeline.errors import JobError
@@ -30,10 +30,8 @@ def check_unused(
     try:
         found = read_spec(bundle).id
         if not check_seal(bundle):
-            import_keras()
-            from encoder.bundle import load
-
-            found = load(bundle, trust=trust, custom_objects=custom_objects).spec.id
+            loaded = load(bundle, trust=trust, custom_objects=custom_objects, engine="keras")
+            found = loaded.spec.id
     except (InputError, OSError) as error:
         raise JobError(f"--encoder: {error}") from error
     if found != encoder_id:

@@ -12,7 +12,8 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.embedding.call_sizes import CallSettings, visible_gpus
+from encoder.compute.machine import visible_gpus
+from pipeline.embedding.call_sizes import CallSettings
 from pipeline.embedding.handler import Call, EncoderHandler
 from pipeline.measures import Work
 from pipeline.records import Decoded, Embedded, Failure

@@ -45,6 +45,7 @@ VALUES = {
     "max_pixels": ("1000000", 1_000_000),
     "max_bytes": ("1000", 1000),
     "allow_truncated": ("true", True),
+    "engine": ("keras", "keras"),
     "trust": ("false", False),
     "custom_objects": ("my_layers|others", ["my_layers", "others"]),
     "gpu": ("nvidia-l4:2", "nvidia-l4:2"),

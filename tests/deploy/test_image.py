@@ -227,7 +227,9 @@ def test_the_launcher_knows_its_image(built):
         pytest.skip("for the launcher")
     launcher = "/opt/google/dataflow/python_template_launcher"
     code, output = inside(container, launcher, "--input=gs://b/x", "--allow_empty=perhaps")
-    assert (code, output) == (2, "error: allow_empty is 'perhaps'; expected true or false\n")
+    assert code == 2
+    # What follows is buildah's.
+    assert output.startswith("error: allow_empty is 'perhaps'; expected true or false\n")
     assert inside(container, "printenv", "EMBED_IMAGES_IMAGE") == (0, "host/launcher:1\n")
 
 
@@ -235,11 +237,10 @@ def test_the_launcher_knows_its_image(built):
 def test_another_sdk_in_beams_image_fails_the_build(bases):
     container = container_of(bases["BEAM_IMAGE"])
     change = (
-        "import glob, os; (p,) = glob.glob('/usr/local/lib/python3*/*-packages/apache_beam-*');"
+        "import importlib.metadata as m; path = m.distribution('apache-beam')._path / 'METADATA'; "
+        f"text = path.read_text().replace('Version: {BEAM}', 'Version: 2.1.0'); "
+        "path.write_text(text)"
     )
-    change += f"os.rename(p, p.replace('{BEAM}', '2.1.0'));"
-    change += f"m = p.replace('{BEAM}', '2.1.0') + '/METADATA'; t = open(m).read();"
-    change += f"open(m, 'w').write(t.replace('Version: {BEAM}', 'Version: 2.1.0'))"
     call("buildah", "run", container, "--", "python", "-c", change)
     other = commit(container, "localhost/test-beam:other")
     code, output = build("cpu", {**bases, **EXTRAS, "BEAM_IMAGE": other})

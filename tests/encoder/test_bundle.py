@@ -7,7 +7,7 @@ import pytest
 
 import encoder
 from encoder.__main__ import main
-from encoder.spec import SEAL, EncoderSpec, check_seal, read_spec
+from encoder.spec import COMPILED, SEAL, EncoderSpec, check_seal, read_spec
 from tests.conftest import small_network
 
 
@@ -17,6 +17,8 @@ def test_extract_writes_what_load_reads(small_model_file, tmp_path):
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
         "encoder.json",
         "encoder.keras",
+        "encoder.ncnn.bin",
+        "encoder.ncnn.param",
     ]
     assert made.spec == loaded.spec == read_spec(tmp_path / "b")
     spec = loaded.spec
@@ -200,7 +202,7 @@ def test_a_seal_covers_both_files(small_bundle, tmp_path):
 
 def test_a_spec_that_says_1_for_true_keeps_its_id(small_bundle):
     values = json.loads((small_bundle / "encoder.json").read_text())
-    del values[SEAL]
+    del values[SEAL], values[COMPILED]
     text = json.dumps({**values, "normalize": 1, "pooling": "gem", "gem_p": 3})
     spec = EncoderSpec.from_json(text)
     assert json.loads(spec.to_json()) == json.loads(text)

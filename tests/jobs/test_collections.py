@@ -602,7 +602,7 @@ def test_copied_renamed_and_repacked_images_need_no_model(dataset, tmp_path, mon
 def test_a_run_with_nothing_to_do_loads_no_encoder(dataset, tmp_path, monkeypatch):
     write_image(tmp_path / "img" / "a.png", 1)
     dataset.run(tmp_path / "img")
-    monkeypatch.setattr("pipeline.embedding.handler.import_keras", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr("pipeline.embedding.handler.load", lambda *_, **__: pytest.fail("loaded"))
     assert dataset.run(tmp_path / "img") == {"listed": 1, "unchanged": 1}
 
 

@@ -18,10 +18,10 @@ from tests.support.dataset import Dataset
 IMAGES = 21  # two batches and a rest, or one full batch and one that is almost full
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
+@pytest.fixture(scope="module", params=["keras", "ncnn"])
+def world(tmp_path_factory, request):
     """VGG16 on small images: the folder of photographs, and the vectors of a plain run."""
-    folder = tmp_path_factory.mktemp("same_bits")
+    folder = tmp_path_factory.mktemp(request.param)
     keras.utils.set_random_seed(1)
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(64, 64, 3))
     encoder.extract(model, folder / "bundle", preprocess="caffe")
@@ -31,9 +31,15 @@ def world(tmp_path_factory):
     return folder, vectors(folder, "plain")
 
 
+def engine_of(folder):
+    """The options that name the engine of a world."""
+    return ["--engine", folder.name.rstrip("0123456789")]
+
+
 def vectors(folder, name, *more, given=None):
     output = folder / name
-    Dataset(output, folder / "bundle").run(given or folder / "photos", options=more)
+    options = [*engine_of(folder), *more]
+    Dataset(output, folder / "bundle").run(given or folder / "photos", options=options)
     rows = pipeline.open_dataset(str(output)).to_table().to_pylist()
     found = {row["uri"].rsplit("/", 1)[1]: np.float32(row["embedding"]).tobytes() for row in rows}
     assert len(found) == len(rows) == IMAGES
@@ -67,6 +73,7 @@ def test_calls_side_by_side_do_not_matter(world, threads):
         del environment["TF_NUM_INTRAOP_THREADS"]  # as with the command line
     output = folder / f"threads-{threads}"
     words = ["--input", str(folder / "photos"), "--encoder", str(folder / "bundle")]
+    words += engine_of(folder)
     command = [sys.executable, "-m", "pipeline", "run", *words, "--output", str(output)]
     subprocess.run(command, env=environment, check=True, timeout=300)
     assert vectors(folder, output.name) == expected
@@ -87,5 +94,6 @@ def test_another_run_for_a_few_more(world):
     some = folder / "some.txt"
     some.write_text(f"{folder}/photos/03.png\n{folder}/photos/20.png\n")
     words = ["--encoder", str(folder / "bundle"), "--output", str(folder / "later")]
+    words += engine_of(folder)
     assert main(["run", "--input", str(some), *words]) == 0
     assert vectors(folder, "later") == expected

@@ -39,7 +39,7 @@ def watched(small_bundle, tmp_path_factory):
             runner, "_finish", lambda *words: results.append(finish(*words)) or results[0]
         )
         dataset = Dataset(base / "out", small_bundle)
-        dataset.run(folder)
+        dataset.run(folder, options=("--engine", "keras"))
     found = results[0].metrics().query(beam.metrics.MetricsFilter().with_namespace(METRICS))
     return dataset, folder, found, dataset.record()
 

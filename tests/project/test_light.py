@@ -58,3 +58,12 @@ def test_with_nothing_to_do(job, command):
     names = imported("pipeline", command, *job)
     assert "apache_beam" in names
     assert not names & TENSORFLOW
+
+
+def test_a_run_that_ncnn_computes(small_bundle, photo_folder, tmp_path):
+    names = imported(
+        *("pipeline", "run", "--input", photo_folder, "--encoder", small_bundle),
+        *("--output", tmp_path / "out", "--engine", "ncnn"),
+    )
+    assert {"ncnn", "apache_beam"} <= names
+    assert not names & TENSORFLOW

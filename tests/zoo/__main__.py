@@ -1,7 +1,8 @@
 """Make the zoo, file after file, and check each: ``python -m tests.zoo --versions 2.15 3.5``.
 
-What was found is kept in .cache/zoo, so that a run that was stopped goes on where it was, and one
-after a change of the code begins anew. At the end, the table in docs/models.md is written.
+What was found is kept in tests/zoo/found, so that a run that was stopped goes on where it was. One
+after a change of the code begins anew, unless it is told to --keep what was right. At the end, the
+table in docs/models.md is written.
 """
 
 from __future__ import annotations

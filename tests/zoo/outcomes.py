@@ -9,11 +9,9 @@ import json
 import pathlib
 from typing import Literal
 
-from tests.zoo.versions import CACHE
-
 Status = Literal["ok", "refused", "FAULT", "not written", "left out"]
 KINDS = ("layer", "network", "application")
-_RESULTS = CACHE / "results"
+_RESULTS = pathlib.Path(__file__).parent / "found"
 _ROOT = pathlib.Path(__file__).parents[2]
 _CODE_FOLDERS = ("encoder", "tests/zoo")
 
@@ -44,7 +42,7 @@ class Outcome:
 
 @dataclasses.dataclass
 class Results:
-    """The outcomes of one version so far, in a file of their own.
+    """The outcomes of one version so far, in a file of their own, which is kept with the code.
 
     Attributes:
         path: the file.
@@ -76,7 +74,7 @@ class Results:
         values = json.loads(path.read_text())
         if values["code"] != fresh.code and not keep:
             return fresh
-        outcomes = [Outcome(**each) for each in values["outcomes"]]
+        outcomes = [Outcome(*each) for each in values["outcomes"]]
         if values["code"] != fresh.code:
             bad = {(each.kind, each.name) for each in outcomes if each.status == "FAULT"}
             outcomes = [each for each in outcomes if (each.kind, each.name) not in bad]
@@ -92,7 +90,10 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         values = dataclasses.asdict(self)
         del values["path"]
-        self.path.write_text(json.dumps(values, indent=1))
+        # A line for each, so that one can see in a diff what has changed.
+        lines = [json.dumps(list(each.values())) for each in values.pop("outcomes")]
+        head = json.dumps(values).removesuffix("}")
+        self.path.write_text(f'{head}, "outcomes": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
 @functools.cache

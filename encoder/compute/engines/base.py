@@ -1,10 +1,9 @@
-"""The interface of an engine, which TensorFlow and JAX implement."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,20 +12,13 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import jax
-    import keras
-    import tensorflow as tf
 
-    from encoder.spec import Precision
-
-Tensor: TypeAlias = "tf.Tensor | jax.Array"
-# A device in the backend's terms: TensorFlow uses names, JAX uses objects.
-Handle: TypeAlias = "str | jax.Device"
+# A device in the engine's terms: TensorFlow uses names, JAX uses objects, ncnn needs none.
+Handle: TypeAlias = "str | jax.Device | None"
 # Waits until a device has finished, and returns the vectors: float32 (n, dim).
 Fetch = Callable[[], NDArray[np.float32]]
 # Starts a device on images, uint8 (n, height, width, channels).
 Compute = Callable[[NDArray[np.uint8]], Fetch]
-# Takes a model and uint8 images, returns float32 (n, dim); made of Keras operations.
-Forward: TypeAlias = "Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,61 +28,40 @@ class Device:
     Attributes:
         is_gpu: whether it is a GPU.
         name: shown to users, such as "NVIDIA H100 80GB HBM3".
-        handle: the backend's own name or object for the device.
+        handle: the engine's own name or object for the device.
         calls: how many calls the device computes at once, in a thread each.
     """
 
     is_gpu: bool
     name: str
-    handle: Handle = dataclasses.field(repr=False)
+    handle: Handle = dataclasses.field(repr=False, default=None)
     calls: int = 1
 
 
-class Backend(abc.ABC):
-    """One of Keras's backends.
+class Engine(abc.ABC):
+    """Computes the vectors of one encoder.
 
     Attributes:
-        name: shown to users.
-        package: name of the Python package.
-        fixed_shapes: whether every new number of images makes it compile the model again.
+        name: as --engine has it.
+        library: what it runs on, with the version, such as "TensorFlow 2.21.0"; shown to users.
+        devices: every GPU, each with its own copy of the weights; or the CPU.
+        copies: for each device, the function that computes on it.
+        fixed_shapes: whether every new number of images in a call is compiled again.
+        depends_on_batch: whether the last bits of a vector depend on how many images are computed
+            together.
     """
 
     name: str
-    package: str
+    library: str
+    devices: list[Device]
+    copies: list[Compute]
     fixed_shapes: bool
-
-    @property
-    def version(self) -> str:
-        """The version of the backend's package."""
-        return str(importlib.import_module(self.package).__version__)
-
-    @abc.abstractmethod
-    def devices(self) -> list[Device]:
-        """All GPUs that the backend can use; the CPU if there are none.
-
-        GPU memory is allocated as it is needed, not all at once.
-        """
-
-    @abc.abstractmethod
-    def compile(
-        self,
-        model: keras.Model,
-        forward: Forward,
-        shape: tuple[int, ...],
-        precision: Precision,
-        device: Device,
-    ) -> Compute:
-        """Compile for one device, which gets its own copy of the weights.
-
-        Args:
-            model: takes preprocessed float32 images, returns (n, dim).
-            forward: the whole computation; calls the model that it gets.
-            shape: (height, width, channels) of an image.
-            precision: the spec's precision. "tf32" allows GPUs to multiply float32 as TF32; the
-                others forbid it.
-            device: one of devices().
-        """
+    depends_on_batch: bool
 
     @abc.abstractmethod
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether the error means that the device has too little memory."""
+
+    @abc.abstractmethod
+    def gpu_advice(self) -> str:
+        """Why it computes on the CPU of a machine with a GPU, and what to do; for users."""

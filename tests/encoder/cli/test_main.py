@@ -1,10 +1,14 @@
 import json
+import shutil
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from encoder.__main__ import main
+from encoder.spec import read_spec, seal
+from tests.conftest import small_network
 
 
 def run(capsys, *words):
@@ -107,3 +111,58 @@ def test_nothing_else_is_printed(small_model_file):
     )
     assert result.stderr == ""
     assert "auto: pool2" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("build", "engine", "said"),
+    [
+        (
+            small_network,
+            "ncnn",
+            "ncnn knows all layers up to there, and extract tries it; or Keras",
+        ),
+        (
+            lambda: network_of(keras.layers.RMSNormalization(name="rms")),
+            "keras",
+            "Keras; ncnn can't compute it: layer 'rms' (RMSNormalization) is of a kind that ncnn",
+        ),
+        (lambda: network_of(size=None), None, "not known before there is an --input-size"),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]),
+            None,
+            "not known before there is a --layer",
+        ),
+    ],
+)
+def test_inspect_says_which_engine_could_compute(tmp_path, capsys, build, engine, said):
+    build().save(tmp_path / "model.keras")
+    assert main(["inspect", str(tmp_path / "model.keras")]) == 0
+    assert f"engine: {said}" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "model.keras"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"]["engine"] == engine
+
+
+def network_of(*layers, size=32):
+    image = keras.Input((size, size, 3))
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3, padding="same")(image))
+    for layer in layers:
+        x = layer(x)
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3, padding="same")(x))
+    return keras.Model(image, keras.layers.UpSampling2D(4)(x))
+
+
+def test_compile_gives_a_bundle_of_before_its_form(small_bundle, tmp_path, capsys):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    shutil.copy(small_bundle / "encoder.keras", folder)
+    spec = read_spec(small_bundle)
+    (folder / "encoder.json").write_text(seal(spec, str(folder / "encoder.keras")))
+    assert main(["compile", str(folder)]) == 0
+    assert "engine: ncnn " in capsys.readouterr().out
+    assert read_spec(folder) == spec
+    assert sorted(path.name for path in folder.glob("*ncnn*")) == [
+        "encoder.ncnn.bin",
+        "encoder.ncnn.param",
+    ]
+    assert main(["compile", str(tmp_path)]) == 2
+    assert "is not an encoder bundle" in capsys.readouterr().err

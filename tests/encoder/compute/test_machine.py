@@ -3,7 +3,7 @@ import os
 import pytest
 
 from encoder.compute import machine
-from encoder.compute.machine import threads_per_call, usable_cores, usable_memory
+from encoder.compute.machine import images_at_once, threads_per_call, usable_cores, usable_memory
 
 
 @pytest.fixture
@@ -73,6 +73,15 @@ def test_calls_side_by_side_must_fit_the_memory(write_file, monkeypatch):
     assert threads_per_call(512, 512) == 16  # 16 calls of 1.1 GB
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
     assert threads_per_call(512, 512) == 1
+
+
+def test_images_at_once_must_fit_the_memory(write_file, monkeypatch):
+    monkeypatch.setattr(machine, "usable_memory", lambda: 16 << 30)
+    assert images_at_once(224, 224) == 16  # of 77 MB
+    assert images_at_once(1024, 1024) == 2  # of 1.6 GB
+    assert images_at_once(4096, 4096) == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    assert images_at_once(224, 224) == 3
 
 
 def test_this_machine():

@@ -11,18 +11,25 @@ import tensorflow as tf
 import encoder
 from encoder.compute import runtime
 from encoder.compute.engines.base import Device
-from encoder.compute.engines.registry import backend
-from encoder.compute.engines.tensorflow import _side_by_side
+from encoder.compute.engines.keras.registry import backend
+from encoder.compute.engines.keras.tensorflow import _side_by_side
 from encoder.compute.machine import CPU_CALL
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def vgg16(tmp_path_factory):
+def bundle(tmp_path_factory):
     keras.utils.set_random_seed(1)
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
-    return encoder.extract(model, tmp_path_factory.mktemp("vgg16"))
+    folder = tmp_path_factory.mktemp("vgg16")
+    encoder.extract(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["keras", "ncnn"])
+def vgg16(request, bundle):
+    return encoder.load(bundle, engine=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +56,11 @@ def test_company_and_place_do_not_matter(vgg16, images, vectors, order):
 
 
 @pytest.mark.long
-def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypatch):
+def test_calls_side_by_side_give_the_same_bits(bundle, vgg16, images, vectors, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    monkeypatch.setattr("encoder.compute.engines.tensorflow.usable_cores", lambda: 3)
-    made = encoder.Encoder(vgg16.model, vgg16.spec)
+    monkeypatch.setattr("encoder.compute.engines.keras.tensorflow.usable_cores", lambda: 3)
+    monkeypatch.setattr("encoder.compute.machine.usable_cores", lambda: 3)
+    made = encoder.load(bundle, engine=vgg16.engine.name)
     assert made.devices[0].calls == 3
     np.testing.assert_array_equal(made.embed(images[[*range(11)] * 3], 8), np.tile(vectors, (3, 1)))
 
@@ -60,7 +68,7 @@ def test_calls_side_by_side_give_the_same_bits(vgg16, images, vectors, monkeypat
 @pytest.mark.parametrize(("threads", "calls"), [("1", 4), ("2", 1), ("8", 1), ("0", 1)])
 def test_a_call_for_each_core_where_it_has_one_thread(monkeypatch, threads, calls):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
-    monkeypatch.setattr("encoder.compute.engines.tensorflow.usable_cores", lambda: 4)
+    monkeypatch.setattr("encoder.compute.engines.keras.tensorflow.usable_cores", lambda: 4)
     assert backend().devices()[0].calls == calls
 
 
@@ -95,14 +103,14 @@ def test_an_error_of_a_call_side_by_side_is_told():
 @pytest.fixture
 def small(small_bundle):
     """A small encoder, and a list of the batch sizes that its model was called with."""
-    made, sizes = encoder.load(small_bundle), []
-    (compute,) = made._copies
+    made, sizes = encoder.load(small_bundle, engine="keras"), []
+    (compute,) = made.engine.copies
 
     def counting(call):
         sizes.append(len(call))
         return compute(call)
 
-    made._copies = [counting]
+    made.engine.copies = [counting]
     return made, sizes
 
 
@@ -133,7 +141,7 @@ def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late, b
     made, sizes = small
     images = np.random.default_rng(2).integers(0, 256, (9, 32, 32, 3), np.uint8)
     expected = made.embed(images, 2)
-    (compute,) = made._copies
+    (compute,) = made.engine.copies
 
     def scarce(call):
         def fail():
@@ -143,7 +151,7 @@ def test_a_device_without_enough_memory_gets_half_as_many(small, caplog, late, b
             return compute(call)
         return fail if late else fail()
 
-    made._copies = [scarce]
+    made.engine.copies = [scarce]
     sizes.clear()
     found = made.embed(images, batch_size)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -164,7 +172,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(small):
     def broken(call):
         raise tf.errors.InvalidArgumentError(None, None, "no such shape")
 
-    made._copies = [broken]
+    made.engine.copies = [broken]
     with pytest.raises(tf.errors.InvalidArgumentError):
         made.embed(blank(made.spec, 3))
     assert made._most == CPU_CALL
@@ -172,7 +180,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(small):
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True)])
 def test_tf32_is_on_only_where_it_was_asked_for(small_model_file, tmp_path, precision, allowed):
-    made = encoder.extract(small_model_file, tmp_path, precision=precision)
+    encoder.extract(small_model_file, tmp_path, precision=precision)
+    made = encoder.load(tmp_path, engine="keras")
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
     try:
         tf.config.experimental.enable_tensor_float_32_execution(not allowed)

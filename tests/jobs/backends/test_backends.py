@@ -195,7 +195,7 @@ except encoder.InputError as error:
 
 
 def test_another_backend_is_refused(monkeypatch):
-    from encoder.compute.engines import registry
+    from encoder.compute.engines.keras import registry
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(encoder.InputError, match="KERAS_BACKEND is 'torch'; expected one of"):

@@ -25,7 +25,8 @@ def test_what_it_says(small_bundle, capsys):
         r"backend +TensorFlow [\d.]+ with Keras [\d.]+",
         r"computes on +\d+ cores? of .+",
         r"precision +this machine's CPU has .+",
-        rf"timed +.*small\.keras, 32x32, {together} images at a time, float32: [\d.]+ images/s",
+        rf"timed +.*small\.keras, 32x32, {together} images at a time, ncnn [\d.]+, float32: "
+        r"[\d.]+ images/s",
     ):
         assert re.search(f"^{line}$", out, re.M), line
     assert "problem" not in out
@@ -45,10 +46,15 @@ def test_a_gpu_that_the_backend_cannot_use(small_bundle, capsys, monkeypatch):
 def test_without_a_bundle_vgg16_is_timed(capsys):
     assert main(["doctor"]) == 0
     timed = re.findall(
-        r"timed +VGG16, 224x224, .*, (\w+): ([\d.]+) images/s", capsys.readouterr().out
+        r"timed +VGG16, 224x224, .*, (\w+) [\d.]+, (\w+): ([\d.]+) images/s",
+        capsys.readouterr().out,
     )
-    assert [precision for precision, _ in timed] == ["float32", "bfloat16"]
-    assert all(float(rate) > 0 for _, rate in timed)
+    assert [each[:2] for each in timed] == [
+        ("ncnn", "float32"),
+        ("TensorFlow", "float32"),
+        ("TensorFlow", "bfloat16"),
+    ]
+    assert all(float(rate) > 0 for *_, rate in timed)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
+from encoder.compute import machine
 from encoder.errors import InputError
 from pipeline.cli.gpu_options import settings_for, threads_for
-from pipeline.embedding import call_sizes
 from pipeline.launch.beam_options import parse_beam_options
 from pipeline.options import DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE
 
@@ -17,7 +17,7 @@ def here(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def have(count):
-        monkeypatch.setattr(call_sizes, "nvidia_gpus", lambda: ["NVIDIA L4"] * count)
+        monkeypatch.setattr(machine, "nvidia_gpus", lambda: ["NVIDIA L4"] * count)
 
     return have
 
@@ -93,4 +93,4 @@ def test_wrong_wishes(gpu, runner, said):
 def test_gpus_that_are_hidden_do_not_count(here, monkeypatch, visible, seen):
     here(2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert len(call_sizes.visible_gpus()) == seen
+    assert len(machine.visible_gpus()) == seen

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward
+from encoder.compute.engines.base import Compute, Device, Fetch
+from encoder.compute.engines.keras.base import Backend, Forward
 from encoder.compute.machine import cpu_name, usable_cores
 from encoder.spec import Precision
 

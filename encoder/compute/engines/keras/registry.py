@@ -6,9 +6,9 @@ import functools
 
 import keras
 
-from encoder.compute.engines.base import Backend
-from encoder.compute.engines.jax import Jax
-from encoder.compute.engines.tensorflow import TensorFlow
+from encoder.compute.engines.keras.base import Backend
+from encoder.compute.engines.keras.jax import Jax
+from encoder.compute.engines.keras.tensorflow import TensorFlow
 from encoder.errors import InputError
 
 _BACKENDS: dict[str, type[Backend]] = {"tensorflow": TensorFlow, "jax": Jax}

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 import encoder
-from encoder.network.operations import operations_per_image
+from encoder.compute.operations import operations_per_image
 
 
 def test_known_networks():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.compute.engines.base import Backend, Compute, Device, Fetch, Forward, Tensor
+from encoder.compute.engines.base import Compute, Device, Fetch
+from encoder.compute.engines.keras.base import Backend, Forward, Tensor
 from encoder.compute.machine import cpu_name
 
 if TYPE_CHECKING:
