@@ -9,7 +9,7 @@ import json
 import pathlib
 from typing import Literal
 
-Status = Literal["ok", "refused", "FAULT", "not written", "left out"]
+Status = Literal["ok", "refused", "FAULT", "not written", "left out", "not judged"]
 KINDS = ("layer", "network", "application")
 _RESULTS = pathlib.Path(__file__).parent / "found"
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -26,8 +26,9 @@ class Outcome:
         file: the kind of file: ".h5", ".keras" or "SavedModel"; "" if nothing was made.
         status: "ok": the vectors are the activations that the file's version of Keras computes;
             "refused": an error that names the layer or its class, which is right; "FAULT": anything
-            else; "not written": that version of Keras can't make this file; "left out": it is
-            too large.
+            else; "not judged": the vectors differ, and the network's random weights amplify a
+            change of its pixels by one millionth to more than the tolerance; "not written": that
+            version of Keras can't make this file; "left out": it is too large.
         layer: the layer that ``auto`` took, or that was named; "" if there are no vectors.
         detail: the difference, or the message.
     """

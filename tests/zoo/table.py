@@ -54,6 +54,10 @@ def lines(found: Mapping[str, Results]) -> Iterator[str]:
     too_large = sorted({each.name for each in everything if each.status == "left out"})
     if too_large:
         yield from ("", *_wrapped("Not tried, because they are large: ", too_large))
+    unjudged = sorted({each.name for each in everything if each.status == "not judged"})
+    if unjudged:
+        start = "Not judged, because their random weights amplify the smallest difference: "
+        yield from ("", *_wrapped(start, unjudged))
     yield from ("", "Layers that are not in these files:", "")
     reasons = dict.fromkeys(LEFT_OUT.values())
     for reason in reasons:

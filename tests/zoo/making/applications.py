@@ -4,6 +4,8 @@ import inspect
 
 # Their smallest sizes of images differ; NASNetLarge and the Inceptions take at least 75.
 SIZE = 96
+# Their last maps would be single values at that size, which "auto" takes for scores of classes.
+LARGER = {"InceptionV3": 139, "InceptionResNetV2": 139}
 
 
 def names(keras):
@@ -18,4 +20,5 @@ def names(keras):
 def build(keras, names):
     (name,) = names
     make = getattr(keras.applications, name)
-    return {"model": make(weights=None, include_top=False, input_shape=(SIZE, SIZE, 3))}
+    size = LARGER.get(name, SIZE)
+    return {"model": make(weights=None, include_top=False, input_shape=(size, size, 3))}
