@@ -40,6 +40,7 @@ def portable(services):
     ]
 
 
+@pytest.mark.long  # make test runs the same on Flink
 def test_a_portable_job_service_with_workers_in_other_processes(
     services, images, small_bundle, tmp_path, capsys
 ):

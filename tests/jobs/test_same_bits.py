@@ -65,7 +65,7 @@ def test_batches_and_workers_do_not_matter(world, more):
     assert vectors(folder, "-".join(more).replace("-", ""), *more) == expected
 
 
-@pytest.mark.parametrize("threads", ["", "1", "2"])
+@pytest.mark.parametrize("threads", ["", pytest.param("1", marks=pytest.mark.long), "2"])
 def test_calls_side_by_side_do_not_matter(world, threads):
     folder, expected = world
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
