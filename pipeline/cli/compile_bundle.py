@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
+from encoder.compute.engines.choice import ncnn_works
 from encoder.compute.keras_setup import import_keras
 from encoder.compute.machine import visible_gpus
 from encoder.errors import InputError
@@ -21,12 +20,7 @@ def compile_once(job: Job, has_gpus: bool) -> None:
         has_gpus: whether its workers have GPUs, where Keras computes.
     """
     options = job.options
-    if (
-        has_gpus
-        or visible_gpus()
-        or options.engine == "keras"
-        or not importlib.util.find_spec("ncnn")
-    ):
+    if has_gpus or visible_gpus() or options.engine == "keras" or not ncnn_works():
         return
     from encoder.bundle import read_bundle
 

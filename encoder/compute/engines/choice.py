@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Literal
 
@@ -43,5 +42,14 @@ def choose(
         raise InputError(f"--engine ncnn: encoder {spec.id} has no compiled form: {reason}")
     if not isinstance(found, Form) or found.large_kernels > _MUCH or visible_gpus():
         return "keras"
-    is_there = importlib.util.find_spec("ncnn") and os.environ.get("KERAS_BACKEND") != "jax"
-    return "ncnn" if is_there else "keras"
+    is_free = os.environ.get("KERAS_BACKEND") != "jax"
+    return "ncnn" if is_free and ncnn_works() else "keras"
+
+
+def ncnn_works() -> bool:
+    """Whether ncnn can be imported, which takes milliseconds."""
+    try:
+        import ncnn  # noqa: F401
+    except ImportError:
+        return False
+    return True

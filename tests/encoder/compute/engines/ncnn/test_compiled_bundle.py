@@ -1,6 +1,5 @@
 """A bundle's compiled form: written by extract, proved, checked when it is loaded."""
 
-import importlib.util
 import json
 import logging
 import subprocess
@@ -240,9 +239,6 @@ def test_without_ncnn_keras_computes(bundle, monkeypatch):
     assert "the package ncnn can't be imported" in compile_form(made.model, made.spec).form.refused
     with pytest.raises(encoder.InputError, match="--engine ncnn: the package ncnn can't be import"):
         encoder.load(bundle, engine="ncnn")
-    find = importlib.util.find_spec
-    without = {"ncnn": None}
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: without.get(name, find("json")))
     assert encoder.load(bundle).engine.name == "keras"
 
 
