@@ -68,7 +68,8 @@ def test_the_load_is_measured_and_is_no_part_of_the_first_call(watched):
     """Beam's own load_model_latency does not see it: the first image loads the encoder."""
     measures = watched[-1]["measures"]
     assert measures["load_ms"]["count"] == 1
-    assert measures["load_ms"]["sum"] > 100, "Keras is imported, and a network compiled"
+    # A small network, in a process that has imported Keras: some ten milliseconds.
+    assert measures["load_ms"]["sum"] > 1
 
 
 def test_phases_and_reasons_add_up(watched):
