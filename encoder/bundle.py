@@ -59,8 +59,8 @@ def load(
         missing = _missing_files(folder)
         if not missing:
             check_seal(folder)
-            found = NcnnEngine(*_compiled_files(folder, compiled), spec)
-            return Encoder(spec, found, load_model)
+            ncnn = NcnnEngine(*_compiled_files(folder, compiled), spec)
+            return Encoder(spec, ncnn, load_model)
         if engine == "ncnn":
             raise InputError(
                 f"--engine ncnn: {os.fspath(folder)!r} has no {' and no '.join(missing)}: copy the "

@@ -16,7 +16,14 @@ from encoder.bundle import load_network, read_bundle, with_engine
 from encoder.compute.engines.keras.registry import backend
 from encoder.compute.engines.ncnn.compile import Compiled, compile_form
 from encoder.compute.engines.ncnn.engine import version
-from encoder.compute.engines.ncnn.form import BIN_FILE, PARAM_FILE, Form, Refusal, to_values
+from encoder.compute.engines.ncnn.form import (
+    BIN_FILE,
+    FORM_FILES,
+    PARAM_FILE,
+    Form,
+    Refusal,
+    to_values,
+)
 from encoder.compute.runtime import Encoder
 from encoder.errors import InputError
 from encoder.model_files.load import ignore, load_model
@@ -258,6 +265,10 @@ def _write(
         files = {MODEL_FILE: pathlib.Path(path).read_bytes(), **_files(compiled, spec, path)}
     encoder = with_engine("auto", loaded, spec, compiled)
     _write_files(base, output, files)
+    for name in set(FORM_FILES) - set(files):  # of another encoder, or of another ncnn
+        path = join(base, name)
+        if store_for(base).stat(path) is not None:
+            store_for(base).delete(path)
     return encoder
 
 

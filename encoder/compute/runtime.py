@@ -134,7 +134,7 @@ class Encoder:
         names = [device.name for device in self.devices]
         counts = {name: names.count(name) for name in names}
         text = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
-        text += f" ({self.engine.library}, {self.spec.precision})"
+        text += f" ({self.engine.software}, {self.spec.precision})"
         if self.devices[0].is_gpu:
             return text
         found = nvidia_gpus()

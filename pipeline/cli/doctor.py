@@ -82,7 +82,7 @@ def examine(
         rate = images_per_second(encoder, batch_size, together=together)
         spec = encoder.spec
         what = f"{spec.source}, {spec.height}x{spec.width}, {together} images at a time"
-        computed = f"{encoder.engine.library}, {spec.precision}"
+        computed = f"{encoder.engine.software}, {spec.precision}"
         yield "timed", f"{what}, {computed}: {rate:.1f} images/s"
 
 

@@ -43,7 +43,7 @@ class Engine(abc.ABC):
 
     Attributes:
         name: as --engine has it.
-        library: what it runs on, with the version, such as "TensorFlow 2.21.0"; shown to users.
+        software: what it runs on, with the version, such as "TensorFlow 2.21.0"; shown to users.
         devices: every GPU, each with its own copy of the weights; or the CPU.
         copies: for each device, the function that computes on it.
         fixed_shapes: whether every new number of images in a call is compiled again.
@@ -52,7 +52,7 @@ class Engine(abc.ABC):
     """
 
     name: str
-    library: str
+    software: str
     devices: list[Device]
     copies: list[Compute]
     fixed_shapes: bool

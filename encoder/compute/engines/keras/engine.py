@@ -30,7 +30,7 @@ class KerasEngine(Engine):
         self.model = model
         self._spec = spec
         self._backend = backend()
-        self.library = f"{self._backend.name} {self._backend.version}"
+        self.software = f"{self._backend.name} {self._backend.version}"
         self.fixed_shapes = self._backend.fixed_shapes
         self.devices = self._backend.devices()
         self.copies = [self._compiled(device) for device in self.devices]

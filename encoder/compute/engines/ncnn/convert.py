@@ -25,6 +25,7 @@ _IDENTITIES = {
     *("Identity", "SpatialDropout1D", "SpatialDropout2D", "StochasticDepth"),
 }
 _FLOAT = ("float32", None)
+_UNFORESEEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Converted(NamedTuple):
@@ -97,6 +98,10 @@ def _converted(net: Net, step: Step, inputs: list[Blob], alone: bool) -> Blob:
         blob = convert_step(net, step, inputs, alone)
     except NotConvertibleError as error:
         raise NotConvertibleError(f"{what} {error}") from error
+    except _UNFORESEEN as error:  # Keras can compute it: extract shall not fail for that
+        raise NotConvertibleError(
+            f"{what} has settings that were not foreseen: {error!r}"
+        ) from error
     expected = tuple(step.shape[1:])
     if tuple(blob.shape) != expected:
         raise NotConvertibleError(f"{what} gives {expected}, in ncnn's form {tuple(blob.shape)}")

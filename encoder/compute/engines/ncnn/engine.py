@@ -57,7 +57,7 @@ class NcnnEngine(Engine):
 
     def __init__(self, param: bytes, weights: bytes, spec: EncoderSpec) -> None:
         check_form(param, weights)
-        self.library = f"ncnn {version()}"
+        self.software = f"ncnn {version()}"
         import ncnn
 
         self._ncnn = ncnn
@@ -73,7 +73,7 @@ class NcnnEngine(Engine):
         options.blob_allocator, options.workspace_allocator = self._pools
         self._weights = weights  # ncnn reads them where they are
         if self._net.load_param_mem(param.decode()):
-            raise InputError(f"{self.library} can't load the compiled form; use --engine keras")
+            raise InputError(f"{self.software} can't load the compiled form; use --engine keras")
         self._net.load_model_mem(weights)
         at_once = images_at_once(spec.height, spec.width)
         self.devices = [Device(False, cpu_name(), calls=at_once)]

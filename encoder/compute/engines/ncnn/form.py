@@ -14,7 +14,7 @@ PARAM_FILE = "encoder.ncnn.param"
 BIN_FILE = "encoder.ncnn.bin"
 FORM_FILES = (PARAM_FILE, BIN_FILE)
 INPUT = "image"
-TOLERANCE = 1e-5  # the largest difference from the network's own vectors, see compile.prove
+TOLERANCE = 1e-5  # the largest difference from the network's own vectors, see compile
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

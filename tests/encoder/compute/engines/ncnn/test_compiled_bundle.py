@@ -205,6 +205,16 @@ def test_what_ncnn_lacks_stays_with_keras(tmp_path):
         encoder.load(tmp_path / "b", engine="ncnn")
 
 
+def test_a_form_of_another_encoder_goes_when_its_bundle_is_replaced(bundle, tmp_path):
+    (bundle / "notes.txt").write_text("mine")
+    encoder.extract(attention(tmp_path), bundle, layer="look", force=True)
+    assert sorted(each.name for each in bundle.iterdir()) == [
+        "encoder.json",
+        "encoder.keras",
+        "notes.txt",
+    ]
+
+
 def test_another_precision_stays_with_keras(small_model_file, tmp_path):
     made = encoder.extract(small_model_file, tmp_path, precision="bfloat16")
     assert made.engine.name == "keras"

@@ -272,6 +272,15 @@ def test_what_it_lacks_is_refused_by_name(name):
         convert(network(build))
 
 
+def test_a_layer_with_settings_that_nobody_foresaw_is_refused_by_name():
+    model = network(lambda x: conv(x, name="odd"))
+    del model.get_layer("odd").groups
+    with pytest.raises(
+        NotConvertibleError, match=r"'odd' \(Conv2D\) has settings that were not fore"
+    ):
+        convert(model)
+
+
 def test_a_class_of_a_user_is_not_taken_for_one_of_keras():
     with pytest.raises(NotConvertibleError, match=r"\(ReLU\) is of a kind that ncnn lacks"):
         convert(network(lambda x: ReLU()(conv(x))))
