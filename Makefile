@@ -110,7 +110,7 @@ picture: $(READY)
 $(READY): requirements-dev.lock pyproject.toml
 	@echo "Making the environment in $(VENV): about 3 GB, a few minutes, only this once ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements-dev.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
